@@ -51,7 +51,7 @@ class Event(NamedTuple):
     time: Micros
     kind: Kind
     subject: Subject
-    count: int
+    count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
     session: str
     offset: int
     length: int
@@ -61,7 +61,7 @@ class Event(NamedTuple):
 class Success(NamedTuple):
     """The successes of one subject in one block: how many, where the first stands, times."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
     first_offset: int
     first_time: Micros
     last_time: Micros
@@ -138,7 +138,7 @@ class Verdict(NamedTuple):
     rule: str
     subject: Subject
     time: Micros
-    count: int
+    count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
     refs: tuple[Ref, ...]
 
 

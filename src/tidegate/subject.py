@@ -96,7 +96,7 @@ def of_host(text: str) -> Subject | None:
 
 
 def parse(text: str) -> Subject | None:
-    """A subject as a person types it: address (IPv6: its /64), address/length, `uid:…`, `service:…`.
+    """A subject as a person types it: address (IPv6: its /64), address/length, `uid:…`.
 
     `2001:db8::1/128` names the single address. Host bits behind a stated prefix are cleared.
     """

@@ -23,9 +23,9 @@ class Request(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why one request was not carried out; `index` is its place in the list that was sent."""
+    """Why one request was not carried out; `place` is its position in the list that was sent."""
 
-    index: int
+    place: int
     reason: str
 
 

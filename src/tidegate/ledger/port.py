@@ -1,6 +1,6 @@
 """What the ledger is: what we meant, what happened, the evidence for it, and how far we had read.
 
-Touches nothing itself. Each method is one durable transaction; the order is intend → apply → settle.
+Touches nothing itself. Each method is one durable transaction: intend → apply → settle.
 Limits: any method may raise LedgerError; the caller keeps protecting and says so.
 """
 
@@ -13,7 +13,7 @@ from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Posit
 
 
 class Entry(NamedTuple):
-    """A decision with what became of it: `state` is intended, applied, refused, skipped, observed, spared."""
+    """A decision and what became of it: intended, applied, refused, skipped, observed, spared."""
 
     decision: Decision
     state: str

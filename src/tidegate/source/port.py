@@ -1,7 +1,7 @@
 """What every source is: something that hands over blocks of whole lines and remembers its place.
 
 Touches nothing itself. A source never blocks, never raises for a missing file (it is degraded and
-recovers), never skips a line and never hands one over twice. Limits: blocks of at most 1 MiB + one line.
+recovers), never skips a line and never hands one over twice. Limits: blocks of about 1 MiB.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Source(Protocol):
         """Where to read on after everything that `read` has returned."""
 
     def origins(self) -> list[Origin]:
-        """The files behind the origin numbers of the blocks handed over so far (those still known)."""
+        """The files behind the origin numbers of the blocks handed over so far."""
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The line at that place, without newline, at most 32 KiB; None if it is gone."""
