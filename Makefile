@@ -1,0 +1,50 @@
+# Every target prepares what it needs by itself; `make` alone lists the targets.
+# Works as root (packages, system users, kernel tests) and without (says what is left out).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Neither the caller's language nor PYTHON* settings may change a result.
+export LC_ALL := C.UTF-8
+export PYTHONUTF8 := 1
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
+
+BIN := .venv/bin
+
+.PHONY: help setup demo stories test check format bench docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup:  ## virtual environment; as root also Debian packages and system users
+	@umask 022; ./packaging/setup-checkout
+
+demo: setup  ## the first story: SOBIG.F against a mail host, live
+	@umask 022; $(BIN)/python -m tests.story.sobig
+
+stories: setup  ## every story, one after the other
+	@umask 022; $(BIN)/python -m tests.story
+
+test: setup  ## every test; corpus and kernel tests where they can run
+	@umask 022; $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup  ## style, types and the layer contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## measure beside fail2ban, sshguard and ripgrep (BENCH_ARGS="--quick")
+	@umask 022; $(BIN)/python -m bench.run $(BENCH_ARGS)
+
+docs: setup  ## man pages and shell completion into build/
+	@umask 022; $(BIN)/python -m tidegate.cli.manual build
+
+clean:  ## what was built; the virtual environment stays
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
