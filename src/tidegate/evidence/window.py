@@ -1,0 +1,268 @@
+"""Exact N in M: the newest N counted events per rule and subject, on event time.
+
+Touches nothing. A tally is one `bytes`: N entries of 16 bytes (time, origin and offset), oldest
+first, and for rules over several kinds, in front, the attempts of the latest sessions.
+Limits: `capacity` tallies over all rules; the coldest are evicted, counted. An event that comes
+more than an hour late may find its tally already dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from struct import Struct
+from zlib import crc32
+
+from tidegate.model import HOUR, Batch, Change, Event, Micros, Ref, Subject, Verdict
+from tidegate.policy.models import Rule
+
+Convict = Callable[[Verdict, int], Micros]
+"""Called with each verdict and the offset of the line that triggered it, at once; returns until
+when this rule need not count the subject again (its ban's end)."""
+
+_ENTRY = Struct(">qQ")
+_TIME = Struct(">q")
+_PACK = _ENTRY.pack
+_OFFSET_BITS = 44  # 16 TiB a file, a million files
+_SESSIONS = 8  # a ninth parallel session of one subject pushes the oldest out
+
+
+class Window:
+    """The tallies of one rule."""
+
+    def __init__(self, rule: Rule, weights: dict[str, int]) -> None:
+        self.rule = rule
+        self.weights = weights
+        self.kinds = {kind: place for place, kind in enumerate(weights)}
+        # One row per session: a hash of its name, then what it wrote of each kind. A rule over
+        # one kind needs none: there every line is an attempt of its own.
+        self.row = 4 + len(weights) if len(weights) > 1 else 0
+        self.tallies: dict[Subject, bytes] = {}
+        self.held: dict[Subject, Micros] = {}
+        self.dirty: set[Subject] = set()
+        self.last_verdict: Verdict | None = None
+        self.verdicts = 0
+
+    @property
+    def part(self) -> str:
+        """The name of this rule's part of the core's memory; it tells the layout of the rows."""
+        return f"window {self.rule.name} {' '.join(self.kinds)}"
+
+    def count(self, event: Event, ref: int, convict: Convict) -> None:
+        """Count one event; calls `convict` when the rule is crossed."""
+        subject, time = event.subject, event.time
+        held = self.held
+        if held and subject in held:
+            if time < held[subject]:
+                return
+            del held[subject]
+        weight = event.count * self.weights[event.kind.name]
+        tally = self.tallies.pop(subject, b"")
+        rows = b""
+        if self.row:
+            size = 1 + tally[0] * self.row if tally else 0
+            rows, tally = tally[:size], tally[size:]
+            if tally and time - _TIME.unpack_from(tally, len(tally) - 16)[0] > self.rule.within:
+                rows = b""  # process ids are used again: an old session is not this one
+            if event.session:
+                rows, weight = self._attempt(rows or b"\0", event, weight)
+            elif not rows:
+                rows = b"\0"
+        self.dirty.add(subject)
+        if weight == 0:
+            self.tallies[subject] = rows + tally
+            return
+        full = self.rule.threshold * 16
+        if not tally or time >= _TIME.unpack_from(tally, len(tally) - 16)[0]:
+            # In order: the only window that can have been completed is the newest N.
+            tally += _PACK(time, ref) * min(weight, self.rule.threshold)
+            if len(tally) > full:
+                tally = tally[-full:]
+            crossed = len(tally) == full and time - _TIME.unpack_from(tally)[0] <= self.rule.within
+        else:
+            tally, crossed = self._late(tally, time, ref, weight)
+        if not crossed:
+            self.tallies[subject] = rows + tally
+            return
+        self._cross(subject, tally, event.offset, convict)
+
+    def _cross(self, subject: Subject, tally: bytes, offset: int, convict: Convict) -> None:
+        # The tally starts anew: the same lines must not convict twice.
+        entries = dict.fromkeys(_ENTRY.iter_unpack(tally))
+        refs = tuple(Ref(time, *divmod(ref, 1 << _OFFSET_BITS)) for time, ref in entries)
+        verdict = Verdict(self.rule.name, subject, refs[-1].time, len(tally) // 16, refs)
+        self.last_verdict = verdict
+        self.verdicts += 1
+        self.held[subject] = convict(verdict, offset)
+
+    def _attempt(self, rows: bytes, event: Event, weight: int) -> tuple[bytes, int]:
+        """Count the event's session: its n-th line of one kind is attempt n, whoever said it first."""
+        name = crc32(event.session.encode("utf-8", "surrogateescape")).to_bytes(4)
+        row = self.row
+        for start in range(1, len(rows), row):
+            if rows.startswith(name, start):
+                known = rows[start + 4 : start + row]
+                rows = rows[:start] + rows[start + row :]
+                break
+        else:
+            known = bytes(row - 4)
+        place = self.kinds[event.kind.name]
+        seen = min(known[place] + event.count, 255)
+        new = seen - max(known)
+        counts = known[:place] + bytes((seen,)) + known[place + 1 :]
+        kept = rows[1:][-(_SESSIONS - 1) * row :] + name + counts
+        rows = bytes((len(kept) // row,)) + kept
+        return rows, (new * self.weights[event.kind.name] if new > 0 else 0)
+
+    def _late(self, tally: bytes, time: Micros, ref: int, weight: int) -> tuple[bytes, bool]:
+        """An event older than the newest: put it in its place and look at every window of N."""
+        threshold = self.rule.threshold
+        entries = list(_ENTRY.iter_unpack(tally))
+        entries.extend([(time, ref)] * min(weight, threshold))
+        entries.sort(key=lambda entry: entry[0])
+        for first in range(len(entries) - threshold, -1, -1):
+            chosen = entries[first : first + threshold]
+            if chosen[-1][0] - chosen[0][0] <= self.rule.within:
+                return b"".join(_PACK(*entry) for entry in chosen), True
+        return b"".join(_PACK(*entry) for entry in entries[-threshold:]), False
+
+    def newest(self, tally: bytes) -> Micros:
+        """The time of the newest entry; 0 if there is none."""
+        rows = 1 + tally[0] * self.row if self.row and tally else 0
+        return int(_TIME.unpack_from(tally, len(tally) - 16)[0]) if len(tally) > rows else 0
+
+    def forget(self, subject: Subject) -> None:
+        """Drop a subject's tally and let it be counted again."""
+        self.held.pop(subject, None)
+        self.tallies.pop(subject, None)
+        self.dirty.add(subject)
+
+
+class Windows:
+    """All N-in-M rules of a policy. `weights` gives each kind its detectors' default weight."""
+
+    def __init__(
+        self, rules: Sequence[Rule], weights: dict[str, int], capacity: int = 1_000_000
+    ) -> None:
+        self.capacity = capacity
+        self.evicted = 0
+        self.windows = [Window(rule, _weights(rule, weights)) for rule in rules if rule.enabled]
+        self._by_kind: dict[str, list[Window]] = {}
+        for window in self.windows:
+            for kind, weight in window.weights.items():
+                if weight:
+                    self._by_kind.setdefault(kind, []).append(window)
+        self._latest: Micros = 0
+        self._expired: Micros = 0
+
+    def __len__(self) -> int:
+        return sum(len(window.tallies) for window in self.windows)
+
+    def tally(self, batch: Batch, convict: Convict) -> None:
+        """Count the events of a batch in their order; `convict` is called at each crossing."""
+        by_kind, origin = self._by_kind, batch.origin << _OFFSET_BITS
+        latest = self._latest
+        for event in batch.events:
+            windows = by_kind.get(event.kind.name)
+            if windows:
+                if event.time > latest:
+                    latest = event.time
+                ref = origin + event.offset
+                for window in windows:
+                    window.count(event, ref, convict)
+        self._latest = latest
+        if latest - self._expired > HOUR // 60:
+            self._expire(latest)
+        if len(self) > self.capacity:
+            self._evict()
+
+    def forget(self, subject: Subject) -> None:
+        """A person pardoned the subject: no rule remembers it."""
+        for window in self.windows:
+            window.forget(subject)
+
+    def changes(self) -> Iterator[Change]:
+        """What changed since the last call, for a checkpoint; one row per tally, however often."""
+        for window in self.windows:
+            dirty, window.dirty = window.dirty, set()
+            part = window.part
+            for subject in sorted(dirty):
+                yield Change(part, subject, window.tallies.get(subject))
+                until = window.held.get(subject)
+                yield Change(
+                    f"held {window.rule.name}", subject, until.to_bytes(8) if until else None
+                )
+
+    def restore(self, change: Change) -> bool:
+        """Take back one saved change; False if it belongs to no rule of this policy."""
+        what, _space, rest = change.part.partition(" ")
+        name, _space, kinds = rest.partition(" ")
+        window = next((one for one in self.windows if one.rule.name == name), None)
+        if window is None or change.value is None or what not in ("window", "held"):
+            return False
+        subject = Subject(change.key)
+        if what == "held":
+            window.held[subject] = int.from_bytes(change.value)
+        else:
+            window.tallies[subject] = _relaid(change.value, kinds.split(" "), window)
+        return True
+
+    def take_over(self, old: Windows) -> None:
+        """On reload: every count of a rule that is still there is kept."""
+        for change in old.everything():
+            self.restore(change)
+        for window in self.windows:
+            window.dirty.update(window.tallies)
+            before = next((one for one in old.windows if one.rule.name == window.rule.name), None)
+            if before is not None:
+                window.last_verdict, window.verdicts = before.last_verdict, before.verdicts
+        self.evicted = old.evicted
+        self._latest, self._expired = old._latest, old._expired  # noqa: SLF001
+
+    def everything(self) -> Iterator[Change]:
+        """The whole memory, as if all of it had changed."""
+        for window in self.windows:
+            for subject, tally in window.tallies.items():
+                yield Change(window.part, subject, tally)
+            for subject, until in window.held.items():
+                yield Change(f"held {window.rule.name}", subject, until.to_bytes(8))
+
+    def _expire(self, latest: Micros) -> None:
+        """Drop tallies that no event in order can complete any more. Coldest first, in order."""
+        self._expired = latest
+        for window in self.windows:
+            horizon = latest - window.rule.within - HOUR
+            while window.tallies:
+                front = list(islice(window.tallies.items(), 1000))
+                gone = [one for one, tally in front if window.newest(tally) < horizon]
+                for subject in gone:
+                    del window.tallies[subject]
+                window.dirty.update(gone)
+                if len(gone) < 1000:
+                    break
+            for subject in [one for one, until in window.held.items() if until < horizon]:
+                del window.held[subject]
+                window.dirty.add(subject)
+
+    def _evict(self) -> None:
+        while len(self) > self.capacity:
+            window = max(self.windows, key=lambda one: len(one.tallies))
+            surplus = len(self) - self.capacity + self.capacity // 64
+            gone = list(islice(window.tallies, surplus))
+            for subject in gone:
+                del window.tallies[subject]
+            window.dirty.update(gone)
+            self.evicted += len(gone)
+
+
+def _weights(rule: Rule, defaults: dict[str, int]) -> dict[str, int]:
+    return {kind: defaults.get(kind, 1) if weight is None else weight for kind, weight in rule.on}
+
+
+def _relaid(tally: bytes, kinds: list[str], window: Window) -> bytes:
+    """A tally whose rule counted other kinds before: its sessions go, its entries stay."""
+    if kinds == list(window.kinds):
+        return tally
+    if len(kinds) > 1 and tally:
+        tally = tally[1 + tally[0] * (4 + len(kinds)) :]
+    return b"\0" + tally if window.row else tally

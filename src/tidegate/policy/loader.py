@@ -1,0 +1,185 @@
+"""Reads policy files, merges them, checks them, and says where each key stands.
+
+Touches the policy files only, and only to read. `/etc/tidegate/tidegate.toml` first, then
+`policy.d/*.toml` in lexical order; later keys replace. Limits: 1 MiB a file; the line of a key
+is found by its text, so in a message it may be missing, never in the meaning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tidegate.errors import PolicyError
+from tidegate.policy.models import Policy
+from tidegate.policy.tables import Reader
+
+DEFAULT = Path("/etc/tidegate/tidegate.toml")
+_LARGEST = 1 << 20
+_HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+\s*(?:#.*)?$")
+_KEY = re.compile(r'\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=')
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy with the place of each of its keys: `places["rule.x.within"] == "FILE:LINE"`."""
+
+    policy: Policy
+    places: Mapping[str, str]
+    values: Mapping[str, object]
+
+
+def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
+    """The policy of `config` and the `policy.d` beside it; without either, the shipped one.
+
+    `trusted`: refuse files that others than root could change. Raises PolicyError with all faults.
+    """
+    main = config or DEFAULT
+    if config is None and not main.exists():
+        text = resources.files("tidegate.policy").joinpath("shipped.toml").read_text("utf-8")
+        return read([("shipped policy", text)])
+    files = [main, *sorted(main.parent.glob("policy.d/*.toml"))]
+    if trusted:
+        faults = [fault for path in files for fault in untrusted(path)]
+        if faults:
+            raise PolicyError(faults)
+    return read([(str(path), _text(path)) for path in files])
+
+
+def read(texts: Sequence[tuple[str, str]]) -> Loaded:
+    """A policy from (name, TOML text) pairs, later keys replacing earlier ones."""
+    merged: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    faults = []
+    for name, text in texts:
+        try:
+            data = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            faults.append(f"{name}: not valid TOML: {error}")
+            continue
+        _merge(merged, data)
+        places.update((key, f"{name}:{line}") for key, line in _lines(text))
+    reader = Reader(merged)
+    digest = hashlib.sha256(json.dumps(merged, sort_keys=True, default=str).encode()).hexdigest()
+    policy = reader.policy(tuple(name for name, _text in texts), digest[:12])
+    faults += [f"{_place(key, places, texts)}: {key}: {wrong}" for key, wrong in reader.faults]
+    if faults:
+        raise PolicyError(faults)
+    return Loaded(policy, places, dict(_leaves(merged)))
+
+
+def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> None:
+    """Every kind a rule counts must be seen by some detector, every named pack must be there."""
+    faults = []
+    names = loaded.policy.files
+    for rule in loaded.policy.rules:
+        for kind, _weight in rule.on:
+            if kind not in kinds:
+                key = f"rule.{rule.name}.on"
+                near = _nearest(kind, kinds)
+                faults.append(
+                    f"{_where(key, loaded, names)}: {key}: no detector sees {kind!r}{near}"
+                )
+    for source in loaded.policy.sources:
+        for pack in source.detectors:
+            if pack not in packs:
+                key = f"source.{source.name}.detectors"
+                near = _nearest(pack, packs)
+                faults.append(
+                    f"{_where(key, loaded, names)}: {key}: no such detectors {pack!r}{near}"
+                )
+    if faults:
+        raise PolicyError(faults)
+
+
+def untrusted(path: Path) -> list[str]:
+    """Why this file can't be trusted by a root process; [] if it can.
+
+    It and every parent must belong to root and be writable by root alone; a folder with the
+    sticky bit (`/tmp`) may be writable, since others can't replace what is root's there.
+    """
+    faults = []
+    real = Path(os.path.realpath(path))
+    for part in (real, *real.parents):
+        try:
+            state = part.stat()
+        except OSError as error:
+            return [f"{path}: {error.strerror}"]
+        sticky = stat.S_ISDIR(state.st_mode) and state.st_mode & stat.S_ISVTX
+        if state.st_uid != 0:
+            faults.append(f"{path}: {part} belongs to uid {state.st_uid}; expected root")
+        elif state.st_mode & 0o022 and not sticky:
+            faults.append(f"{path}: {part} is writable by others; run: chmod go-w {part}")
+    return faults
+
+
+def _text(path: Path) -> str:
+    try:
+        # Opened without waiting, so that a FIFO in the place of a policy can't hang anything.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise PolicyError([f"{path}: not a regular file"])
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise PolicyError([f"{path}: can't be read: {error.strerror}"]) from error
+    if len(data) > _LARGEST:
+        raise PolicyError([f"{path}: larger than {_LARGEST} bytes"])
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise PolicyError([f"{path}: not UTF-8 at byte {error.start}"]) from error
+
+
+def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
+    for key, value in data.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _lines(text: str) -> Iterator[tuple[str, int]]:
+    section = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            section = header[1].replace('"', "").replace(" ", "")
+            yield section, number
+        elif found := _KEY.match(line):
+            key = found[1].replace('"', "")
+            yield (f"{section}.{key}" if section else key), number
+
+
+def _leaves(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in data.items():
+        where = f"{path}.{key}" if path else key
+        if isinstance(value, dict) and not where.endswith((".on", ".ban")):
+            yield from _leaves(value, where)
+        else:
+            yield where, value
+
+
+def _place(key: str, places: Mapping[str, str], texts: Sequence[tuple[str, str]]) -> str:
+    while key:
+        if key in places:
+            return places[key]
+        key = key.rpartition(".")[0]
+    return texts[-1][0]
+
+
+def _where(key: str, loaded: Loaded, names: tuple[str, ...]) -> str:
+    return _place(key, loaded.places, [(names[-1], "")])
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
