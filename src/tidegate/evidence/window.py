@@ -96,7 +96,7 @@ class Window:
         self.held[subject] = convict(verdict, offset)
 
     def _attempt(self, rows: bytes, event: Event, weight: int) -> tuple[bytes, int]:
-        """Count the event's session: its n-th line of one kind is attempt n, whoever said it first."""
+        """Count in the event's session: its n-th line of one kind is attempt n, counted once."""
         name = crc32(event.session.encode("utf-8", "surrogateescape")).to_bytes(4)
         row = self.row
         for start in range(1, len(rows), row):
@@ -217,7 +217,7 @@ class Windows:
             if before is not None:
                 window.last_verdict, window.verdicts = before.last_verdict, before.verdicts
         self.evicted = old.evicted
-        self._latest, self._expired = old._latest, old._expired  # noqa: SLF001
+        self._latest, self._expired = old._latest, old._expired
 
     def everything(self) -> Iterator[Change]:
         """The whole memory, as if all of it had changed."""

@@ -1,0 +1,98 @@
+"""The core put together: a block of lines in, decisions out. `replay` and `run` both use it.
+
+Touches nothing: no I/O, no clock; the same blocks give the same decisions, byte for byte, and it
+does not matter where blocks were cut. Limits: decisions carry places of lines, not their text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from tidegate.decision.abuse import Judge
+from tidegate.detector.engine import Engine
+from tidegate.evidence.record import GoodRecord
+from tidegate.evidence.window import Windows
+from tidegate.model import Batch, Block, Change, Decision, Micros, Subject, Verdict
+from tidegate.policy.models import Policy
+
+
+class Totals:
+    """What has gone through so far, for summaries and `status`."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.hits = 0
+        self.successes = 0
+        self.clamped = 0
+        self.cut = 0
+        self.quarantined = 0
+        self.kinds: Counter[str] = Counter()
+
+    def add(self, batch: Batch) -> None:
+        """Take in one batch."""
+        self.lines += batch.lines
+        self.hits += batch.hits
+        self.clamped += batch.clamped
+        self.cut += batch.cut
+        self.quarantined += len(batch.quarantined)
+        self.successes += sum(success.count for success in batch.successes.values())
+        self.kinds.update([event.kind.name for event in batch.events])
+
+
+class Pipeline:
+    """Detector, evidence and decision under one policy. `engines` by source name."""
+
+    def __init__(
+        self, policy: Policy, engines: Mapping[str, Engine], weights: Mapping[str, int]
+    ) -> None:
+        self.policy = policy
+        self.engines = dict(engines)
+        self.windows = Windows(policy.rules, dict(weights), policy.limits.subjects)
+        self.record = GoodRecord(policy.limits.subjects)
+        self.judge = Judge(policy)
+        self.totals = Totals()
+
+    def feed(self, block: Block) -> tuple[list[Decision], Batch]:
+        """Read one block; the decisions in the order of the lines that triggered them."""
+        batch = self.engines[block.source].detect(block)
+        decisions: list[Decision] = []
+
+        def convict(verdict: Verdict, offset: int) -> Micros:
+            good = self.record.good(verdict.subject, verdict.time, offset, batch.successes)
+            decision = self.judge.judge(verdict, good)
+            decisions.append(decision)
+            return decision.until
+
+        self.windows.tally(batch, convict)
+        self.record.tally(batch.successes)
+        self.totals.add(batch)
+        return decisions, batch
+
+    def pardon(self, subject: Subject, now: Micros) -> None:
+        """A person unbanned the subject: nothing counts against it any more."""
+        self.windows.forget(subject)
+        self.judge.pardon(subject, now)
+
+    def expire(self, now: Micros) -> None:
+        """Drop what is over; called now and then with the current time."""
+        self.record.expire(now)
+        self.judge.expire(now)
+
+    def changes(self) -> Iterator[Change]:
+        """What changed since the last call, for a checkpoint."""
+        return chain(self.windows.changes(), self.record.changes(), self.judge.changes())
+
+    def restore(self, changes: Iterator[Change]) -> Sequence[Change]:
+        """Take back saved memory; returns what belongs to nobody any more."""
+        stages = (self.windows.restore, self.record.restore, self.judge.restore)
+        return [change for change in changes if not any(stage(change) for stage in stages)]
+
+    def take_over(self, old: Pipeline) -> None:
+        """On reload: counts, good records, offences and totals are kept."""
+        self.windows.take_over(old.windows)
+        self.record = old.record
+        self.record.capacity = self.policy.limits.subjects
+        self.judge.take_over(old.judge)
+        self.totals = old.totals

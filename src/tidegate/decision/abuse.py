@@ -1,0 +1,162 @@
+"""Turns a verdict into a decision: allowlist, breaker, ladder, in this order.
+
+Touches nothing. The same verdicts in the same order give the same decisions, byte for byte.
+Limits: address bans only; what a gate refuses is none of its business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from tidegate.decision.allow import Allow, Surroundings
+from tidegate.decision.breaker import FAST, Breaker
+from tidegate.decision.ladder import Ladder, step
+from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Verdict
+from tidegate.policy.models import Policy
+
+EXEMPT_AFTER_UNBAN: Micros = HOUR
+
+
+class Note(NamedTuple):
+    """Something a person should read: a returned value, like every effect."""
+
+    time: Micros
+    level: Literal["info", "warning"]
+    text: str
+
+
+class Judge:
+    """Decides what to do about verdicts under one policy."""
+
+    def __init__(self, policy: Policy, capacity: int | None = None) -> None:
+        self._policy = policy
+        self._rules = {rule.name: rule for rule in policy.rules}
+        self.allow = Allow(policy.allow)
+        self.ladder = Ladder(capacity or policy.limits.subjects)
+        self.breaker = Breaker()
+        self.notes: list[Note] = []
+        self._fast: set[str] = set()
+        self._exempt_dirty: set[Subject] = set()
+        self._saved_trip: Micros = 0
+
+    def judge(self, verdict: Verdict, good: bool) -> Decision:
+        """The decision about one verdict; `good`: the subject succeeded in the last 30 days."""
+        rule = self._rules[verdict.rule]
+        time, subject = verdict.time, verdict.subject
+        spared = self.allow.spared(subject, time, good)
+        before = 0
+        if not spared:
+            spare, tripped = self.breaker.spares(time, good)
+            if tripped:
+                self._note(
+                    time,
+                    "20 % or more of the last would-be bans hit subjects that succeeded in the last"
+                    " 30 days: subjects with a good record are spared for 15 minutes."
+                    f" Look at rule {rule.name} and at: tidegate history",
+                )
+            if spare:
+                spared = "good record"
+        if not spared:
+            before = self.ladder.climb(rule.name, subject, time, rule.forget)
+            before = self._slowed(rule.name, time, before)
+        duration = min(step(rule.ban.ladder, before), self._policy.limits.longest_ban)
+        observe = "observe" in (rule.mode, self._policy.mode)
+        return Decision(
+            id=_identity(verdict),
+            time=time,
+            action="ban",
+            subject=subject,
+            rule=rule.name,
+            ports=rule.ban.ports,
+            until=time + duration,
+            duration=duration,
+            count=verdict.count,
+            step=min(before, len(rule.ban.ladder) - 1),
+            mode="observe" if observe else "enforce",
+            reason=f"{rule.stated}: {', '.join(kind for kind, _weight in rule.on)}",
+            spared=spared,
+            refs=verdict.refs,
+            collateral=good,
+        )
+
+    def look(self, surroundings: Surroundings) -> None:
+        """Take in what the host looks like now."""
+        self.allow.look(surroundings)
+
+    def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
+        """A person unbanned the subject: forget its offences and leave it alone for a while."""
+        self.ladder.pardon(subject)
+        self.exempt(subject, now + span)
+
+    def exempt(self, subject: Subject, until: Micros) -> None:
+        """Leave a subject alone until a time (0: no longer)."""
+        if until:
+            self.allow.exempt[subject] = until
+        else:
+            self.allow.exempt.pop(subject, None)
+        self._exempt_dirty.add(subject)
+
+    def expire(self, now: Micros) -> None:
+        """Drop exemptions that are over."""
+        for subject in [one for one, until in self.allow.exempt.items() if until + DAY < now]:
+            self.exempt(subject, 0)
+
+    def changes(self) -> Iterator[Change]:
+        """What changed since the last call, for a checkpoint."""
+        yield from self.ladder.changes()
+        dirty, self._exempt_dirty = self._exempt_dirty, set()
+        for subject in sorted(dirty):
+            until = self.allow.exempt.get(subject)
+            yield Change("exempt", subject, until.to_bytes(8) if until else None)
+        if self.breaker.tripped_until != self._saved_trip:
+            self._saved_trip = self.breaker.tripped_until
+            yield Change("breaker", "tripped", self._saved_trip.to_bytes(8))
+
+    def restore(self, change: Change) -> bool:
+        """Take back one saved change; False if it is not ours."""
+        if change.value is None:
+            return False
+        if change.part == "exempt":
+            self.allow.exempt[Subject(change.key)] = int.from_bytes(change.value)
+            return True
+        if change.part == "breaker":
+            self._saved_trip = int.from_bytes(change.value)
+            self.breaker.restore(self._saved_trip)
+            return True
+        return self.ladder.restore(change)
+
+    def take_over(self, old: Judge) -> None:
+        """On reload: offences, exemptions, breaker and surroundings are kept."""
+        self.ladder, self.breaker, self._saved_trip = old.ladder, old.breaker, old._saved_trip
+        self.ladder.capacity = self._policy.limits.subjects
+        self.allow.exempt, self._exempt_dirty = old.allow.exempt, old._exempt_dirty
+        self.allow.look(old.allow.surroundings)
+
+    def take_notes(self) -> Sequence[Note]:
+        """The notes since the last call."""
+        notes, self.notes = self.notes, []
+        return notes
+
+    def _slowed(self, rule: str, time: Micros, before: int) -> int:
+        if not self.breaker.fast(rule, time):
+            self._fast.discard(rule)
+            return before
+        if rule not in self._fast:
+            self._fast.add(rule)
+            self._note(
+                time,
+                f"rule {rule} bans more than {FAST} subjects a minute: only the first step of its"
+                " ladder is taken until it calms down",
+            )
+        return 0
+
+    def _note(self, time: Micros, text: str) -> None:
+        self.notes.append(Note(time, "warning", text))
+
+
+def _identity(verdict: Verdict) -> str:
+    last = verdict.refs[-1]
+    told = f"{verdict.rule}\0{verdict.subject}\0{last.time}\0{last.offset}"
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]

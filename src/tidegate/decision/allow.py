@@ -1,0 +1,114 @@
+"""Who must never be closed for: prefix sets, and what of a host is protected.
+
+Touches nothing. Sets of numbers per prefix length, so that a look-up costs one hash per length.
+Limits: addresses and networks; a host name is never closed for in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tidegate import subject as subjects
+from tidegate.model import Micros, Subject
+from tidegate.subject import Network
+
+
+class PrefixSet:
+    """A set of networks that answers which of them holds, or overlaps, another."""
+
+    def __init__(self, members: Iterable[Subject] = ()) -> None:
+        self._lengths: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
+        self.members: list[Network] = []
+        for member in members:
+            found = subjects.network(member)
+            if found is not None:
+                self.add(found)
+
+    def add(self, member: Network) -> None:
+        """Put a network in."""
+        width = len(member.bits) * 8
+        self.members.append(member)
+        lengths = self._lengths[member.family]
+        lengths.setdefault(member.length, set()).add(member.first >> (width - member.length))
+
+    def holds(self, other: Network) -> bool:
+        """Whether a member holds all of `other`."""
+        width, first = len(other.bits) * 8, other.first
+        return any(
+            length <= other.length and first >> (width - length) in numbers
+            for length, numbers in self._lengths[other.family].items()
+        )
+
+    def overlaps(self, other: Network) -> bool:
+        """Whether any address is in a member and in `other`."""
+        if self.holds(other):
+            return True
+        # A member inside `other`: only possible where members are narrower.
+        if all(length <= other.length for length in self._lengths[other.family]):
+            return False
+        return any(other.holds(member) for member in self.members)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the host looked like when last asked; each subject with the reason it is protected.
+
+    `sessions` are the peers of connections established now; only those with a good record are
+    protected by it, since whoever guesses passwords is connected too.
+    """
+
+    protected: tuple[tuple[Subject, str], ...] = ()
+    sessions: frozenset[Subject] = frozenset()
+
+
+LOOPBACK: tuple[tuple[Subject, str], ...] = (
+    (Subject("127.0.0.0/8"), "loopback"),
+    (Subject("::1"), "loopback"),
+    (Subject("0.0.0.0/8"), "this host"),
+    (Subject("fe80::/10"), "link-local"),
+)
+
+
+@dataclass(slots=True)
+class Allow:
+    """Everything that spares a subject, asked in one place."""
+
+    addresses: tuple[Subject, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    exempt: dict[Subject, Micros] = field(default_factory=dict)
+    _listed: PrefixSet = field(init=False)
+    _protected: list[tuple[PrefixSet, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._listed = PrefixSet(self.addresses)
+        self.look(self.surroundings)
+
+    def look(self, surroundings: Surroundings) -> None:
+        """Take in what the host looks like now."""
+        self.surroundings = surroundings
+        groups: dict[str, list[Subject]] = {}
+        for subject, reason in (*LOOPBACK, *surroundings.protected):
+            groups.setdefault(reason, []).append(subject)
+        self._protected = [(PrefixSet(members), reason) for reason, members in groups.items()]
+
+    def spared(self, subject: Subject, time: Micros, good: bool) -> str:
+        """Why this subject must not be closed for; "" if it may be.
+
+        A ban that overlaps what is protected is refused; one that only overlaps the user's
+        allowlist is not, since the kernel accepts the allowlist first.
+        """
+        found = subjects.network(subject)
+        if found is None:
+            return "not an address"
+        for members, reason in self._protected:
+            if members.overlaps(found):
+                return reason
+        if self._listed.holds(found):
+            return "allowlist"
+        if good and subject in self.surroundings.sessions:
+            return "session"
+        until = self.exempt.get(subject)
+        if until is not None and time < until:
+            return "exempt"
+        return ""
