@@ -1,19 +1,38 @@
 """What the ledger is: what we meant, what happened, the evidence for it, and how far we had read.
 
-Touches nothing itself. Each method is one durable transaction: intend → apply → settle.
+Touches nothing itself. Each method is one transaction; the order is intend → apply → settle.
 Limits: any method may raise LedgerError; the caller keeps protecting and says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Position, Subject
+from tidegate.model import (
+    DAY,
+    Ban,
+    Change,
+    Decision,
+    Micros,
+    Origin,
+    Outcome,
+    Position,
+    Subject,
+)
+
+KEEP: Micros = 30 * DAY
+"""How long a decision is kept after it is over."""
+
+AT_ONCE = 20_000
+"""How many decisions one `forget` drops at most, so that the loop is not held up for long."""
 
 
 class Entry(NamedTuple):
-    """A decision and what became of it: intended, applied, refused, skipped, observed, spared."""
+    """A decision with what became of it: `state` is `intended` or that of its outcome.
+
+    `settled` is when the outcome was written down, None while there is none.
+    """
 
     decision: Decision
     state: str
@@ -22,48 +41,86 @@ class Entry(NamedTuple):
 
 
 class Ledger(Protocol):
-    """Durable memory. Thread-bound: used from the watcher's main loop only."""
+    """Durable memory. Thread-bound: used from the watcher's main loop only.
+
+    Decisions stand in the order in which they were intended. What a ban or allow still closes or
+    opens depends on that order alone, not on the times (which are event times): a later `unban` or
+    `allow` undoes every earlier ban of the same subject, a later `disallow` every earlier allow.
+    An undoing with `ports` undoes those of exactly these ports; with none, of every scope.
+    Only decisions of mode `enforce` that are not spared close, open or undo anything.
+
+    What is stored of a decision is bounded: `refs` are not kept (the evidence is), evidence to 20
+    lines of 1,000 bytes, free text to 1,000 bytes; `ports` come back sorted, without repeats.
+    """
+
+    notes: list[str]
+    """What a person should hear of (a damaged file …); the caller says it and empties it."""
 
     def origin(self, source: str, path: str, identity: str, rereadable: bool) -> Origin:
-        """The origin with this identity, numbered (a new row the first time it is seen)."""
+        """The origin with this source and identity, numbered from 1 (a new row the first time).
+
+        Path and `rereadable` are those given last: a rotated file keeps its number.
+        """
 
     def origins(self) -> list[Origin]:
-        """Every origin that evidence or a position still points at."""
+        """Every origin that evidence, memory or a position may still point at, by number."""
 
     def positions(self) -> list[Position]:
-        """Where each source had been read to at the last checkpoint."""
+        """Where each file had been read to at the last checkpoint, the latest change last."""
 
     def memory(self) -> Iterator[Change]:
-        """The core's memory as of the last checkpoint, in the order it was written."""
+        """The core's memory as of the last checkpoint, by part and key. Read it to the end."""
 
     def checkpoint(self, positions: Sequence[Position], changes: Iterable[Change]) -> None:
-        """Positions and changed memory, together or not at all."""
+        """Positions and changed memory, together or not at all.
 
-    def intend(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Write down what will be done, with its evidence; return those not known before by id."""
+        A position replaces the one of the same source, path and identity; others stay. Of two
+        changes of one key the later holds.
+        """
+
+    def intend(self, decisions: Sequence[Decision], durable: bool = False) -> list[Decision]:
+        """Write down what will be done, with its evidence; return those not known before by id.
+
+        `durable`: on the disk before this returns, whatever happens to the power (services);
+        otherwise a power cut may lose the last moments, a crash of ours nothing.
+        """
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Write down what became of them."""
+        """Write down what became of them; the last of an id holds, unknown ids are passed over."""
 
     def unsettled(self) -> list[Decision]:
-        """Intended but not settled: we died in between."""
+        """Intended but not settled: we died in between. In the order they were intended."""
 
     def wanted(self, now: Micros) -> list[Ban]:
-        """The bans in force: per (subject, ports) the latest, not undone, not over, not spared."""
+        """The bans in force: per (subject, ports) the latest end, not undone, not over, not spared.
+
+        A second ban never shortens the first; to shorten, unban and ban. Sorted by subject
+        and ports, both as text.
+        """
 
     def allowed(self, now: Micros) -> list[Ban]:
-        """Temporary allows by hand that are not over."""
+        """Temporary allows by hand that are not over, likewise."""
+
+    def standing(self, now: Micros) -> list[Entry]:
+        """The decisions behind `wanted`, one for each of its bans, in the same order."""
 
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None
     ) -> list[Entry]:
-        """The newest entries first; with `subject`, only those about it."""
+        """The newest entries first (by event time, then by order), older than `before`.
 
-    def forget(self, now: Micros) -> int:
-        """Drop what is past its keeping time or over the size cap; returns the rows dropped."""
+        With `subject`, only those about it: itself, networks it lies in, and what lies inside it.
+        """
+
+    def forget(self, now: Micros, parts: Collection[str] | None = None) -> int:
+        """Drop what is past its keeping time or over the size cap; returns the decisions dropped.
+
+        `parts`: the parts of memory that are known; all others are dropped. When `AT_ONCE` were
+        dropped there may be more: call again soon.
+        """
 
     def size(self) -> int:
         """Bytes on disk."""
 
     def close(self) -> None:
-        """Flush and close."""
+        """Flush and close; twice is harmless."""

@@ -1,0 +1,301 @@
+"""The ledger in one SQLite file: what `port.py` promises, durable and bounded.
+
+Touches its file through `connection.py` only. Times are given, never read from a clock.
+Limits: thread-bound; WAL with synchronous=NORMAL unless a call asks for `durable`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from tidegate.ledger.connection import LedgerFile
+from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
+from tidegate.ledger.port import AT_ONCE, KEEP, Entry
+from tidegate.ledger.rows import (
+    COLUMNS,
+    clean,
+    decision_of,
+    decision_row,
+    evidence_of,
+    evidence_text,
+    place,
+    places_about,
+    ports_of,
+    whole,
+)
+from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Position, Subject
+
+MAX_FILE = 256 << 20
+_SLICE = 2_000
+_STANDING = "undone IS NULL AND mode = 'enforce' AND spared = '' AND until > ?"
+_UNDOES = {"unban": ("ban",), "allow": ("ban",), "disallow": ("allow",)}
+
+_PUT_DECISION = (
+    f"INSERT INTO decision ({COLUMNS}, place, number)"  # noqa: S608 (our own column names)
+    f" VALUES ({','.join('?' * (COLUMNS.count(',') + 3))})"
+)
+_ENTRIES = (
+    f"SELECT {COLUMNS.replace('time', 'decision.time')}, lines, state, detail, outcome.time"  # noqa: S608
+    " FROM decision LEFT JOIN outcome ON outcome.decision = number"
+    " LEFT JOIN evidence ON evidence.decision = number "
+)
+
+
+class SqliteLedger:
+    """A `Ledger` on disk. The file is opened by the first call, or by `open`.
+
+    `keep`: how long decisions stay after they are over; `max_bytes`: the cap for the file.
+    """
+
+    def __init__(self, path: str, keep: Micros = KEEP, max_bytes: int = MAX_FILE) -> None:
+        self._file = LedgerFile(path)
+        self._keep = keep
+        self._max_bytes = max_bytes
+        self._positions: dict[tuple[str, str, str], Position] = {}
+        self._opened = 0
+        self._crowded = False
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should hear of; the caller says it and empties it."""
+        return self._file.notes
+
+    def open(self) -> None:
+        """Open the file now, to learn at start whether that works. Raises LedgerError."""
+        with self._file.reading("open"):
+            pass
+
+    # Sources: which files there are, and how far they were read.
+
+    def origin(self, source: str, path: str, identity: str, rereadable: bool) -> Origin:
+        """The origin with this source and identity, numbered from 1 (a new row the first time)."""
+        values = (clean(source), clean(path), clean(identity), int(rereadable))
+        with self._file.writing("remember a file") as connection:
+            row = connection.execute(
+                "INSERT INTO origin (source, path, identity, rereadable) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (source, identity) DO UPDATE"
+                " SET path = excluded.path, rereadable = excluded.rereadable RETURNING number",
+                values,
+            ).fetchone()
+        return Origin(row[0], values[0], values[1], values[2], rereadable)
+
+    def origins(self) -> list[Origin]:
+        """Every origin that evidence, memory or a position may still point at, by number."""
+        with self._file.reading("read the files") as connection:
+            rows = connection.execute(
+                "SELECT number, source, path, identity, rereadable FROM origin ORDER BY number"
+            ).fetchall()
+        return [Origin(n, s, p, i, bool(again)) for n, s, p, i, again in rows]
+
+    def positions(self) -> list[Position]:
+        """Where each file had been read to at the last checkpoint."""
+        with self._file.reading("read the positions") as connection:
+            rows = connection.execute(
+                "SELECT source, path, identity, byte, cursor FROM position ORDER BY changed"
+            ).fetchall()
+        return [Position(*row) for row in rows]
+
+    def memory(self) -> Iterator[Change]:
+        """The core's memory as of the last checkpoint, by part and key."""
+        with self._file.reading("read the memory") as connection:
+            rows = connection.execute("SELECT part, key, value FROM memory ORDER BY part, key")
+            while chunk := rows.fetchmany(1000):
+                for part, key, value in chunk:
+                    yield Change(part, key.decode("utf-8", "surrogatepass"), value)
+
+    def checkpoint(self, positions: Sequence[Position], changes: Iterable[Change]) -> None:
+        """Positions and changed memory, together or not at all; unchanged positions are free."""
+        if self._opened != self._file.opened:
+            self._positions = {position[:3]: position for position in self.positions()}
+            self._opened = self._file.opened
+        moved = [p for p in positions if self._positions.get(p[:3]) != p]
+        changed = [
+            (clean(part), key.encode("utf-8", "surrogatepass"), value)
+            for part, key, value in changes
+        ]
+        if not moved and not changed:
+            return
+        with self._file.writing("save a checkpoint") as connection:
+            _put_memory(connection, changed)
+            connection.executemany(
+                "REPLACE INTO position (source, path, identity, byte, cursor)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [(clean(s), clean(p), clean(i), whole(o), clean(c)) for s, p, i, o, c in moved],
+            )
+        self._positions.update((p[:3], p) for p in moved)
+
+    # Decisions: intend, settle, and what follows from them.
+
+    def intend(self, decisions: Sequence[Decision], durable: bool = False) -> list[Decision]:
+        """Write down what will be done, with its evidence; return those not known before by id."""
+        if not decisions:
+            return []
+        with self._file.writing("write down decisions", durable) as connection:
+            fresh = _unknown(connection, decisions)
+            (top,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
+            numbered = list(enumerate(fresh, top + 1))
+            connection.executemany(
+                _PUT_DECISION, [(*decision_row(d), place(clean(d.subject)), n) for n, d in numbered]
+            )
+            connection.executemany(
+                "INSERT INTO evidence VALUES (?, ?)",
+                [(n, evidence_text(d)) for n, d in numbered if d.evidence],
+            )
+            _undo(connection, numbered)
+        return fresh
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Write down what became of them; the last outcome of an id holds."""
+        if not outcomes:
+            return
+        with self._file.writing("write down outcomes") as connection:
+            connection.executemany(
+                "REPLACE INTO outcome SELECT number, ?, ?, ? FROM decision WHERE id = ?",
+                [(o.state, clean(o.detail), whole(o.time), clean(o.id)) for o in outcomes],
+            )
+
+    def unsettled(self) -> list[Decision]:
+        """Intended but not settled, in the order they were intended."""
+        return [
+            entry.decision
+            for entry in self._entries("WHERE outcome.decision IS NULL ORDER BY number", ())
+        ]
+
+    def wanted(self, now: Micros) -> list[Ban]:
+        """The bans in force: per (subject, ports) the latest end."""
+        return self._in_force("ban", now)
+
+    def allowed(self, now: Micros) -> list[Ban]:
+        """Temporary allows by hand that are not over."""
+        return self._in_force("allow", now)
+
+    def standing(self, now: Micros) -> list[Entry]:
+        """The decisions behind `wanted`, in the same order."""
+        # Beside max(), SQLite takes the other columns from the row that holds the maximum.
+        return self._entries(
+            "WHERE number IN (SELECT number FROM (SELECT number, max(until) FROM decision"  # noqa: S608
+            f" WHERE action = 'ban' AND {_STANDING} GROUP BY subject, ports))"
+            " ORDER BY subject, ports",
+            (whole(now),),
+        )
+
+    def history(
+        self, limit: int, subject: Subject | None = None, before: Micros | None = None
+    ) -> list[Entry]:
+        """The newest entries first; with `subject`, itself and networks around or inside it."""
+        where, values = ["decision.time < ?"] if before is not None else [], list[object]()
+        if before is not None:
+            values.append(whole(before))
+        if subject is not None:
+            around, first, last = places_about(clean(subject))
+            where.append(f"(place IN ({','.join('?' * len(around))}) OR place BETWEEN ? AND ?)")
+            values += [*around, first, last]
+        tail = f"WHERE {' AND '.join(where)}" if where else ""
+        values.append(max(0, whole(limit)))
+        return self._entries(f"{tail} ORDER BY decision.time DESC, number DESC LIMIT ?", values)
+
+    def _in_force(self, action: str, now: Micros) -> list[Ban]:
+        with self._file.reading("read what is in force") as connection:
+            rows = connection.execute(
+                "SELECT subject, ports, max(until) FROM decision"  # noqa: S608
+                f" WHERE action = ? AND {_STANDING} GROUP BY subject, ports",
+                (action, whole(now)),
+            ).fetchall()
+        return [Ban(Subject(subject), ports_of(ports), until) for subject, ports, until in rows]
+
+    def _entries(self, tail: str, values: Sequence[object]) -> list[Entry]:
+        with self._file.reading("read decisions") as connection:
+            return [
+                Entry(decision_of(row, evidence_of(lines)), state or "intended", detail or "", time)
+                for *row, lines, state, detail, time in connection.execute(_ENTRIES + tail, values)
+            ]
+
+    # Keeping it bounded.
+
+    def forget(self, now: Micros, parts: Collection[str] | None = None) -> int:
+        """Drop what is past its keeping time or over the size cap, and give the space back."""
+        self._file.check_place()
+        with self._file.writing("drop what is over") as connection:
+            forget_places(connection, parts)
+            horizon = whole(now - self._keep)
+            dropped = drop(connection, f"settled AND time <= ? AND {OVER} <= ?", (horizon,) * 2)
+        for settled in ("settled", "NOT settled"):
+            while dropped < AT_ONCE and self._used() > self._max_bytes:
+                with self._file.writing("hold the size") as connection:
+                    over = f"{settled} AND {OVER} <= ?"
+                    count = drop(connection, over, (whole(now),), _SLICE)
+                dropped += count
+                if not count:
+                    break
+        with self._file.reading("give space back") as connection:
+            give_back(connection)
+        self._say_if_crowded(dropped)
+        return dropped
+
+    def _used(self) -> int:
+        with self._file.reading("measure") as connection:
+            return used(connection)
+
+    def _say_if_crowded(self, dropped: int) -> None:
+        crowded = self._used() > self._max_bytes and dropped < AT_ONCE
+        if crowded and not self._crowded:
+            self.notes.append(
+                f"{self._file.path}: over its cap of {self._max_bytes} bytes, and everything in it"
+                " is still needed; nothing more can be dropped"
+            )
+        self._crowded = crowded
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self._file.size()
+
+    def close(self) -> None:
+        """Flush and close; twice is harmless."""
+        self._file.close()
+
+
+def _put_memory(
+    connection: sqlite3.Connection, changed: list[tuple[str, bytes, bytes | None]]
+) -> None:
+    """Write changes in their order: the last of a key holds, also across writing and forgetting."""
+    last = {change[:2]: change[2] for change in changed}
+    connection.executemany(
+        "INSERT INTO memory VALUES (?, ?, ?)"
+        " ON CONFLICT (part, key) DO UPDATE SET value = excluded.value",
+        [(*key, value) for key, value in last.items() if value is not None],
+    )
+    connection.executemany(
+        "DELETE FROM memory WHERE part = ? AND key = ?",
+        [key for key, value in last.items() if value is None],
+    )
+
+
+def _unknown(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[Decision]:
+    """Those whose id is neither in the file nor earlier in the list."""
+    first: dict[str, Decision] = {}
+    for decision in decisions:
+        first.setdefault(clean(decision.id), decision)
+    known = connection.execute(
+        "SELECT id FROM decision WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(first)),),
+    )
+    for (name,) in known.fetchall():
+        del first[name]
+    return list(first.values())
+
+
+def _undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -> None:
+    """Mark what the new decisions undo among all those before each of them."""
+    connection.executemany(
+        "UPDATE decision SET undone = ? WHERE place = ? AND number < ? AND action = ?"
+        " AND undone IS NULL AND (? = '' OR ports = ?)",
+        [
+            (row[1], place(row[3]), number, undone, row[5], row[5])
+            for number, decision in numbered
+            if decision.action in _UNDOES and decision.mode == "enforce" and not decision.spared
+            for row in (decision_row(decision),)
+            for undone in _UNDOES[decision.action]
+        ],
+    )
