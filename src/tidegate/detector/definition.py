@@ -1,0 +1,55 @@
+"""What a pack holds: Pack, Detector, Example, as frozen values.
+
+Touches nothing. A pattern here is expanded and checked; the reader makes these, the engine runs them.
+Limits: plain data only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tidegate.model import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A line that must match, and what must come of it: `subject`, and group values where given."""
+
+    line: str
+    expect: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A named pattern. `pattern` is expanded, prefix included, without anchors, for `re` on bytes.
+
+    `host`: the address slot takes host names too; `slot`: there is an address slot at all.
+    """
+
+    name: str
+    kind: Kind
+    literals: tuple[bytes, ...]
+    pattern: bytes
+    host: bool
+    slot: bool
+    match: tuple[Example, ...] = ()
+    reject: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The detectors of one program, in the order of the file, and where its lines come from.
+
+    `journal`: inner tuples AND, outer OR; `ports`: what a ban for this service closes by default.
+    """
+
+    name: str
+    about: str
+    reference: str
+    programs: tuple[str, ...]
+    journal: tuple[tuple[str, ...], ...]
+    files: tuple[str, ...]
+    ports: tuple[int, ...]
+    detectors: tuple[Detector, ...]
+    origin: str = ""

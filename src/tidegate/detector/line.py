@@ -1,0 +1,128 @@
+"""Line headers: time stamp, host, program and process id in front of a message, in every known form.
+
+Touches nothing. Forms exclude each other by construction, so the order they are tried in is free.
+Limits: a program without a process id is only believed behind a host and an unmistakable stamp.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+def _maybe(text: str) -> str:
+    """Taken where it stands, so that a header reads in one way only.
+
+    Not `(?:…)?+`: before 3.11.5 a possessive group that fails swallows bytes (CPython gh-106052).
+    """
+    return f"(?:{text}|(?!{text}))"
+
+
+# Stamps. Their shape only: values are judged by `timestamps`, an impossible one is no stamp at all.
+_ZONE = _maybe(r" ?(?:Z|[+-][0-9]{2}:?[0-9]{2})(?= )")
+_FRACTION = r"(?:[.,][0-9]{1,9})?"
+_ISO_T = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}{_FRACTION}{_ZONE}"
+_ISO_BLANK = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:]{{8}}{_FRACTION}{_ZONE}"
+_MONTH = r"[JFMASOND][aepuco][nbrylgptvc]"
+_BSD = rf"{_MONTH} {{1,2}}[0-9]{{1,2}} (?:[0-9]{{4}} )?[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}{_FRACTION}"
+_TAI = r"@[0-9a-f]{24}"
+_EPOCH = r"\[?[0-9]{10}(?:\.[0-9]{1,9})?\]?(?= )"
+_PRI = r"(?:<[0-9]{1,3}>)?"
+
+# The rest of a syslog header, behind the stamp (RFC 3164 §4.1; BSD, busybox and Solaris variants).
+_FACILITY = r"[a-z][a-z0-9]{1,8}\.[a-z]{3,7}"
+_HOST = rf"(?:<[0-9.]{{1,5}}> )?[0-9A-Za-z_.:-]++(?<!:) ++(?:{_FACILITY} ++)?"
+_PROGRAM = r"[0-9A-Za-z_][0-9A-Za-z_./@+-]*+"
+_PID = r"\[(?P<_pid>[0-9]{1,10})\]"
+_SOLARIS = _maybe(rf"\[ID [0-9]{{1,10}} {_FACILITY}\] ")  # syslogd's message ids
+_UPTIME = _maybe(r"(?:kernel: )?\[ *+[0-9]{1,10}\.[0-9]{6}\] ++")  # the kernel's clock since boot
+_OWN = rf"(?:(?P<_own>{_ISO_BLANK}|{_ISO_T}) ++|(?!(?:{_ISO_BLANK}|{_ISO_T}) ))"
+_AFTER = _SOLARIS + _UPTIME + _OWN
+
+
+def _tag(program: str, *, bare: bool = True) -> str:
+    """`host program[pid]: `, `program[pid]: `; with `bare` also `host program: `, `[program]: `."""
+    if not bare:
+        return rf"(?:{_HOST})?(?P<_program>{program}){_PID}:? ++"
+    return (
+        rf"(?P<_host>{_HOST})?(?P<_bracket>\[)?(?P<_program>{program})"
+        rf"(?(_bracket)\]:|(?:{_PID}:?|(?(_host):|(?!)))) ++"
+    )
+
+
+def _unnamed(text: str) -> str:
+    """The same without captures, for use in a look-ahead (conditions get names of their own)."""
+    text = re.sub(r"\(\?P<_(?:program|pid|own)>", "(?:", text)
+    return text.replace("_host", "_host_ahead").replace("_bracket", "_bracket_ahead")
+
+
+_BOM = _maybe(r"\xef\xbb\xbf")
+_STRUCTURED = r'(?:-|(?:\[(?:[^\]"\n]|"(?:[^"\\\n]|\\.)*")*\])+)'  # RFC 5424 §6.3
+
+
+def _rfc5424(program: str, *, named: bool) -> str:
+    app = rf"(?P<_program>{program})" if named else "-"
+    stamp = rf"(?:(?P<_stamp>{_ISO_T})|-)"
+    pid = r"(?:(?P<_pid>[0-9]{1,10})|[!-~]{1,128})"
+    return (
+        rf"<[0-9]{{1,3}}>1 {stamp} [!-~]{{1,255}} {app} {pid} [!-~]{{1,32}} {_STRUCTURED}"
+        rf"(?: {_BOM}|\Z){_AFTER}"
+    )
+
+
+_SECOND = _maybe(rf"{_BSD} ++")
+_LEVEL = _maybe(rf"{_FACILITY}: {_SECOND}")  # OpenBSD and s6 loggers: `auth.info: `
+
+
+class Shape(NamedTuple):
+    """One header form as regular-expression text, `{program}` standing for the program's name.
+
+    Groups: `_stamp`, `_own` (the program's own stamp), `_program`, `_pid`; each may be missing.
+    """
+
+    name: str
+    text: str
+    tagged: bool
+
+    def header(self, program: str = _PROGRAM) -> bytes:
+        """The header, anchored by use of `match`, for programs of this pattern only."""
+        return self.text.replace("{program}", program).encode("latin-1")
+
+
+def _pair(name: str, stamp: str, *, bare: bool = True, level: str = "") -> tuple[Shape, Shape]:
+    start = rf"{_PRI}(?P<_stamp>{stamp}) ++{level}"
+    ahead = _unnamed(_tag(_PROGRAM, bare=bare))
+    return (
+        Shape(f"{name} tag", start + _tag("{program}", bare=bare) + _AFTER, tagged=True),
+        Shape(name, f"{start}(?!{ahead})", tagged=False),
+    )
+
+
+SHAPES = (
+    *_pair("iso-blank", _ISO_BLANK, bare=False),
+    *_pair("bsd", _BSD),
+    *_pair("iso-t", _ISO_T, level=_LEVEL),
+    *_pair("tai64n", _TAI),
+    *_pair("epoch", _EPOCH),
+    Shape("rfc5424 tag", _rfc5424("{program}", named=True), tagged=True),
+    Shape("rfc5424", _rfc5424("-", named=False), tagged=False),
+    Shape(
+        "tag",
+        rf"(?!{_ISO_T}|{_EPOCH})(?:{_HOST})?(?P<_program>{{program}}){_PID}: ++{_AFTER}",
+        tagged=True,
+    ),
+    Shape(
+        "audit",  # auditd's own log: the message keeps its `type=`
+        r"(?=(?:node=[!-~]{1,255} )?type=[0-9A-Z_]{1,40} msg=audit\("
+        r"(?P<_stamp>[0-9]{10}(?:\.[0-9]{1,9})?):)",
+        tagged=False,
+    ),
+)
+"""Every form with a header, each excluding the others; a line in none of them is all message."""
+
+NONE = Shape("none", "", tagged=False)
+JOURNAL = Shape("journal", _AFTER, tagged=False)
+"""What may precede the message in a journal entry, whose header stands in fields of its own."""
+
+REPEATED = re.compile(rb"message repeated ([0-9]{1,9}) times: \[ ?")
+NOT_REPEATED = rb"(?!message repeated [0-9]{1,9} times: \[)"

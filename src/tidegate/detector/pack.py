@@ -1,0 +1,109 @@
+"""The packs: shipped and own files loaded, and their example lines tried.
+
+Touches the pack files it is handed and the shipped ones, nothing else.
+Limits: every fault of every file is collected, then raised at once as one PackError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+from tidegate.detector.definition import Detector, Example, Pack
+from tidegate.detector.reader import read_pack
+from tidegate.errors import PackError
+from tidegate.model import Batch, Block, Event
+
+__all__ = ["Detector", "Example", "Pack", "load_packs", "read_pack", "try_examples"]
+
+_LATER = 4_102_444_800_000_000  # 2100-01-01: no example line is ahead of its arrival
+
+
+class Detects(Protocol):
+    """The part of the engine that the examples need."""
+
+    def detect(self, block: Block, *, fields: bool = False) -> Batch:
+        """The events in a block."""
+
+
+def load_packs(own: Sequence[Path] = (), *, shipped: bool = True) -> tuple[Pack, ...]:
+    """The shipped packs and the given files, sorted by name; an own pack replaces a shipped one.
+
+    Raises PackError with every fault of every file.
+    """
+    faults: list[str] = []
+    packs: dict[str, Pack] = {}
+    if shipped:
+        folder = resources.files("tidegate.detector") / "packs"
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.name.endswith(".toml"):
+                _take(entry.name, entry.read_bytes(), packs, faults)
+    mine: dict[str, Pack] = {}
+    for path in own:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            faults.append(f"{path}: expected a readable file: {error.strerror}")
+            continue
+        _take(str(path), content, mine, faults)
+    if faults:
+        raise PackError(faults)
+    return tuple(pack for _name, pack in sorted((packs | mine).items()))
+
+
+def _take(origin: str, content: bytes, packs: dict[str, Pack], faults: list[str]) -> None:
+    try:
+        pack = read_pack(content, origin)
+    except PackError as error:
+        faults.extend(error.faults)
+        return
+    if pack.name in packs:
+        faults.append(f"{origin}: name: {pack.name} is already taken by {packs[pack.name].origin}")
+    packs[pack.name] = pack
+
+
+def try_examples(pack: Pack, engine: Detects) -> list[str]:
+    """Every example line of the pack tried on an engine that holds it; one line a fault."""
+    faults = []
+    for detector in pack.detectors:
+        where = f"{pack.origin}: detector {detector.name}:"
+        for example in detector.match:
+            seen = [
+                event for event in _events(example.line, engine) if event.kind.pack == pack.name
+            ]
+            said = _compare(detector, example, seen)
+            if said:
+                faults.append(f"{where} match: {said}: {example.line!r}")
+        for line in detector.reject:
+            if any(event.kind is detector.kind for event in _events(line, engine)):
+                faults.append(f"{where} reject: expected no event, it matches: {line!r}")
+    return faults
+
+
+def _events(line: str, engine: Detects) -> Iterable[Event]:
+    data = line.encode("utf-8") + b"\n"
+    return engine.detect(Block("example", data, 0, _LATER, 0), fields=True).events
+
+
+def _compare(detector: Detector, example: Example, seen: Sequence[Event]) -> str:
+    """What is wrong with the events of one example line; "" if it is as stated."""
+    if len(seen) != 1:
+        return f"expected one event, there are {len(seen)}"
+    event = seen[0]
+    if event.kind is not detector.kind:
+        return f"expected it to match here, {event.kind.detector} takes it"
+    values = {
+        **event.fields,
+        "subject": event.subject,
+        "count": str(event.count),
+        "session": event.session,
+        "kind": event.kind.name,
+    }
+    for key, wanted in example.expect.items():
+        if key == "kind" and "." not in wanted:
+            wanted = f"{event.kind.pack}.{wanted}"
+        if values.get(key) != wanted:
+            return f"expected {key} {wanted!r}, it is {values.get(key)!r}"
+    return ""

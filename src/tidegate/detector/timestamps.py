@@ -1,0 +1,172 @@
+"""Time stamps: the bytes of a stamp to microseconds since the epoch, by the rules of docs/detectors.md.
+
+Touches nothing: the zone is handed in, the year comes from the time of arrival, never from a clock.
+Limits: years 1970 to 9999; an impossible stamp is None, and the line counts as undated.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, tzinfo
+
+from tidegate.model import DAY, HOUR, SECOND, Micros
+
+_CACHED = 4096
+_EPOCH = datetime(1970, 1, 1)
+_MONTHS = {
+    month: number
+    for number, month in enumerate(
+        b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), start=1
+    )
+}
+_ISO = re.compile(
+    rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
+    rb"(?:[.,]([0-9]+))? ?(?:(Z)|([+-])([0-9]{2}):?([0-9]{2}))?"
+)
+_BSD = re.compile(
+    rb"([A-Z][a-z]{2}) +([0-9]{1,2}) (?:([0-9]{4}) )?"
+    rb"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+)
+_COUNT = re.compile(rb"\[?([0-9]{10})(?:\.([0-9]+))?\]?")
+_AMBIGUOUS_FOR = 2 * HOUR
+_TAI = (
+    1 << 62
+)  # seconds of a TAI64 label count from here, 10 ahead of UTC (as multilog writes them)
+_FOREVER = 1 << 62
+
+
+class Stamps:
+    """Reads stamps; remembers the ones it has read, as most lines share their second with others."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self.zone = zone
+        self.known: dict[bytes, Micros | None] = {}
+        self._arrival = 0
+        # What is known holds while the arrival is in [since, until): years and repeated
+        # hours are read relative to it.
+        self._since = -_FOREVER
+        self._until = _FOREVER
+
+    def arrive(self, arrival: Micros) -> None:
+        """From now on stamps are read as of this arrival (call it once a block)."""
+        if not self._since <= arrival < self._until or len(self.known) > _CACHED:
+            self.known.clear()
+            self._since, self._until = -_FOREVER, _FOREVER
+        self._arrival = arrival
+
+    def read(self, stamp: bytes) -> Micros | None:
+        """The moment of a stamp; None if it is impossible."""
+        try:
+            return self.known[stamp]
+        except KeyError:
+            pass
+        moment = self._parse(stamp)
+        if len(self.known) < 2 * _CACHED:
+            self.known[stamp] = moment
+        return moment
+
+    def _parse(self, stamp: bytes) -> Micros | None:
+        try:
+            if stamp[0] == 0x40:
+                return _tai64n(stamp)
+            if stamp[:1].isalpha():
+                return self._bsd(stamp)
+            if stamp[4:5] == b"-":
+                return self._iso(stamp)
+            return _count(stamp)
+        except (ValueError, OverflowError):
+            return None
+
+    def _iso(self, stamp: bytes) -> Micros | None:
+        found = _ISO.fullmatch(stamp)
+        if found is None:
+            return None
+        year, month, day, hour, minute, second = map(int, found.group(1, 2, 3, 4, 5, 6))
+        local = datetime(year, month, day, hour, minute, min(second, 59))
+        extra = _micros(found[7]) + (second == 60) * SECOND
+        if found[8] is not None:
+            return _since_epoch(local) + extra
+        if found[9] is not None:
+            ahead = int(found[10]) * HOUR + int(found[11]) * 60 * SECOND
+            return _since_epoch(local) + extra + (-ahead if found[9] == b"+" else ahead)
+        return self._local(local) + extra
+
+    def _bsd(self, stamp: bytes) -> Micros | None:
+        found = _BSD.fullmatch(stamp)
+        if found is None or found[1] not in _MONTHS:
+            return None
+        month, day, second = _MONTHS[found[1]], int(found[2]), int(found[6])
+        clock = (int(found[4]), int(found[5]), min(second, 59))
+        extra = _micros(found[7]) + (second == 60) * SECOND
+        if found[3] is not None:
+            return self._local(datetime(int(found[3]), month, day, *clock)) + extra
+        return self._yearless(month, day, clock, extra)
+
+    def _yearless(
+        self, month: int, day: int, clock: tuple[int, int, int], extra: Micros
+    ) -> Micros | None:
+        """The latest year that puts it not more than a day after the arrival."""
+        latest = _year_of(self._arrival + DAY) + 1
+        later = _FOREVER
+        for year in range(latest, max(latest - 9, 1970) - 1, -1):
+            try:
+                moment = self._local(datetime(year, month, day, *clock)) + extra
+            except ValueError:  # 29 February in a common year
+                continue
+            if moment - DAY <= self._arrival:
+                self._since = max(self._since, moment - DAY)
+                self._until = min(self._until, later - DAY)
+                return moment
+            later = moment
+        return None
+
+    def _local(self, local: datetime) -> Micros:
+        """A wall-clock time in the zone; of two readings the one that fits the arrival."""
+        first = self._offset(local, 0)
+        second = self._offset(local, 1)
+        plain = _since_epoch(local)
+        if second >= first:  # ordinary, or a time that does not exist: the offset before the change
+            return plain - first
+        early, late = plain - first, plain - second
+        if late <= self._arrival <= late + _AMBIGUOUS_FOR:
+            self._since = max(self._since, late)
+            self._until = min(self._until, late + _AMBIGUOUS_FOR + 1)
+            return late
+        if self._arrival < late:
+            self._until = min(self._until, late)
+        else:
+            self._since = max(self._since, late + _AMBIGUOUS_FOR + 1)
+        return early
+
+    def _offset(self, local: datetime, fold: int) -> Micros:
+        offset = local.replace(tzinfo=self.zone, fold=fold).utcoffset()
+        return _span(offset) if offset is not None else 0
+
+
+def _span(span: timedelta) -> Micros:
+    return (span.days * 86_400 + span.seconds) * SECOND + span.microseconds
+
+
+def _since_epoch(moment: datetime) -> Micros:
+    return _span(moment - _EPOCH)
+
+
+def _year_of(moment: Micros) -> int:
+    try:
+        return (_EPOCH + timedelta(microseconds=moment)).year
+    except OverflowError:
+        return 9998 if moment > 0 else 1970
+
+
+def _micros(fraction: bytes | None) -> Micros:
+    return int(fraction[:6].ljust(6, b"0")) if fraction else 0
+
+
+def _count(stamp: bytes) -> Micros | None:
+    found = _COUNT.fullmatch(stamp)
+    return int(found[1]) * SECOND + _micros(found[2]) if found else None
+
+
+def _tai64n(stamp: bytes) -> Micros | None:
+    seconds = int(stamp[1:17], 16) - _TAI - 10
+    return seconds * SECOND + int(stamp[17:25], 16) // 1000 if 0 <= seconds < 1 << 36 else None
