@@ -9,12 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from tidegate.model import Ban, Micros, Subject
+from tidegate.model import DAY, Ban, Micros, Subject
+
+MAX_PORTS = 40
+"""Ports in one scope: the kernel set is named after them, and its name holds 255 characters."""
+
+MAX_SCOPES = 64
+"""Different (family, prefix length, ports) at once; each is a kernel set of some megabytes."""
+
+WIDEST = {4: 8, 6: 16}
+"""The shortest prefix that any gate takes, per family, whatever the policy says."""
+
+LONGEST: Micros = 366 * DAY
+"""The longest closing that any gate takes; a later end is brought forward to this."""
 
 
 class Request(NamedTuple):
-    """One typed request. `ban` sets the end to `until` (extends or shortens); `unban` opens at once
-    (ports None: every scope); `allow`/`disallow` put a subject before the drop until a time."""
+    """One typed request. `ban` sets the end to `until` (extends or shortens; an end that is not
+    after now opens); `unban` opens at once (ports None: every scope); `allow`/`disallow` put a
+    subject before the drop until a time (ports () or None: an allow is for everything)."""
 
     verb: Literal["ban", "unban", "allow", "disallow"]
     subject: Subject
@@ -23,33 +36,48 @@ class Request(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why one request was not carried out; `place` is its position in the list that was sent."""
+    """Why one request was not carried out; `index` is its place in the list that was sent."""
 
-    place: int
+    index: int  # type: ignore[assignment]
     reason: str
 
 
 class Closed(NamedTuple):
-    """What is closed in the kernel, as observed: the subject, its ports, and when it opens."""
+    """What is closed in the kernel, as observed: the subject, its ports, and when it opens.
+
+    `allow` is true for a timed allow: not closed, but put before the drop until then.
+    """
 
     subject: Subject
     ports: tuple[int, ...]
     until: Micros
+    allow: bool = False
 
 
 class Gate(Protocol):
-    """Something that can close for subjects and open again."""
+    """Something that can close for subjects and open again.
+
+    Every method may raise GateError: the world refused the whole of it, nothing is known to have
+    been done, and `replace` is how to go on.
+    """
+
+    @property
+    def evicted(self) -> int:
+        """How many closings gave way, since the gate was made, because a set was full."""
 
     def apply(self, requests: Sequence[Request], now: Micros) -> list[Refusal]:
         """Carry out in order; what the kernel or the rules refuse is returned, the rest is done."""
 
     def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
-        """Make exactly this the state, in one transaction: no packet slips through in between."""
+        """Make exactly this the state, in one transaction: no packet slips through in between.
+
+        The index of a refusal counts through the bans, then the allows.
+        """
 
     def drifted(self) -> bool:
         """Whether somebody else changed our table since we last did. Cheap: called each second."""
 
-    def observe(self) -> list[Closed]:
+    def observe(self, now: Micros) -> list[Closed]:
         """What is closed now, read from the world. Costly with many elements: not on a hot path."""
 
     def open_all(self) -> None:

@@ -1,0 +1,118 @@
+"""The text of `table inet tidegate`: what nft is given to put in, whole or one scope more.
+
+Touches nothing: text only. Every address in it is written from packed bits, because nft would
+ask DNS about anything else. Limits: the layout as docs/nftables.md explains it, nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from tidegate.gate.book import Scope
+from tidegate.model import Micros
+from tidegate.subject import Network
+
+TABLE = "tidegate"
+ALWAYS = {4: "allow4", 6: "allow6"}
+"""The static allowlist: interval sets, accepted before any timed set is asked."""
+
+_TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
+_WORD = {4: "ip", 6: "ip6"}
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+# An interval set needs a sentinel of its own: the address before the last, so that the interval
+# has an end element on every kernel.
+ALWAYS_SENTINEL = {4: b"\xff\xff\xff\xfe", 6: b"\xff" * 15 + b"\xfe"}
+
+_HEAD = f"add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n"
+_CHAINS = """\
+  chain allowed {
+  }
+  chain banned {
+  }
+  chain gate {
+    type filter hook prerouting priority raw; policy accept;
+    iif lo accept
+    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } \
+accept
+    ip6 saddr fe80::/10 accept
+    ip saddr @allow4 accept
+    ip6 saddr @allow6 accept
+    jump allowed
+    jump banned
+  }
+}
+"""
+
+
+def whole(
+    allow: Sequence[Network],
+    sets: Mapping[Scope, Mapping[bytes, Micros]],
+    size: int,
+    now: Micros,
+) -> Iterator[str]:
+    """The whole table, replacing whatever is there, with every element that is not over."""
+    yield _HEAD
+    for family, name in ALWAYS.items():
+        spans = ", ".join(_spans(allow, family))
+        elements = f"elements = {{ {spans} }}"
+        yield f"  set {name} {{ type {_TYPE[family]}; flags interval; {elements}\n  }}\n"
+    yield _CHAINS
+    for scope, held in sets.items():
+        yield scope_text(scope, size)
+        yield from _elements(scope, held, now)
+
+
+def scope_text(scope: Scope, size: int) -> str:
+    """One more set with its sentinel and its rule."""
+    sentinel = socket.inet_ntop(_FAMILY[scope.family], scope.sentinel)
+    return (
+        f"add set inet {TABLE} {scope.name} "
+        f"{{ type {_TYPE[scope.family]}; flags timeout; size {size}; }}\n"
+        f"add element inet {TABLE} {scope.name} {{ {sentinel} }}\n"
+        f"add rule inet {TABLE} {_rule(scope)}\n"
+    )
+
+
+def _rule(scope: Scope) -> str:
+    word, width = _WORD[scope.family], 32 if scope.family == 4 else 128
+    # A masked lookup in a hash set, since interval sets lose the longer of two timeouts. The
+    # sentinel is the prefix's mask: all bits set, those behind the prefix cleared.
+    mask = socket.inet_ntop(_FAMILY[scope.family], scope.sentinel)
+    source = f"{word} saddr" if scope.length == width else f"{word} saddr & {mask}"
+    if scope.verb == "allow":
+        return f"allowed {source} @{scope.name} accept"
+    ports = ""
+    if scope.ports:
+        ports = f"meta l4proto {{ tcp, udp }} th dport {{ {', '.join(map(str, scope.ports))} }} "
+    return f"banned {ports}{source} @{scope.name} counter drop"
+
+
+def _elements(scope: Scope, held: Mapping[bytes, Micros], now: Micros) -> Iterator[str]:
+    family, text = _FAMILY[scope.family], socket.inet_ntop
+    # nft reads no more than eight digits of a unit, so milliseconds alone end after 27 hours.
+    items = []
+    for bits, until in held.items():
+        if until > now:
+            seconds, rest = divmod(milliseconds(until, now), 1000)
+            items.append(f"{text(family, bits)} timeout {seconds}s{rest}ms")
+    if items:
+        yield f"add element inet {TABLE} {scope.name} {{ {', '.join(items)} }}\n"
+
+
+def milliseconds(until: Micros, now: Micros) -> int:
+    """The kernel timeout of an element that ends at `until`: at least one millisecond."""
+    return (until - now + 999) // 1000
+
+
+def _spans(allow: Iterable[Network], family: int) -> Iterator[str]:
+    """The networks of one family, and the sentinel, without overlaps (nft refuses those)."""
+    found = [(network.bits, network.length) for network in allow if network.family == family]
+    if family == 4:
+        four = (ipaddress.IPv4Network(span) for span in [*found, (ALWAYS_SENTINEL[4], 32)])
+        yield from map(str, ipaddress.collapse_addresses(four))
+    else:
+        six = (ipaddress.IPv6Network(span) for span in [*found, (ALWAYS_SENTINEL[6], 128)])
+        yield from map(str, ipaddress.collapse_addresses(six))

@@ -1,0 +1,84 @@
+"""The in-memory twin of the packet filter: the same words, no kernel, no privilege.
+
+Touches nothing. Serves tests, `--observe` and the demo where there is no root.
+Limits: what is over is forgotten only when the gate is next used.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from tidegate.gate.book import Book
+from tidegate.gate.nftables import CAPACITY
+from tidegate.gate.port import Closed, Refusal, Request
+from tidegate.model import Ban, Micros
+from tidegate.subject import Network
+
+
+class MemoryGate:
+    """A `Gate` that only remembers. `disturb` makes it drift, for tests of what repairs that."""
+
+    def __init__(self, allow: Sequence[Network] = (), *, capacity: int = CAPACITY) -> None:
+        self.allow = tuple(allow)
+        self._book = Book(capacity)
+        self._disturbed = False
+
+    @property
+    def evicted(self) -> int:
+        """How many closings gave way because a set was full."""
+        return self._book.evicted
+
+    def apply(self, requests: Sequence[Request], now: Micros) -> list[Refusal]:
+        """Carry out requests; see `Gate.apply`."""
+        self._book.prune(now)
+        return self._book.take(requests, now).refusals
+
+    def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
+        """Make exactly this the state; see `Gate.replace`."""
+        book = Book(self._book.capacity)
+        requests = [Request("ban", *ban) for ban in bans]
+        requests += [Request("allow", *allow) for allow in allows]
+        refusals = book.take(requests, now).refusals
+        book.evicted += self._book.evicted
+        self._book = book
+        self._disturbed = False
+        return refusals
+
+    def drifted(self) -> bool:
+        """Whether `disturb` was called since the last `replace`."""
+        return self._disturbed
+
+    def observe(self, now: Micros) -> list[Closed]:
+        """Everything that is not over."""
+        return list(self._book.standing(now))
+
+    def open_all(self) -> None:
+        """Forget everything; like the kernel's table, which is then gone."""
+        evicted = self._book.evicted
+        self._book = Book(self._book.capacity)
+        self._book.evicted = evicted
+        self._disturbed = True
+
+    def disturb(self) -> None:
+        """Lose everything, as by a stranger's `nft flush ruleset`."""
+        self._book.sets.clear()
+        self._disturbed = True
+
+    def passes(self, address: str, port: int, now: Micros) -> bool:
+        """Whether a packet from this address to this port would get through: allowlist, timed
+        allows, then bans, in the order of the kernel's rules."""
+        family = 6 if ":" in address else 4
+        bits = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
+        sender = Network(family, len(bits) * 8, bits)
+        if any(network.holds(sender) for network in self.allow):
+            return True
+        verdict = True
+        for scope, held in self._book.sets.items():
+            mask = int.from_bytes(scope.sentinel)
+            element = (sender.first & mask).to_bytes(len(bits)) if scope.family == family else b""
+            if held.get(element, 0) > now and (not scope.ports or port in scope.ports):
+                if scope.verb == "allow":
+                    return True
+                verdict = False
+        return verdict
