@@ -131,6 +131,12 @@ class Window:
         rows = 1 + tally[0] * self.row if self.row and tally else 0
         return int(_TIME.unpack_from(tally, len(tally) - 16)[0]) if len(tally) > rows else 0
 
+    def holding(self, subject: Subject) -> int:
+        """How many counted events are remembered for a subject, inside the window or not."""
+        tally = self.tallies.get(subject, b"")
+        rows = 1 + tally[0] * self.row if self.row and tally else 0
+        return (len(tally) - rows) // 16
+
     def forget(self, subject: Subject) -> None:
         """Drop a subject's tally and let it be counted again."""
         self.held.pop(subject, None)

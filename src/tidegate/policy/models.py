@@ -53,6 +53,7 @@ class SourceSpec:
     zone: str = ""
     start: str = "end"
     enabled: bool = True
+    stdin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

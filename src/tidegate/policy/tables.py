@@ -6,6 +6,7 @@ Limits: one entry per key in `KEYS` is the whole truth about what a policy may s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -27,6 +28,7 @@ ALLOW: dict[str, Read] = {"addresses": values.addresses}
 SOURCE: dict[str, Read] = {
     "file": values.paths,
     "journal": values.journal,
+    "stdin": values.boolean,
     "detectors": values.texts,
     "zone": values.zone,
     "enabled": values.boolean,
@@ -70,6 +72,8 @@ SECTIONS: dict[str, dict[str, Read]] = {
 }
 """Every section and key there is; the documentation test walks this."""
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
 Fault = tuple[str, str]
 """A key path and what is wrong with it."""
 
@@ -106,7 +110,12 @@ class Reader:
         return self._section(name, self._table(name, self._data.get(name, {})), keys)
 
     def _names(self, section: str) -> list[str]:
-        return list(self._table(section, self._data.get(section, {})))
+        names = list(self._table(section, self._data.get(section, {})))
+        for name in names:
+            if not _NAME.fullmatch(name):
+                said = "expected a name of letters, digits, dots, - and _"
+                self.faults.append((f"{section}.{name}", said))
+        return names
 
     def _section(self, path: str, data: Mapping[str, Any], keys: dict[str, Read]) -> dict[str, Any]:
         found = {}
@@ -124,11 +133,11 @@ class Reader:
 
     def _source(self, name: str) -> SourceSpec:
         path = f"source.{name}"
-        data = self._section(path, self._table(path, self._data["source"][name]), SOURCE)
-        raw = self._data["source"][name]
-        given = [key for key in ("file", "journal") if key in raw]
+        raw = self._table(path, self._data["source"][name])
+        data = self._section(path, raw, SOURCE)
+        given = [key for key in ("file", "journal", "stdin") if key in raw]
         if len(given) != 1:
-            self.faults.append((path, 'expected exactly one of "file" and "journal"'))
+            self.faults.append((path, 'expected exactly one of "file", "journal" and "stdin"'))
         if data.get("journal") == () and not data.get("detectors"):
             self.faults.append((path, 'journal = true needs "detectors", whose matches are asked'))
         return SourceSpec(
@@ -139,6 +148,7 @@ class Reader:
             zone=data.get("zone", ""),
             start=data.get("start", "end"),
             enabled=data.get("enabled", True),
+            stdin=data.get("stdin", False),
         )
 
     def _rule(self, name: str) -> Rule:

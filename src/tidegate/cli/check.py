@@ -1,0 +1,101 @@
+"""`tidegate check`: are policy and detectors valid?
+
+Touches nothing but to read: policy, packs, and the sources as the watcher would open them.
+Limits: a source that is missing now is a warning, since it may appear later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tidegate.cli.common import as_json, config, emit, say
+from tidegate.daemon.build import Plan, plan, tried
+from tidegate.errors import OperatorError, PackError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate check
+  tidegate check --config new.toml --show
+"""
+)
+@config
+@click.option("--show", is_flag=True, help="Print what holds, with the file and line of each key.")
+@as_json
+def command(config: Path | None, show: bool, as_json: bool) -> int:
+    """Check policy and detectors, and try every example line of every detector."""
+    try:
+        checked = plan(config)
+        faults = tried(checked.packs, checked.loaded.policy.engine)
+        if faults:
+            raise PackError(faults)
+    except OperatorError as error:
+        if as_json:
+            emit({"v": 1, "ok": False, "faults": str(error).splitlines()})
+            return 2
+        raise
+    if show:
+        _show(checked, as_json)
+    troubles = _troubles(checked)
+    if as_json:
+        emit(_summary(checked) | {"warnings": troubles})
+    else:
+        for trouble in troubles:
+            say(f"warning: {trouble}")
+        summary = _summary(checked)
+        click.echo(
+            f"ok: {summary['sources']} sources, {summary['rules']} rules,"
+            f" {summary['detectors']} detectors with {summary['examples']} example lines"
+            f" (policy {summary['policy']})"
+        )
+    return 0
+
+
+def _show(checked: Plan, as_json: bool) -> None:
+    loaded = checked.loaded
+    for key, value in loaded.values.items():
+        place = loaded.places.get(key, "")
+        if as_json:
+            emit({"v": 1, "key": key, "value": value, "place": place})
+        else:
+            click.echo(f"{key} = {_toml(value)}    # {place}")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
+
+
+def _key(key: str) -> str:
+    return key if key.replace("-", "").replace("_", "").isalnum() else f'"{key}"'
+
+
+def _summary(checked: Plan) -> dict[str, object]:
+    detectors = [detector for pack in checked.packs for detector in pack.detectors]
+    return {
+        "v": 1,
+        "ok": True,
+        "policy": checked.loaded.policy.hash,
+        "files": list(checked.loaded.policy.files),
+        "sources": len(checked.sources),
+        "rules": sum(rule.enabled for rule in checked.loaded.policy.rules),
+        "detectors": len(detectors),
+        "examples": sum(len(one.match) + len(one.reject) for one in detectors),
+    }
+
+
+def _troubles(checked: Plan) -> list[str]:
+    """What each source would say to the watcher."""
+    from tidegate.daemon.try_sources import troubles
+
+    return troubles(checked)

@@ -1,0 +1,120 @@
+"""What several verbs share: options, output as table or JSON, talking to the daemon.
+
+Touches standard output and error, and the control socket. `--json` goes to standard output alone;
+notes and progress go to standard error. Limits: tables are as wide as the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tidegate.control.client import Client
+from tidegate.errors import OperatorError, PolicyError
+from tidegate.policy.loader import load
+from tidegate.policy.models import Paths
+from tidegate.text import printable
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SOCKET = "watcher/control.sock"
+"""Where the control socket stands below the run folder."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+config = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path),
+    help="Policy file (default /etc/tidegate/tidegate.toml, else the shipped policy).",
+)
+note = click.option("--note", default="", help="Why; kept in the history.")
+
+
+def socket_option(function: Function) -> Function:
+    """The `--socket` option, with the policy's own place as its default."""
+    return click.option(
+        "--socket",
+        envvar="TIDEGATE_SOCKET",
+        type=click.Path(),
+        help="Control socket (default /run/tidegate/watcher/control.sock).",
+    )(function)
+
+
+def paths(policy: Path | None = None) -> Paths:
+    """The paths of the policy; the usual ones where it can't be read."""
+    try:
+        return load(policy).policy.paths
+    except PolicyError:
+        return Paths()
+
+
+def client(socket: str | None) -> Client:
+    """A client of the running daemon."""
+    return Client(socket or os.path.join(paths().run, SOCKET))
+
+
+def emit(row: Mapping[str, Any]) -> None:
+    """One JSON object on one line."""
+    sys.stdout.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def say(text: str) -> None:
+    """A line for people, on standard error."""
+    click.echo(text, err=True)
+
+
+def table(title: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    """A table on standard output; hostile text is made printable, never dropped.
+
+    Into a pipe the columns are parted by tabs and never cut, so that `awk` and `grep` see all.
+    """
+    found = [[printable(cell) for cell in row] for row in rows]
+    if not found:
+        click.echo(empty)
+        return
+    if not sys.stdout.isatty():
+        for row in [list(title), *found]:
+            click.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for name in title:
+        drawn.add_column(name, overflow="fold")
+    for row in found:
+        drawn.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False).print(drawn)
+
+
+def ports_text(ports: Sequence[int]) -> str:
+    """A scope for people: `25,465`, or `all`."""
+    return ",".join(map(str, ports)) if ports else "all"
+
+
+def read_ports(text: str) -> list[int]:
+    """Ports from `25,465`; OperatorError says what was expected."""
+    try:
+        found = [int(part) for part in text.split(",") if part]
+    except ValueError:
+        found = [0]
+    if not all(1 <= port <= 65535 for port in found):
+        raise OperatorError(f"--ports: expected numbers such as 25,465; found {text!r}")
+    return found
+
+
+def left_text(seconds: int) -> str:
+    """A remaining time in its two largest units: `1d 3h`, `9m 58s`."""
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        number, seconds = divmod(seconds, size)
+        if number or (unit == "s" and not parts):
+            parts.append(f"{number}{unit}")
+    return " ".join(parts[:2])

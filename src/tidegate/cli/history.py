@@ -1,0 +1,49 @@
+"""`tidegate history`: who did what, and when.
+
+Touches the daemon through its control socket. Limits: what the ledger still keeps (30 days).
+"""
+
+from __future__ import annotations
+
+import click
+
+from tidegate.cli.common import as_json, client, emit, ports_text, socket_option, table
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate history --limit 20
+  tidegate history 192.0.2.7 --json
+"""
+)
+@click.argument("address", required=False)
+@click.option("--limit", default=100, show_default=True, help="How many, the newest first.")
+@socket_option
+@as_json
+def command(address: str | None, limit: int, socket: str | None, as_json: bool) -> int:
+    """Decisions, the newest first: by which rule or by which person, and what became of them."""
+    query = {"limit": str(limit)} | ({"subject": address} if address else {})
+    rows = client(socket).lines("/history", query)
+    if as_json:
+        for row in rows:
+            emit(row)
+        return 0
+    table(
+        ("TIME", "ACTION", "SUBJECT", "PORTS", "BY", "STATE", "UNTIL", "NOTE"),
+        (
+            (
+                row["time"],
+                row["action"],
+                row["subject"],
+                ports_text(row["ports"]),
+                row["rule"] if row["by"] == "rule" else row["by"],
+                row["spared"] or row["state"],
+                row["until"],
+                row["note"],
+            )
+            for row in rows
+        ),
+        "Nothing has happened yet.",
+    )
+    return 0

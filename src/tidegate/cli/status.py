@@ -1,0 +1,70 @@
+"""`tidegate status`: how the daemon is.
+
+Touches the daemon through its control socket. Limits: one moment; `history` tells what went before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tidegate.cli.common import as_json, client, emit, socket_option
+from tidegate.text import printable
+
+
+@click.command(epilog="\b\nExamples:\n  tidegate status\n  tidegate status --json | jq .bans\n")
+@socket_option
+@as_json
+def command(socket: str | None, as_json: bool) -> int:
+    """Sources with their lag, rules with their last verdict, the gate, and every limit reached."""
+    answer = client(socket).get("/status")
+    if as_json:
+        emit(answer)
+    else:
+        _show(answer)
+    healthy = answer["gate"]["state"] == "ok" and not answer["off"]
+    return 0 if healthy and all(one["state"] != "degraded" for one in answer["sources"]) else 1
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    gate, policy, limits = answer["gate"], answer["policy"], answer["limits"]
+    mode = "OFF: everything is open, until `tidegate on`" if answer["off"] else answer["mode"]
+    click.echo(f"tidegate {answer['version']}, since {answer['started']}: {mode}")
+    click.echo(
+        f"policy   {policy['hash']}, loaded {policy['loaded']}: {', '.join(policy['files'])}"
+    )
+    click.echo(
+        f"gate     {gate['kind']}: {printable(gate['state'])}; {answer['bans']} bans in force,"
+        f" {gate['applied']} done, {gate['refused']} refused, {gate['repaired']} times repaired"
+    )
+    click.echo("sources")
+    for one in answer["sources"]:
+        detail = f": {printable(one['detail'])}" if one["detail"] else ""
+        read = one["last_read"] or "never"
+        click.echo(
+            f"  {one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B"
+        )
+    click.echo("rules")
+    for one in answer["rules"]:
+        last = one["last_verdict"]
+        said = f"last {last['subject']} at {last['time']}" if last else "no verdict yet"
+        click.echo(
+            f"  {one['name']:<20} {one['mode']}, {one['stated']}: {one['tallies']} counted, {said}"
+        )
+    click.echo(
+        f"read     {answer['lines']} lines, {sum(answer['events'].values())} events,"
+        f" {answer['successes']} successes"
+    )
+    reached = [f"{name} {limits[name]}" for name in ("evicted", "clamped", "cut", "quarantined")
+               if limits[name]]  # fmt: skip
+    click.echo(
+        f"limits   {limits['tallies']} of {limits['capacity']} tallies,"
+        f" ledger {limits['ledger_bytes']} B" + "".join(f", {one}" for one in reached)
+    )
+    if answer["detectors_off"]:
+        click.echo(f"WARNING  detectors switched off: {', '.join(answer['detectors_off'])}")
+    if answer["breaker"]["tripped_until"]:
+        click.echo(f"WARNING  breaker tripped until {answer['breaker']['tripped_until']}:"
+                   " subjects with a good record are spared")  # fmt: skip

@@ -1,0 +1,35 @@
+"""`tidegate unban`: open for an address, and forget what counted against it.
+
+Touches the daemon through its control socket. Limits: the subject is left alone for an hour; a
+network that holds it stays closed and is named.
+"""
+
+from __future__ import annotations
+
+import click
+
+from tidegate.cli.common import as_json, client, note, socket_option
+from tidegate.cli.results import show
+from tidegate.errors import OperatorError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate unban 192.0.2.7 --note "customer called"
+  tidegate unban --all
+"""
+)
+@click.argument("address", required=False)
+@click.option("--all", "everything", is_flag=True, help="Open for everybody.")
+@note
+@socket_option
+@as_json
+def command(
+    address: str | None, everything: bool, note: str, socket: str | None, as_json: bool
+) -> int:
+    """Open for ADDRESS at once, forget its offences, and leave it alone for an hour."""
+    if (address is None) != everything:
+        raise OperatorError("expected either ADDRESS or --all")
+    body = {"all": True, "note": note} if everything else {"subject": address, "note": note}
+    return show(client(socket).post("/unban", body), as_json)

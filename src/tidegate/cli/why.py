@@ -1,0 +1,69 @@
+"""`tidegate why ADDRESS`: the rule, the count and the very lines behind a ban.
+
+Touches the daemon through its control socket. Works for an address inside a banned network too.
+Limits: lines as they were when the ban was decided, at most 20 a ban.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tidegate.cli.common import as_json, client, emit, ports_text, socket_option
+from tidegate.text import printable
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate why 192.0.2.7
+  tidegate why 2001:db8:1:2::99 --json
+"""
+)
+@click.argument("address")
+@socket_option
+@as_json
+def command(address: str, socket: str | None, as_json: bool) -> int:
+    """Why ADDRESS is closed, was closed, or would not be; exit code 1 if it is closed now."""
+    answer = client(socket).get("/why", {"address": address})
+    if as_json:
+        emit(answer)
+    else:
+        _show(answer)
+    return int(bool(answer["banned"]))
+
+
+def _show(answer: Mapping[str, Any]) -> None:
+    for row in answer["banned"]:
+        click.echo(f"{row['subject']} is closed for {ports_text(row['ports'])} ports"
+                   f" until {row['until']}.")  # fmt: skip
+        _explain(row)
+    if not answer["banned"]:
+        click.echo(f"{answer['subject']} is not closed.")
+    if answer["protected"]:
+        click.echo(f"  It can't be banned: {answer['protected']}.")
+    for row in answer["tallies"]:
+        click.echo(f"  Counting: {row['count']} towards {row['rule']} ({row['stated']}).")
+    if answer["earlier"]:
+        click.echo("Earlier:")
+    for row in answer["earlier"]:
+        who = f"rule {row['rule']}" if row["by"] == "rule" else row["by"]
+        end = f" until {row['until']}" if row["action"] == "ban" else ""
+        click.echo(
+            f"  {row['time']}  {row['action']} by {who}{end}: {row['spared'] or row['state']}"
+        )
+
+
+def _explain(row: Mapping[str, Any]) -> None:
+    if row["by"] == "rule":
+        step = f", offence {row['step'] + 1}" if row["step"] else ""
+        click.echo(f"  Rule {row['rule']}: {row['count']} counted, {row['reason']}{step}.")
+    else:
+        said = f": {printable(row['note'])}" if row["note"] else ""
+        click.echo(f"  By {printable(row['by'])} at {row['time']}{said}.")
+    for line in row["evidence"]:
+        click.echo(f"  {printable(line['file'])}:{line['offset']}: {printable(line['line'])}")
+    if row["action"] == "ban":
+        click.echo(f"  To open: tidegate unban {row['subject']}")

@@ -1,0 +1,283 @@
+"""Answers what people ask over the control socket, and does what they order.
+
+Touches the watcher it belongs to. Who may read and who may act was decided by the control server.
+Limits: each answer is made in the loop, between two blocks; long lists are streamed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tidegate import __version__
+from tidegate import subject as subjects
+from tidegate.control.server import Call
+from tidegate.control.views import decision_view, entry_view
+from tidegate.daemon.act import Result, by_hand
+from tidegate.errors import LedgerError
+from tidegate.model import HOUR, SECOND, Micros, Subject
+from tidegate.policy.durations import format_duration, parse_duration
+from tidegate.policy.values import ports as read_ports
+from tidegate.text import time_text
+
+if TYPE_CHECKING:
+    from tidegate.daemon.watcher import Watcher
+
+Answer = tuple[int, object]
+
+LONGEST_HISTORY = 10_000
+
+
+class WrongError(Exception):
+    """The caller's input is wrong: answered with 400 and the text."""
+
+
+class Answerer:
+    """One method a path; `answer` finds it."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._paths: dict[tuple[str, str], Callable[[Call, Micros], Answer]] = {
+            ("GET", "/status"): self._status,
+            ("GET", "/list"): self._list,
+            ("GET", "/why"): self._why,
+            ("GET", "/history"): self._history,
+            ("POST", "/ban"): self._ban,
+            ("POST", "/unban"): self._unban,
+            ("POST", "/allow"): self._allow,
+            ("POST", "/reload"): self._reload,
+        }
+
+    def answer(self, call: Call, now: Micros) -> None:
+        """Answer one call, whatever it is."""
+        handler = self._paths.get((call.method, call.path))
+        if handler is None:
+            call.reply(404, {"error": f"there is no {call.method} {call.path}"})
+            return
+        try:
+            status, value = handler(call, now)
+        except WrongError as wrong:
+            call.reply(400, {"error": str(wrong)})
+        except LedgerError as error:
+            call.reply(503, {"error": str(error)})
+        else:
+            if isinstance(value, Iterator):
+                call.stream(value, status)
+            else:
+                call.reply(status, value)
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def _status(self, _call: Call, now: Micros) -> Answer:
+        watcher, pipeline = self._watcher, self._watcher.pipeline
+        policy, totals, actor = pipeline.policy, pipeline.totals, watcher.actor
+        return 200, {
+            "v": 1,
+            "version": __version__,
+            "pid": os.getpid(),
+            "time": time_text(now),
+            "started": time_text(watcher.started),
+            "mode": policy.mode,
+            "off": watcher.wiring.is_off(),
+            "policy": {
+                "hash": policy.hash,
+                "loaded": time_text(watcher.loaded_at),
+                "files": list(policy.files),
+            },
+            "gate": {
+                "kind": watcher.wiring.gate_kind,
+                "state": actor.out_of_step or "ok",
+                "applied": actor.applied,
+                "refused": actor.refused,
+                "repaired": actor.repaired,
+            },
+            "bans": len(actor.wanted(now)),
+            "sources": [self._source(name) for name in watcher.sources],
+            "rules": self._rules(),
+            "lines": totals.lines,
+            "events": dict(totals.kinds),
+            "successes": totals.successes,
+            "limits": {
+                "tallies": len(pipeline.windows),
+                "capacity": pipeline.windows.capacity,
+                "evicted": pipeline.windows.evicted + pipeline.record.evicted,
+                "clamped": totals.clamped,
+                "cut": totals.cut,
+                "quarantined": totals.quarantined,
+                "ledger_bytes": watcher.wiring.ledger.size(),
+            },
+            "detectors_off": sorted(
+                {name for engine in pipeline.engines.values() for name in engine.disabled}
+            ),
+            "breaker": {
+                "tripped_until": time_text(pipeline.judge.breaker.tripped_until)
+                if pipeline.judge.breaker.tripped_until > now
+                else None,
+                "trips": pipeline.judge.breaker.trips,
+            },
+        }
+
+    def _source(self, name: str) -> dict[str, Any]:
+        health = self._watcher.sources[name].health()
+        return {
+            "name": name,
+            "state": health.state,
+            "detail": health.detail,
+            "lag": health.lag,
+            "last_read": time_text(health.last_read) if health.last_read else None,
+        }
+
+    def _rules(self) -> list[dict[str, Any]]:
+        windows = {window.rule.name: window for window in self._watcher.pipeline.windows.windows}
+        rows = []
+        for rule in self._watcher.pipeline.policy.rules:
+            window = windows.get(rule.name)
+            last = window.last_verdict if window else None
+            rows.append(
+                {
+                    "name": rule.name,
+                    "mode": rule.mode if rule.enabled else "disabled",
+                    "stated": rule.stated,
+                    "tallies": len(window.tallies) if window else 0,
+                    "verdicts": window.verdicts if window else 0,
+                    "last_verdict": {"time": time_text(last.time), "subject": last.subject}
+                    if last
+                    else None,
+                }
+            )
+        return rows
+
+    def _list(self, _call: Call, now: Micros) -> Answer:
+        entries = self._watcher.actor.standing(now)
+
+        def rows() -> Iterator[object]:
+            for entry in entries:
+                view = entry_view(entry)
+                view["left"] = max(0, (entry.decision.until - now) // SECOND)
+                yield view
+
+        return 200, rows()
+
+    def _why(self, call: Call, now: Micros) -> Answer:
+        subject = _subject(call.query.get("address"))
+        ledger = self._watcher.wiring.ledger
+        entries = ledger.history(100, subject)
+        standing = {entry.decision.id for entry in ledger.standing(now)}
+        return 200, {
+            "v": 1,
+            "subject": subject,
+            "banned": [entry_view(one) for one in entries if one.decision.id in standing],
+            "earlier": [entry_view(one) for one in entries if one.decision.id not in standing],
+            "protected": self._watcher.pipeline.judge.allow.spared(subject, now, good=True),
+            "tallies": [
+                {"rule": window.rule.name, "stated": window.rule.stated, "count": count}
+                for window in self._watcher.pipeline.windows.windows
+                if (count := window.holding(subject))
+            ],
+        }
+
+    def _history(self, call: Call, _now: Micros) -> Answer:
+        given = call.query.get("subject")
+        subject = _subject(given) if given else None
+        limit = _number(call.query.get("limit", "100"), LONGEST_HISTORY)
+        entries = self._watcher.wiring.ledger.history(limit, subject)
+        return 200, (entry_view(entry) for entry in entries)
+
+    # -- acting -------------------------------------------------------------------------------
+
+    def _ban(self, call: Call, now: Micros) -> Answer:
+        subject, span = _subject(call.body.get("subject")), _span(call.body, "1h")
+        limit = self._watcher.pipeline.policy.limits.longest_ban
+        if span > limit:
+            raise WrongError(f"for: at most {format_duration(limit)} (limits.longest-ban)")
+        if subjects.network(subject) is None:
+            raise WrongError(f"{subject}: only addresses and networks can be banned")
+        spared = self._watcher.pipeline.judge.allow.spared(subject, now, good=True)
+        if spared and spared != "exempt":
+            raise WrongError(f"{subject} can't be banned: {spared}")
+        if spared:
+            self._watcher.pipeline.judge.exempt(subject, 0)
+        decision = by_hand(
+            "ban", subject, _ports(call.body), now, now + span,
+            by=call.peer.label, note=_note(call.body),
+        )  # fmt: skip
+        return self._done([decision], now)
+
+    def _unban(self, call: Call, now: Micros) -> Answer:
+        if call.body.get("all") is True:
+            chosen = [entry.decision.subject for entry in self._watcher.actor.standing(now)]
+        else:
+            chosen = [_subject(call.body.get("subject"))]
+        decisions = []
+        for subject in dict.fromkeys(chosen):
+            self._watcher.pipeline.pardon(subject, now)
+            decisions.append(
+                by_hand(
+                    "unban",
+                    subject,
+                    (),
+                    now,
+                    now + HOUR,
+                    by=call.peer.label,
+                    note=_note(call.body),
+                )
+            )
+        return self._done(decisions, now)
+
+    def _allow(self, call: Call, now: Micros) -> Answer:
+        subject, span = _subject(call.body.get("subject")), _span(call.body, "1d")
+        self._watcher.pipeline.judge.exempt(subject, now + span)
+        decision = by_hand(
+            "allow", subject, (), now, now + span, by=call.peer.label, note=_note(call.body)
+        )
+        return self._done([decision], now)
+
+    def _reload(self, _call: Call, now: Micros) -> Answer:
+        faults = self._watcher.reload(now)
+        if faults:
+            return 400, {"error": "\n".join(faults), "faults": faults}
+        return 200, {"v": 1, "policy": self._watcher.pipeline.policy.hash}
+
+    def _done(self, decisions: list[Any], now: Micros) -> Answer:
+        results = self._watcher.actor.act(decisions, now)
+        self._watcher.checkpoint(now)
+        return 200, {"v": 1, "results": [_result_view(one) for one in results]}
+
+
+def _result_view(result: Result) -> dict[str, Any]:
+    view = decision_view(result.decision)
+    view["state"], view["detail"] = result.outcome.state, result.outcome.detail
+    return view
+
+
+def _subject(given: object) -> Subject:
+    found = subjects.parse(given) if isinstance(given, str) else None
+    if found is None:
+        raise WrongError(f"expected an address or a network such as 192.0.2.7, found {given!r}")
+    return found
+
+
+def _span(body: Mapping[str, object], default: str) -> Micros:
+    try:
+        return parse_duration(body.get("for", default))
+    except ValueError as expected:
+        raise WrongError(f"for: expected {expected}") from expected
+
+
+def _ports(body: Mapping[str, object]) -> tuple[int, ...]:
+    try:
+        return read_ports(body.get("ports", []))
+    except ValueError as expected:
+        raise WrongError(f"ports: expected {expected}") from expected
+
+
+def _note(body: Mapping[str, object]) -> str:
+    note = body.get("note", "")
+    return note if isinstance(note, str) else ""
+
+
+def _number(text: str, most: int) -> int:
+    if text.isdigit() and 1 <= int(text) <= most:
+        return int(text)
+    raise WrongError(f"limit: expected a whole number from 1 to {most}")

@@ -1,0 +1,128 @@
+"""Builds a pipeline from a policy: packs loaded and tried, one engine for each set of detectors.
+
+Touches the pack files and the host's time zone, only to read. Used by `run`, `replay` and `check`.
+Limits: every fault is collected before any is raised.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from tidegate.daemon.pipeline import Pipeline
+from tidegate.detector.engine import Engine
+from tidegate.detector.pack import Pack, load_packs, try_examples
+from tidegate.errors import PackError
+from tidegate.policy.loader import Loaded, cross_check, load, untrusted
+from tidegate.policy.models import SourceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked policy with its packs, ready to be built."""
+
+    loaded: Loaded
+    packs: tuple[Pack, ...]
+
+    @property
+    def sources(self) -> tuple[SourceSpec, ...]:
+        """The sources that are switched on."""
+        return tuple(source for source in self.loaded.policy.sources if source.enabled)
+
+    def weights(self) -> dict[str, int]:
+        """What one event of each kind counts by default."""
+        found: dict[str, int] = {}
+        for pack in self.packs:
+            for detector in pack.detectors:
+                kind = detector.kind
+                found[kind.name] = max(kind.weight, found.get(kind.name, 0))
+        return found
+
+    def pipeline(self, sources: Sequence[SourceSpec] | None = None) -> Pipeline:
+        """A fresh pipeline for these sources (default: the policy's)."""
+        engines: dict[tuple[tuple[str, ...], str], Engine] = {}
+        by_source = {}
+        for source in self.sources if sources is None else sources:
+            key = source.detectors, source.zone
+            if key not in engines:
+                engines[key] = self.engine(*key)
+            by_source[source.name] = engines[key]
+        return Pipeline(self.loaded.policy, by_source, self.weights())
+
+    def engine(self, detectors: tuple[str, ...] = (), zone: str = "") -> Engine:
+        """An engine over these detectors; none named: over all."""
+        return Engine(
+            self.packs,
+            zone=ZoneInfo(zone) if zone else host_zone(),
+            engine=self.loaded.policy.engine,
+            detectors=detectors or None,
+        )
+
+
+def plan(config: Path | None = None, *, trusted: bool = False) -> Plan:
+    """Policy and packs, read and checked. Raises PolicyError or PackError with every fault.
+
+    `trusted`: refuse files that others than root could change (the daemon as root does).
+    """
+    loaded = load(config, trusted=trusted)
+    folder = Path(loaded.policy.paths.detectors)
+    own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    if trusted and (faults := [fault for path in own for fault in untrusted(path)]):
+        raise PackError(faults)
+    packs = load_packs(own)
+    kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
+    names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
+    cross_check(loaded, sorted(kinds), sorted(names))
+    return Plan(loaded, packs)
+
+
+def tried(packs: Sequence[Pack], engine: str) -> list[str]:
+    """Every example line of every pack, tried on one engine; one line a fault."""
+    faults = []
+    for pack in packs:
+        # RFC 3164 stamps in examples mean no zone in particular.
+        faults += try_examples(pack, Engine([pack], zone=UTC, engine=engine))
+    return faults
+
+
+def journal_matches(source: SourceSpec, packs: Sequence[Pack]) -> tuple[tuple[str, ...], ...]:
+    """What the journal is asked for: the source's own matches, or those of its packs."""
+    if source.journal:
+        return source.journal
+    chosen = [pack for pack in packs if not source.detectors or pack.name in source.detectors]
+    return tuple(dict.fromkeys(line for pack in chosen for line in pack.journal))
+
+
+def host_zone() -> tzinfo:
+    """The zone that this host's services write their stamps in."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    for candidate in (name, _linked_zone()):
+        if candidate:
+            try:
+                return ZoneInfo(candidate)
+            except (ZoneInfoNotFoundError, ValueError, OSError):
+                continue
+    try:
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file)
+    except (OSError, ValueError):
+        return UTC
+
+
+def _linked_zone() -> str:
+    try:
+        target = os.readlink("/etc/localtime")
+    except OSError:
+        return ""
+    return target.partition("zoneinfo/")[2]
+
+
+def with_policy(old: Plan, **changes: object) -> Plan:
+    """The same plan under a changed policy (for `--observe`)."""
+    values: Mapping[str, object] = changes
+    policy = replace(old.loaded.policy, **values)  # type: ignore[arg-type]
+    return Plan(replace(old.loaded, policy=policy), old.packs)

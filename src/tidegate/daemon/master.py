@@ -1,0 +1,188 @@
+"""The master: starts keeper and watcher, each with only the rights it needs, and starts them again.
+
+Touches processes, /run/tidegate and the state folder; reads no log, no policy and no message. It
+stays root because neither child could become the other's user. Limits: the pair shares its fate: if
+one dies the other is ended, and both start anew on a fresh socket; bans stand in the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from tidegate.daemon.notify import notify
+
+log = logging.getLogger("tidegate.master")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+SILENT_AFTER = 60.0  # a watcher that says nothing for so long hangs
+STEADY_AFTER = 60.0  # a pair that lived so long starts again without a pause
+STOP_WITHIN = 10.0
+
+Child = Callable[[socket.socket, Callable[[bytes], None]], None]
+"""What a child does: gets its end of the socket and a way to say that it is alive."""
+
+
+class Master:
+    """Supervises one pair of processes."""
+
+    def __init__(self, keeper: Child | None, watcher: Child) -> None:
+        roles = {"keeper": keeper, "watcher": watcher}
+        self._roles = {name: child for name, child in roles.items() if child is not None}
+        self._pids: dict[int, str] = {}
+        self._alive_fd = -1
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stopping = False
+        self._reload = False
+        self._ready = False
+        self._heard = 0.0
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        pause = FIRST_PAUSE
+        while not self._stopping:
+            started = time.monotonic()
+            self._start()
+            self._watch()
+            self._end()
+            if self._stopping:
+                break
+            pause = FIRST_PAUSE if time.monotonic() - started > STEADY_AFTER else pause * 2
+            pause = min(pause, LONGEST_PAUSE)
+            log.error("starting both again in %.1f s; bans stand in the kernel", pause)
+            select.select([self._wake_read], [], [], pause)
+            self._drain(self._wake_read)
+        return 0
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._reload = True
+        elif number != signal.SIGCHLD:
+            self._stopping = True
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._alive_fd, alive_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ready, self._heard = False, time.monotonic()
+        for role, end, other in (("keeper", ours, theirs), ("watcher", theirs, ours)):
+            if role not in self._roles:
+                continue
+            pid = os.fork()
+            if pid == 0:
+                other.close()
+                self._child(role, end, alive_write)
+            self._pids[pid] = role
+        ours.close()
+        theirs.close()
+        os.close(alive_write)
+
+    def _child(self, role: str, end: socket.socket, alive_write: int) -> None:
+        """In the forked child: never returns."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            for fd in (self._alive_fd, self._wake_read, self._wake_write):
+                os.close(fd)
+
+            def alive(word: bytes) -> None:
+                with suppress(BlockingIOError, BrokenPipeError):
+                    os.write(alive_write, word)
+
+            self._roles[role](end, alive)
+            code = 0
+        except KeyboardInterrupt:
+            code = 0
+        except Exception:  # the outermost loop: the master starts us again
+            log.exception("%s: unexpected error", role)
+        finally:
+            logging.shutdown()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _watch(self) -> None:
+        """Until a child dies, hangs, or we are told to stop."""
+        while not self._stopping:
+            select.select([self._wake_read, self._alive_fd], [], [], 1.0)
+            self._drain(self._wake_read)
+            if self._reload:
+                self._reload = False
+                self._signal(signal.SIGHUP)
+            words = self._drain(self._alive_fd)
+            if words:
+                self._heard = time.monotonic()
+                if not self._ready and b"R" in words:
+                    self._ready = True
+                    notify("READY=1")
+                notify("WATCHDOG=1")
+            if self._reap(os.WNOHANG):
+                return
+            if time.monotonic() - self._heard > SILENT_AFTER:
+                log.error("the watcher has said nothing for %.0f s; it is ended", SILENT_AFTER)
+                self._signal(signal.SIGKILL)
+                self._heard = time.monotonic()
+
+    def _reap(self, flags: int) -> bool:
+        """Collect children that ended; whether there were any."""
+        found = False
+        for pid in list(self._pids):
+            try:
+                done, status = os.waitpid(pid, flags)
+            except ChildProcessError:
+                done, status = pid, 0
+            if done:
+                role = self._pids.pop(pid)
+                found = True
+                if not self._stopping:
+                    log.error("the %s ended: %s", role, _why(status))
+        return found
+
+    def _end(self) -> None:
+        if self._stopping:
+            notify("STOPPING=1")
+        # The watcher first: it saves its counts, and needs nobody for that.
+        self._signal(signal.SIGTERM, "watcher")
+        deadline = time.monotonic() + STOP_WITHIN
+        while "watcher" in self._pids.values() and time.monotonic() < deadline:
+            if not self._reap(os.WNOHANG):
+                select.select([self._wake_read], [], [], 0.1)
+                self._drain(self._wake_read)
+        self._signal(signal.SIGTERM, "keeper")
+        deadline = time.monotonic() + STOP_WITHIN
+        while self._pids and time.monotonic() < deadline:
+            if not self._reap(os.WNOHANG):
+                select.select([self._wake_read], [], [], 0.1)
+                self._drain(self._wake_read)
+        self._signal(signal.SIGKILL)
+        self._reap(0)
+        os.close(self._alive_fd)
+
+    def _signal(self, number: int, role: str | None = None) -> None:
+        for pid, name in self._pids.items():
+            if role is None or name == role:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    @staticmethod
+    def _drain(fd: int) -> bytes:
+        try:
+            return os.read(fd, 4096)
+        except BlockingIOError:
+            return b""
+
+
+def _why(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"

@@ -1,0 +1,103 @@
+"""What each process does after the master forked it: load as root, give up root, work.
+
+Touches what its role touches. Everything is imported and opened before privilege is dropped, so
+that an interpreter or checkout which others can't read does no harm.
+Limits: the keeper never reads a log; the watcher never touches the firewall.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from tidegate.daemon.privilege import CAP_NET_ADMIN, Identity, die_with_parent, drop
+
+log = logging.getLogger("tidegate")
+
+Alive = Callable[[bytes], None]
+
+
+def keeper(
+    end: socket.socket, config: Path | None, trusted: bool, to: Identity, master: int
+) -> None:
+    """Own the table: check every request by the root-owned policy, and carry it out."""
+    from tidegate.daemon.charter import charter_of
+    from tidegate.daemon.clock import now_micros
+    from tidegate.gate.keeper import serve
+    from tidegate.gate.nftables import NftablesGate
+    from tidegate.policy.loader import load
+
+    setproctitle("tidegate: keeper")
+    policy = load(config, trusted=trusted).policy
+    drop(to, keep=(CAP_NET_ADMIN,))
+    die_with_parent(master)
+
+    def charter() -> object:
+        return charter_of(load(config, trusted=trusted).policy)
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the watcher tells when to read it again
+    first = charter_of(policy)
+    gate = NftablesGate(first.allow)
+    serve(end, gate, first, charter, off=policy.paths.off, now=now_micros)
+
+
+def watcher(
+    end: socket.socket | None,
+    alive: Alive,
+    config: Path | None,
+    observe: bool,
+    trusted: bool,
+    to: Identity | None,
+    master: int,
+) -> None:
+    """Read, decide, remember; ask the keeper (or, without one, the in-memory gate) to act."""
+    from tidegate.control.server import ControlServer
+    from tidegate.daemon.watcher import Watcher
+    from tidegate.daemon.wiring import Wiring, open_sources, planned
+    from tidegate.gate.memory import MemoryGate
+    from tidegate.gate.remote import RemoteGate
+    from tidegate.ledger.sqlite import SqliteLedger
+
+    found = planned(config, observe=observe, trusted=trusted)
+    policy = found.loaded.policy
+    if to is not None:
+        drop(to)
+        die_with_parent(master)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    limits = policy.limits
+    ledger = SqliteLedger(
+        os.path.join(policy.paths.state, "ledger.sqlite"), limits.keep, limits.ledger_bytes
+    )
+    wiring = Wiring(
+        config=config,
+        plan=found,
+        pipeline=found.pipeline(),
+        sources=open_sources(found, ledger),
+        ledger=ledger,
+        gate=RemoteGate(end) if end is not None else MemoryGate(),
+        gate_kind="nftables" if end is not None else "in memory (nothing is closed)",
+        control=ControlServer(os.path.join(policy.paths.run, "watcher", "control.sock")),
+        wake_fd=wake_read,
+        observe=observe,
+        trusted=trusted,
+    )
+    daemon = Watcher(wiring, alive)
+
+    def stop(_number: int, _frame: object) -> None:
+        daemon.stopping = True
+
+    def reload(_number: int, _frame: object) -> None:
+        daemon.reload_asked = True
+
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, reload)
+    setproctitle(f"tidegate: watcher ({len(wiring.sources)} sources, {len(policy.rules)} rules)")
+    daemon.run()

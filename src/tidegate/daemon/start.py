@@ -1,0 +1,145 @@
+"""Starts the daemon: checks what can be checked first, prepares folders, hands over to the master.
+
+Touches /run/tidegate and the state folder (made, given to the watcher), then processes.
+Limits: without root it decides and records only, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from tidegate.daemon.master import Master
+from tidegate.daemon.privilege import Identity, identity
+from tidegate.errors import OperatorError, WorldError
+from tidegate.policy.loader import load
+from tidegate.policy.models import Policy
+
+log = logging.getLogger("tidegate")
+
+
+def start(config: Path | None, *, observe: bool) -> int:
+    """Run until told to stop; the exit code. Raises OperatorError or WorldError before it began."""
+    root = os.geteuid() == 0
+    policy = load(config, trusted=root).policy
+    _check(config, root)
+    if not policy.sources:
+        raise OperatorError(
+            f"{policy.files[0]}: no [source.NAME] says what to read;"
+            ' such as [source.exim] file = "/var/log/exim4/mainlog"'
+        )
+    if not root:
+        return _alone(config, policy)
+    return _supervised(config, policy, observe)
+
+
+def _check(config: Path | None, root: bool) -> None:
+    """All of policy and packs, in a child, so that the master stays small."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            from tidegate.daemon.build import plan
+
+            plan(config, trusted=root)
+            code = 0
+        except OperatorError as error:
+            for line in str(error).splitlines():
+                print(f"tidegate: {line}", file=sys.stderr)
+            code = 2
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _pid, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 2:
+        raise SystemExit(2)
+    if code != 0:
+        raise WorldError(f"the policy check ended with {code}; try: tidegate check")
+
+
+def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
+    from tidegate.daemon import roles
+
+    keeper_identity = identity("tidegate")
+    watcher_identity = identity("tidegate-watch", ("adm", "systemd-journal"))
+    nftables = not observe and shutil.which("nft", path=_PATH) is not None
+    if not observe and not nftables:
+        log.error(
+            "nft is missing, so nothing can be closed; install it (apt install nftables) and"
+            " restart. Until then everything is decided and recorded only"
+        )
+    _prepare(policy, watcher_identity)
+    if policy.mode == "observe" or observe:
+        log.info("observing: everything is decided and recorded, nothing is closed")
+    master = os.getpid()
+
+    def keep(end: object, _alive: object) -> None:
+        roles.keeper(end, config, True, keeper_identity, master)  # type: ignore[arg-type]
+
+    def watch(end: object, alive: roles.Alive) -> None:
+        ours = end if nftables else None
+        roles.watcher(ours, alive, config, observe, True, watcher_identity, master)  # type: ignore[arg-type]
+
+    return Master(keep if nftables else None, watch).run()
+
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _prepare(policy: Policy, to: Identity) -> None:
+    """The folders: /run/tidegate is root's, the socket's and the ledger's are the watcher's."""
+    try:
+        os.makedirs(policy.paths.run, mode=0o755, exist_ok=True)
+        for folder, mode in (
+            (os.path.join(policy.paths.run, "watcher"), 0o755),
+            (policy.paths.state, 0o700),
+        ):
+            os.makedirs(folder, mode=mode, exist_ok=True)
+            os.chown(folder, to.uid, to.gid)
+            os.chmod(folder, mode)
+            for name in os.listdir(folder):
+                path = os.path.join(folder, name)
+                if name.startswith(("ledger.sqlite", "control.sock")):
+                    os.lchown(path, to.uid, to.gid)
+    except OSError as error:
+        raise WorldError(f"{error.filename}: {error.strerror}") from error
+    _reachable(policy.paths.state, to)
+    _reachable(os.path.join(policy.paths.run, "watcher"), to)
+
+
+def _reachable(folder: str, to: Identity) -> None:
+    """Every parent must let the watcher through."""
+    for parent in Path(folder).parents:
+        state = parent.stat()
+        bits = state.st_mode
+        through = bits & 0o001
+        if state.st_gid in (to.gid, *to.groups):
+            through = bits & 0o010
+        if state.st_uid == to.uid:
+            through = bits & 0o100
+        if not through:
+            raise WorldError(
+                f"{folder}: the user {to.name} may not enter {parent}; run: chmod o+x {parent}"
+            )
+
+
+def _alone(config: Path | None, policy: Policy) -> int:
+    from tidegate.daemon import roles
+
+    log.warning(
+        "not root: everything is decided and recorded, nothing is closed;"
+        " to close: sudo tidegate run"
+    )
+    try:
+        os.makedirs(policy.paths.state, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.join(policy.paths.run, "watcher"), mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise WorldError(
+            f"{error.filename}: {error.strerror}; set [paths] state and run to folders of yours"
+        ) from error
+    roles.watcher(None, lambda _word: None, config, False, False, None, 0)
+    return 0

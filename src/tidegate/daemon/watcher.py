@@ -1,0 +1,221 @@
+"""The watcher: reads what hosts write, decides, remembers, and asks the keeper to act.
+
+Touches sources, ledger, control socket and the gate it is given; runs without any privilege. One
+thread, one loop. Limits: whatever fails is said once, the rest goes on, and it recovers by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from tidegate.daemon.act import Actor
+from tidegate.daemon.answer import Answerer
+from tidegate.daemon.clock import now_micros
+from tidegate.daemon.host import protected, sessions
+from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.wiring import Wiring
+from tidegate.decision.allow import Surroundings
+from tidegate.errors import GateError, LedgerError, OperatorError, SourceError
+from tidegate.model import MINUTE, SECOND, Block, Change, Decision, Evidence, Micros, Origin
+from tidegate.source.port import Source
+
+log = logging.getLogger("tidegate.watcher")
+
+CHECKPOINT_EVERY: Micros = 2 * SECOND
+TICK: Micros = SECOND
+_LINE_LIMIT = 1000
+
+
+class Watcher:
+    """The loop and everything it holds together."""
+
+    def __init__(self, wiring: Wiring, alive: Callable[[bytes], None]) -> None:
+        self.wiring = wiring
+        self.alive = alive
+        self.pipeline: Pipeline = wiring.pipeline
+        self.sources: dict[str, Source] = wiring.sources
+        self.actor = Actor(wiring.ledger, wiring.gate)
+        self.answerer = Answerer(self)
+        self.started = self.loaded_at = now_micros()
+        self.stopping = False
+        self.reload_asked = False
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[int, object] = {}
+        self._last_tick: Micros = 0
+        self._last_checkpoint: Micros = 0
+        self._last_expiry: Micros = 0
+        self._said: dict[str, str] = {}
+        self._dirty = False
+        self._unsaved: dict[tuple[str, str], Change] = {}
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        self._restore()
+        self._look()
+        self.alive(b"R")
+        while not self.stopping:
+            self._wait()
+            if self.reload_asked:
+                self.reload_asked = False
+                self.reload(now_micros())
+            self._read()
+            self._answer()
+            self._tick(now_micros())
+        self._checkpoint(now_micros())
+        for source in self.sources.values():
+            source.close()
+        self.wiring.ledger.close()
+
+    # -- one turn of the loop ---------------------------------------------------------------
+
+    def _wait(self) -> None:
+        more = any(source.more for source in self.sources.values())
+        self._watch()
+        left = self._last_tick + TICK - now_micros()
+        self._selector.select(0 if more else max(0.0, left / SECOND))
+
+    def _watch(self) -> None:
+        wanted: dict[int, object] = {
+            fd: source for source in self.sources.values() for fd in source.fds()
+        }
+        for fd in (self.wiring.control.fileno(), self.wiring.gate_fd(), self.wiring.wake_fd):
+            if fd is not None and fd >= 0:
+                wanted[fd] = self
+        for fd in [fd for fd in self._watched if self._watched[fd] is not wanted.get(fd)]:
+            with suppress(KeyError, ValueError, OSError):  # closed by its owner meanwhile
+                self._selector.unregister(fd)
+            del self._watched[fd]
+        for fd, owner in wanted.items():
+            if fd not in self._watched:
+                self._selector.register(fd, selectors.EVENT_READ)
+                self._watched[fd] = owner
+
+    def _read(self) -> None:
+        for source in list(self.sources.values()):
+            try:
+                blocks = source.read(now_micros())
+            except SourceError as error:
+                self.say(f"source {source.name}", str(error))
+                continue
+            for block in blocks:
+                self._process(source, block)
+
+    def _process(self, source: Source, block: Block) -> None:
+        self._dirty = True
+        decisions, batch = self.pipeline.feed(block)
+        for line in batch.quarantined:
+            log.warning(
+                "source %s: the line at byte %d was set aside, detector %s: %s",
+                source.name, line.offset, line.detector, line.reason,
+            )  # fmt: skip
+        for name in batch.disabled:
+            log.warning("detector %s is switched off: three lines in ten minutes broke it", name)
+        for note in self.pipeline.judge.take_notes():
+            log.warning("%s", note.text)
+        if decisions:
+            told = [self._with_evidence(decision) for decision in decisions]
+            self.actor.act(told, now_micros())
+
+    def _with_evidence(self, decision: Decision) -> Decision:
+        lines = []
+        paths = {origin.number: origin.path for origin in self._origins()}
+        for ref in decision.refs:
+            line = None
+            for source in self.sources.values():
+                line = source.fetch(ref.origin, ref.offset)
+                if line is not None:
+                    break
+            if line is not None:
+                text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
+                lines.append(Evidence(ref.time, paths.get(ref.origin, "?"), ref.offset, text))
+        return replace(decision, evidence=tuple(lines))
+
+    def _origins(self) -> Sequence[Origin]:
+        return [origin for source in self.sources.values() for origin in source.origins()]
+
+    def _answer(self) -> None:
+        for call in self.wiring.control.take():
+            self.answerer.answer(call, now_micros())
+
+    # -- every second -----------------------------------------------------------------------
+
+    def _tick(self, now: Micros) -> None:
+        if now - self._last_tick < TICK and now >= self._last_tick:
+            return
+        self._last_tick = now
+        self.alive(b".")
+        self._look()
+        self.actor.tick(now)
+        for source in self.sources.values():
+            health = source.health()
+            self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
+        if self._dirty and now - self._last_checkpoint >= CHECKPOINT_EVERY:
+            self._checkpoint(now)
+        if now - self._last_expiry >= 10 * MINUTE:
+            self._last_expiry = now
+            self.pipeline.expire(now)
+            self.actor.forget(now)
+
+    def _look(self) -> None:
+        self.pipeline.judge.look(Surroundings(protected(), sessions()))
+
+    def _checkpoint(self, now: Micros) -> None:
+        positions = [place for source in self.sources.values() for place in source.positions()]
+        self._last_checkpoint = now
+        # What a full disk refused is kept, coalesced, and tried again with what came since.
+        self._unsaved.update(((one.part, one.key), one) for one in self.pipeline.changes())
+        try:
+            self.wiring.ledger.checkpoint(positions, self._unsaved.values())
+            self._dirty = False
+            self._unsaved = {}
+            self.say("ledger", "")
+        except LedgerError as error:
+            self.say("ledger", f"{error}; bans go on, counts are kept in memory")
+
+    def _restore(self) -> None:
+        left = self.pipeline.restore(self.wiring.ledger.memory())
+        if left:
+            log.info("%d remembered counts belong to no rule any more", len(left))
+        try:
+            self.actor.resume(self.pipeline.policy, now_micros())
+        except GateError as error:
+            self.say("gate", str(error))
+
+    def say(self, about: str, text: str) -> None:
+        """Say a trouble once, and once more when it is over."""
+        if self._said.get(about, "") == text:
+            return
+        if text:
+            log.warning("%s: %s", about, text)
+        else:
+            log.info("%s: well again (was: %s)", about, self._said[about])
+        self._said[about] = text
+
+    # -- what people ask for ------------------------------------------------------------------
+
+    def checkpoint(self, now: Micros) -> None:
+        """Save now: after everything a person did."""
+        self._checkpoint(now)
+
+    def reload(self, now: Micros) -> list[str]:
+        """New policy and detectors in, nothing lost; the faults if the old one stays."""
+        try:
+            fresh = self.wiring.reloaded()
+        except OperatorError as error:
+            faults = str(error).splitlines()
+            log.error("reload: the old policy stays: %s", "; ".join(faults))
+            return faults
+        fresh.pipeline.take_over(self.pipeline)
+        self.sources = self.wiring.exchange_sources(self.sources, fresh)
+        removed = self.pipeline.policy, fresh.pipeline.policy
+        self.pipeline = self.wiring.pipeline = fresh.pipeline
+        self.loaded_at = now
+        self._dirty = True
+        self.actor.reloaded(*removed, now)
+        self._checkpoint(now)
+        log.info("reloaded: policy %s", self.pipeline.policy.hash)
+        return []

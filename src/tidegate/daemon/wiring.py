@@ -1,0 +1,120 @@
+"""Puts the watcher's parts together from a policy: sources, pipeline, ledger, gate, control socket.
+
+Touches what it opens. Everything that a reload exchanges is made here, the rest once.
+Limits: one ledger and one gate a process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tidegate.control.server import ControlServer
+from tidegate.daemon.build import Plan, journal_matches, plan, with_policy
+from tidegate.daemon.pipeline import Pipeline
+from tidegate.gate.port import Gate
+from tidegate.ledger.port import Ledger
+from tidegate.model import Origin, Position
+from tidegate.policy.models import SourceSpec
+from tidegate.source.file import FileSource
+from tidegate.source.journal import JournalSource
+from tidegate.source.port import Source
+from tidegate.source.stdin import StdinSource
+
+
+@dataclass(slots=True)
+class Fresh:
+    """What a reload brings: a pipeline without memory, and the sources that are wanted."""
+
+    plan: Plan
+    pipeline: Pipeline
+
+
+@dataclass(slots=True)
+class Wiring:
+    """The watcher's parts."""
+
+    config: Path | None
+    plan: Plan
+    pipeline: Pipeline
+    sources: dict[str, Source]
+    ledger: Ledger
+    gate: Gate
+    gate_kind: str
+    control: ControlServer
+    wake_fd: int
+    observe: bool
+    trusted: bool
+
+    def is_off(self) -> bool:
+        """Whether the break-glass switch is set."""
+        return os.path.exists(self.plan.loaded.policy.paths.off)
+
+    def gate_fd(self) -> int | None:
+        """A descriptor that becomes readable when the gate has something to say."""
+        fileno = getattr(self.gate, "fileno", None)
+        return fileno() if fileno is not None else None
+
+    def reloaded(self) -> Fresh:
+        """Policy and detectors read anew. Raises OperatorError; then nothing has changed."""
+        fresh = planned(self.config, observe=self.observe, trusted=self.trusted)
+        return Fresh(fresh, fresh.pipeline())
+
+    def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
+        """The sources of the new policy; one whose description did not change goes on reading."""
+        before = {spec.name: (spec, _asked(spec, self.plan)) for spec in self.plan.sources}
+        after = {spec.name: (spec, _asked(spec, fresh.plan)) for spec in fresh.plan.sources}
+        places = [place for source in old.values() for place in source.positions()]
+        kept = {}
+        for name, source in old.items():
+            if before.get(name) == after.get(name):
+                kept[name] = source
+            else:
+                source.close()
+        self.plan = fresh.plan
+        return {
+            name: kept.get(name) or open_source(spec, fresh.plan, self.ledger, places)
+            for name, (spec, _matches) in after.items()
+        }
+
+
+def planned(config: Path | None, *, observe: bool, trusted: bool) -> Plan:
+    """The policy as the daemon takes it: `--observe` outranks its mode."""
+    found = plan(config, trusted=trusted)
+    return with_policy(found, mode="observe") if observe else found
+
+
+def open_sources(found: Plan, ledger: Ledger) -> dict[str, Source]:
+    """Every source of the policy, at its saved position."""
+    places = ledger.positions()
+    return {spec.name: open_source(spec, found, ledger, places) for spec in found.sources}
+
+
+def open_source(
+    spec: SourceSpec, found: Plan, ledger: Ledger, places: Sequence[Position]
+) -> Source:
+    """One source; never raises for what is missing, it recovers by itself."""
+    register = partial(_register, ledger, spec.name)
+    mine = [place for place in places if place.source == spec.name]
+    origins: Iterable[Origin] = [one for one in ledger.origins() if one.source == spec.name]
+    if spec.stdin:
+        return StdinSource(spec.name, register=register)
+    if spec.journal is not None:
+        matches = journal_matches(spec, found.packs)
+        return JournalSource(
+            spec.name, matches, register=register, positions=mine, start=spec.start
+        )
+    return FileSource(
+        spec.name, spec.files, register=register, positions=mine, origins=origins, start=spec.start
+    )
+
+
+def _register(ledger: Ledger, source: str, path: str, identity: str, rereadable: bool) -> Origin:
+    return ledger.origin(source, path, identity, rereadable)
+
+
+def _asked(spec: SourceSpec, found: Plan) -> object:
+    return journal_matches(spec, found.packs) if spec.journal is not None else None
