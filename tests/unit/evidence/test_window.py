@@ -110,10 +110,11 @@ SSHD = (("sshd.auth_failed", None), ("sshd.invalid_user", None))
 
 def test_one_attempt_that_writes_several_lines_counts_once():
     core = windows(rule(3, on=SSHD))
-    lines = []
-    for attempt in range(2):
-        for kind in (INVALID, FAILED):
-            lines.append(event(HOUR + attempt, kind, session="4711"))
+    lines = [
+        event(HOUR + attempt, kind, session="4711")
+        for attempt in range(2)
+        for kind in (INVALID, FAILED)
+    ]
     assert play(core, lines) == []
     third = [event(HOUR + 3, FAILED, session="4711")]
     assert len(play(core, third)) == 1
