@@ -1,0 +1,80 @@
+"""`python -m bench.run`: every figure of the project, measured here and now, beside the others'.
+
+Touches build/bench and build/rivals, and with `live` network namespaces of its own. Costs are CPU
+seconds of a process with its children. Limits: Debian, for the others' packages; `live` needs root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from bench import path, report, rivals, tidegate
+from bench.report import Figure, Row
+
+FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
+KINDS = ("exim", "sshd", "journal")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the lines, one run")
+    parser.add_argument("--only", action="append", metavar="NAME", help=", ".join(SECTIONS))
+    parser.add_argument("--kind", action="append", choices=KINDS, help="path: only these logs")
+    parser.add_argument("--share", action="append", type=float, help="path: only these shares")
+    parser.add_argument("--no-rivals", action="store_true", help="without fail2ban and sshguard")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    found = parser.parse_args()
+    unknown = set(found.only or ()) - SECTIONS.keys()
+    if unknown:
+        parser.error(f"--only: expected one of {', '.join(SECTIONS)}, not {', '.join(unknown)}")
+    return found
+
+
+def whole_path(bench: path.Bench, options: argparse.Namespace) -> tuple[list[Row], list[Figure]]:
+    """exim, sshd and journal logs at several shares of abuse."""
+    kinds = tuple(options.kind or KINDS)
+    shares = tuple(options.share or path.SHARES)
+    return path.measure_all(bench, kinds, shares)
+
+
+SECTIONS = {"path": whole_path}
+
+
+def main() -> int:
+    """Measure, print, and end with 1 if a figure misses what is expected."""
+    options = arguments()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    sizes = path.QUICK if options.quick else path.Sizes()
+    bench = path.Bench(FOLDER, sizes, not options.no_rivals, lambda line: print(line, flush=True))
+    versions = rivals.unpack()
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(
+        f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; {tidegate.missing() or 'ok'}"
+    )
+    rows: list[Row] = []
+    figures: list[Figure] = []
+    try:
+        for name, section in SECTIONS.items():
+            if not options.only or name in options.only:
+                more_rows, more_figures = section(bench, options)
+                rows += more_rows
+                figures += more_figures
+    finally:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    print("\n" + report.path_table(rows) + "\n\n" + report.figure_table(figures))
+    if options.json:
+        plain = {"path": [row._asdict() for row in rows]}
+        plain["figures"] = [{**one._asdict(), "verdict": one.verdict} for one in figures]
+        options.json.write_text(json.dumps(plain, indent=1))
+    return any(figure.verdict == "MISS" for figure in figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
