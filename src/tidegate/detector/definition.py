@@ -1,6 +1,6 @@
 """What a pack holds: Pack, Detector, Example, as frozen values.
 
-Touches nothing. A pattern here is expanded and checked; the reader makes these, the engine runs them.
+Touches nothing. Patterns here are checked; the reader makes them, the engine runs them.
 Limits: plain data only.
 """
 

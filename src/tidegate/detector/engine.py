@@ -1,29 +1,44 @@
-"""The engine: blocks of lines in, batches of events out.
+"""The engine: a block of whole lines in, a batch of events out.
 
-Touches nothing: time comes with the data.
-Limits: lines over 32 KiB are cut, still matched, and counted.
+Touches nothing: time comes with the data, and the budget it is handed may use a timer. Remembers
+which detectors failed. Limits: one thread; lines over 32 KiB are cut, still matched, and counted.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
+from itertools import islice
+from re import Match
+from types import MappingProxyType
 
-from tidegate import subject as subjects
-from tidegate.detector import line as lines
-from tidegate.detector.definition import Detector, Pack
-from tidegate.detector.scanner import EngineName, choose
+from tidegate.detector.budget import Budget, Unlimited
+from tidegate.detector.definition import Pack
+from tidegate.detector.journal import entry_header
+from tidegate.detector.line import SHAPES, Header, Headers
+from tidegate.detector.matcher import Literals, Matcher, Ready, matchers_of
+from tidegate.detector.scanner import EngineName, Hits, choose
+from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
-from tidegate.model import MINUTE, Batch, Block, Event, Micros, Subject, Success
+from tidegate.model import MINUTE, Batch, Block, Event, Micros, Quarantined, Subject, Success
 
 LONGEST = 32 * 1024
-_AHEAD = MINUTE
-_SUBJECTS = 65_536
+AHEAD = MINUTE
+Prepared = dict[int, tuple[Ready, ...]]
+
+_OFTEN = 16  # lines of a form until it gets patterns of its own
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+_NOT_READY: Prepared = {}
+_END = (1 << 62, 0)  # a hit behind every line, so that the last line is done like the others
 
 
 class Engine:
-    """Detects events. Holds caches and nothing that changes a result; one thread only."""
+    """Detects events. `engine` names the scanner in use, `disabled` the detectors switched off.
+
+    `zone` is that of stamps without one; `detectors` names packs or detectors (None: all), a
+    PackError says which are unknown; `cpu_flags`: see `scanner.choose`.
+    """
 
     def __init__(
         self,
@@ -32,146 +47,236 @@ class Engine:
         zone: tzinfo,
         engine: EngineName = "auto",
         detectors: Collection[str] | None = None,
+        budget: Budget | None = None,
+        cpu_flags: str | None = None,
     ) -> None:
-        self._detectors: list[tuple[Detector, Pack, re.Pattern[bytes]]] = [
-            (detector, pack, re.compile(b"(?:" + detector.pattern + rb")\Z"))
-            for pack in packs
-            for detector in pack.detectors
-            if detectors is None or pack.name in detectors or detector.name in detectors
-        ]
-        self._literals = sorted(
-            {literal for detector, _, _ in self._detectors for literal in detector.literals}
-        )
-        self._scanner = choose(engine, self._literals)
+        self._literals = Literals(matchers_of(packs, detectors))
+        self._scanner = choose(engine, self._literals.texts, cpu_flags)
         self.engine = self._scanner.name
+        self._strikes = Strikes()
+        self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
-        self._shapes = [re.compile(shape.header()) for shape in lines.SHAPES]
-        self._journal = re.compile(lines.JOURNAL.header())
-        self._programs = {
-            pack.name: re.compile(
-                b"|".join(re.escape(p).replace(r"\*", ".*").encode() for p in pack.programs)
-            )
-            for pack in packs
-        }
-        self.disabled: tuple[str, ...] = ()
+        self._headers = Headers()
+        self._asked: dict[int, list[Matcher]] = {}
+        self._seen = [0] * len(SHAPES)
+        self._often = -1  # the form that `_ready` is for
+        self._ready: Prepared = {}
+        self._prepared: dict[int, Prepared] = {}
+        self._running: Matcher | None = None
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """The detectors that failed too often, and are not asked any more."""
+        return tuple(self._strikes.disabled)
 
     def detect(self, block: Block, *, fields: bool = False) -> Batch:
-        """The events in a block, in line order."""
+        """The events in a block, in line order; with `fields` successes are events too."""
+        if block.data[-1:] != b"\n":
+            block = block._replace(data=block.data + b"\n")
         batch = Batch(block.source, block.origin)
-        data = block.data
+        batch.lines = len(block.data) - len(block.data.replace(b"\n", b""))  # count: ten times this
+        batch.cut = _overlong(block.data)
         self._stamps.arrive(block.arrival)
-        batch.lines = data.count(b"\n")
-        done = -1
-        hits = self._scanner.scan(data)
-        position = 0
-        while position < len(hits):
-            end = hits[position][0]
-            start = data.rfind(b"\n", 0, end) + 1
-            stop = data.find(b"\n", end)
-            stop = len(data) if stop < 0 else stop
-            seen = set()
-            while position < len(hits) and hits[position][0] <= stop:
-                seen.add(self._literals[hits[position][1]])
-                position += 1
-            batch.hits += 1
-            self._line(block, batch, start, min(stop, start + LONGEST), stop, seen, fields)
+        hits = self._scanner.scan(block.data)
+        batch.hits = len(hits)
+        hits.append(_END)
+        at = 0
+        while at < batch.hits:
+            self._budget.start()
+            at = self._go(batch, block, hits, at, fields=fields)
         return batch
 
-    def _line(self, block, batch, start, stop, whole, seen, fields):  # type: ignore
-        data = block.data
-        if data[stop - 1] == 13:
-            stop -= 1
-        program = pid = stamp = None
-        begin = start
-        if block.framing == "journal":
-            if not data.startswith(b"MESSAGE=", start):
-                return
-            entry = data.rfind(b"\n\n", 0, start) + 2 if b"\n\n" in data[:start] else 0
-            close = data.find(b"\n\n", start)
-            part = b"\n" + data[entry : close if close >= 0 else len(data)]
+    def _go(self, batch: Batch, block: Block, hits: Hits, at: int, *, fields: bool) -> int:
+        """Read the lines with hits from index `at` on, up to one that fails; returns how far.
 
-            def field(name):
-                at = part.find(b"\n" + name + b"=")
-                return part[at + len(name) + 2 :].split(b"\n", 1)[0] if at >= 0 else None
-
-            program = field(b"SYSLOG_IDENTIFIER")
-            pid = field(b"_PID") or field(b"SYSLOG_PID")
-            real = field(b"__REALTIME_TIMESTAMP")
-            time = int(real) if real else None
-            begin = self._journal.match(data, start + 8, stop).end()
+        The inner loop: an ordinary line costs one match and no call of ours. Journal entries, and
+        lines whose fields are wanted, are read in two steps instead.
+        """
+        data, base, arrival = block.data, block.offset, block.arrival
+        rfind, find, new = data.rfind, data.find, tuple.__new__
+        times, merge, append = self._stamps.known, self._literals.merge, batch.events.append
+        tallies, latest, last = batch.successes, arrival + AHEAD, batch.last_time
+        plain = fields or block.framing == "journal"
+        ready = _NOT_READY if plain else self._ready
+        matcher: Matcher | None = None
+        end, key = hits[at]
+        line_start = start = rfind(b"\n", 0, end) + 1
+        line_stop = stop = find(b"\n", end)
+        try:
+            for end, literal in islice(hits, at + 1, None):
+                if end <= stop:
+                    key = merge(key, literal)
+                    continue
+                line_start, line_stop, line_key = start, stop, key
+                start, stop, key = rfind(b"\n", 0, end) + 1, find(b"\n", end), literal
+                cut = line_stop if line_stop - line_start <= LONGEST else line_start + LONGEST
+                taken = -1
+                for match, pack, s, a, t, known, kind, success, matcher in ready.get(line_key, ()):
+                    if pack == taken or (found := match(data, line_start, cut)) is None:
+                        continue
+                    stamp, address, thread = found.group(s, a, t)
+                    try:
+                        who, time = known[address], times[stamp]
+                    except KeyError:
+                        who, time = matcher.slot.read(address), self._stamps.read(stamp)
+                    if who is None:
+                        continue
+                    taken = pack
+                    if time is None or time > latest:
+                        batch.clamped += time is not None
+                        time = arrival
+                    if time > last:
+                        last = time
+                    if success:
+                        _tally(tallies, who, 1, base + line_start, time)
+                        continue
+                    session = matcher.thread(found) if thread is None else thread.decode("latin-1")
+                    place = base + line_start, line_stop - line_start
+                    append(new(Event, (time, kind, who, 1, session, *place, _NO_FIELDS)))
+                if taken < 0:
+                    self._read(batch, block, (line_start, cut, line_stop), line_key, fields)
+                    ready = _NOT_READY if plain else self._ready
+            self._budget.stop()
+        except Exception as error:  # noqa: BLE001  (no line is poison: whatever it does, go on)
+            self._budget.stop()
+            self._blame(batch, block, (line_start, line_stop), self._running or matcher, error)
+            at = bisect_left(hits, (line_stop + 1, 0))
         else:
-            for shape in self._shapes:
-                m = shape.match(data, start, stop)
-                if m:
-                    g = m.groupdict()
-                    program, pid = g.get("_program"), g.get("_pid")
-                    stamp = g.get("_stamp") or g.get("_own")
-                    begin = m.end()
-                    break
-            time = self._stamps.read(stamp) if stamp else None
-        if time is None:
+            at = batch.hits
+        batch.last_time = max(last, batch.last_time)
+        return at
+
+    def _read(
+        self, batch: Batch, block: Block, place: tuple[int, int, int], key: int, fields: bool
+    ) -> None:
+        """One line in two steps: its header, then whose pattern the message matches."""
+        start, cut, stop = place
+        self._running = None
+        if block.framing == "journal":
+            header = entry_header(block.data, start, cut)
+        else:
+            header = self._headers.read(block.data, start, cut)
+        if header is None:
+            return
+        often = header.form >= 0 and not header.repeated and not fields
+        if often and header.form == self._often and key in self._ready:
+            return  # asked already, in one step
+        taken = -1
+        for matcher in self._ask(key):
+            if matcher.pack == taken or not matcher.takes(header.program):
+                continue
+            self._running = matcher
+            found = matcher.message(block.data, header.begin, header.stop)
+            who = None if found is None else matcher.who(found)
+            if found is not None and who is not None:
+                taken = matcher.pack
+                self._add(batch, block, matcher, found, header, (who, start, stop - start), fields)
+        self._running = None
+        if often and taken >= 0:
+            self._prepare(header.form, key)
+
+    def _add(
+        self,
+        batch: Batch,
+        block: Block,
+        matcher: Matcher,
+        found: Match[bytes],
+        header: Header,
+        about: tuple[Subject, int, int],
+        fields: bool,
+    ) -> None:
+        """What the inner loop does with a match, for any header."""
+        who, start, length = about
+        time = self._when(header)
+        if time is None or time > block.arrival + AHEAD:
+            batch.clamped += time is not None
             time = block.arrival
-        elif time > block.arrival + _AHEAD:
-            time = block.arrival
-            batch.clamped += 1
-        count = 1
-        m = lines.REPEATED.match(data, begin, stop)
-        if m:
-            count = int(m[1])
-            begin = m.end()
-            if data[stop - 1 : stop] == b"]":
-                stop -= 1
-        taken = None
-        for detector, pack, rx in self._detectors:
-            if pack.name == taken or not seen.intersection(detector.literals):
-                continue
-            if program is not None and not self._programs[pack.name].fullmatch(program):
-                continue
-            m = rx.match(data, begin, stop)
-            if not m:
-                continue
-            g = m.groupdict()
-            who = Subject("")
-            if g.get("addr") is not None:
-                text = g["addr"].decode("latin-1")
-                who = subjects.of_host(text) if detector.host else subjects.of_address(text)
-                if who is None:
-                    continue
-            elif detector.slot and detector.kind.klass != "notice":
-                continue
-            taken = pack.name
-            session = g.get("session") or pid or b""
-            batch.last_time = max(batch.last_time, time)
-            kind = detector.kind
-            if kind.klass == "success":
-                old = batch.successes.get(who)
-                off = block.offset + start
-                batch.successes[who] = (
-                    Success(count, off, time, time)
-                    if old is None
-                    else Success(
-                        old.count + count,
-                        old.first_offset,
-                        min(old.first_time, time),
-                        max(old.last_time, time),
-                    )
-                )
-                if not fields:
-                    continue
-            values = (
-                {k: v.decode("utf-8", "backslashreplace") for k, v in g.items() if v is not None}
-                if fields
-                else {}
-            )
-            batch.events.append(
-                Event(
-                    time,
-                    kind,
-                    who,
-                    count,
-                    session.decode("latin-1"),
-                    block.offset + start,
-                    whole - start,
-                    values,
-                )
-            )
+        batch.last_time = max(batch.last_time, time)
+        count = header.repeated or 1
+        if matcher.success:
+            _tally(batch.successes, who, count, block.offset + start, time)
+            if not fields:
+                return
+        session = matcher.session(found, header.pid)
+        values = matcher.fields(found) if fields else _NO_FIELDS
+        place = block.offset + start
+        batch.events.append(Event(time, matcher.kind, who, count, session, place, length, values))
+
+    def _when(self, header: Header) -> Micros | None:
+        if header.stamp is None:
+            return header.time
+        return self._stamps.read(header.stamp)
+
+    def _ask(self, key: int) -> list[Matcher]:
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._literals.matchers(key, self._strikes.disabled)
+            self._asked[key] = asked
+        return asked
+
+    def _prepare(self, form: int, key: int) -> None:
+        """Note that a form was seen; make patterns for it and this key when it is seen often."""
+        if form != self._often:
+            self._seen[form] += 1
+            if self._seen[form] < _OFTEN or not SHAPES[form].stamped:
+                return
+            self._seen[form] = 0
+            self._often = form
+            self._ready = self._prepared.setdefault(form, {})
+        if key not in self._ready:
+            shape = SHAPES[form]
+            self._ready[key] = tuple(each.with_header(form, shape) for each in self._ask(key))
+
+    def _blame(
+        self,
+        batch: Batch,
+        block: Block,
+        place: tuple[int, int],
+        matcher: Matcher | None,
+        error: Exception,
+    ) -> None:
+        """Quarantine a line; switch the detector off if it has failed too often."""
+        start, stop = place
+        name = matcher.kind.detector if matcher else ""
+        reason = f"{type(error).__name__}: {error}"
+        shown = block.data[start : min(stop, start + SHOWN)]
+        batch.quarantined.append(Quarantined(block.offset + start, name, reason, shown))
+        if block.framing == "journal":
+            header = entry_header(block.data, start, stop)
+        else:
+            header = self._headers.read(block.data, start, min(stop, start + LONGEST))
+        time = self._when(header) if header else None
+        ahead = time is None or time > block.arrival + AHEAD
+        if name and self._strikes.failed(name, block.arrival if ahead or time is None else time):
+            batch.disabled.append(name)
+            self._asked.clear()
+            self._ready, self._often = {}, -1
+            self._prepared.clear()
+
+
+def _tally(
+    tallies: dict[Subject, Success], who: Subject, count: int, offset: int, time: Micros
+) -> None:
+    before = tallies.get(who)
+    if before is None:
+        tallies[who] = Success(count, offset, time, time)
+        return
+    tallies[who] = Success(
+        before.count + count,
+        before.first_offset,
+        min(before.first_time, time),
+        max(before.last_time, time),
+    )
+
+
+def _overlong(data: bytes) -> int:
+    """How many lines are longer than LONGEST, without looking at the others one by one."""
+    count = at = 0
+    size = len(data)
+    while size - at > LONGEST:
+        newline = data.rfind(b"\n", at, at + LONGEST + 1)
+        if newline < 0:
+            count += 1
+            newline = data.find(b"\n", at)
+        at = newline + 1
+    return count

@@ -1,4 +1,4 @@
-"""Line headers: time stamp, host, program and process id in front of a message, in every known form.
+"""Line headers: stamp, host, program and process id in front of a message, in every known form.
 
 Touches nothing. Forms exclude each other by construction, so the order they are tried in is free.
 Limits: a program without a process id is only believed behind a host and an unmistakable stamp.
@@ -7,6 +7,7 @@ Limits: a program without a process id is only believed behind a host and an unm
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -82,7 +83,7 @@ class Shape(NamedTuple):
 
     name: str
     text: str
-    tagged: bool
+    stamped: bool = True  # whether there always is a `_stamp`
 
     def header(self, program: str = _PROGRAM) -> bytes:
         """The header, anchored by use of `match`, for programs of this pattern only."""
@@ -93,8 +94,8 @@ def _pair(name: str, stamp: str, *, bare: bool = True, level: str = "") -> tuple
     start = rf"{_PRI}(?P<_stamp>{stamp}) ++{level}"
     ahead = _unnamed(_tag(_PROGRAM, bare=bare))
     return (
-        Shape(f"{name} tag", start + _tag("{program}", bare=bare) + _AFTER, tagged=True),
-        Shape(name, f"{start}(?!{ahead})", tagged=False),
+        Shape(f"{name} tag", start + _tag("{program}", bare=bare) + _AFTER),
+        Shape(name, f"{start}(?!{ahead})"),
     )
 
 
@@ -104,25 +105,96 @@ SHAPES = (
     *_pair("iso-t", _ISO_T, level=_LEVEL),
     *_pair("tai64n", _TAI),
     *_pair("epoch", _EPOCH),
-    Shape("rfc5424 tag", _rfc5424("{program}", named=True), tagged=True),
-    Shape("rfc5424", _rfc5424("-", named=False), tagged=False),
+    Shape("rfc5424 tag", _rfc5424("{program}", named=True), stamped=False),
+    Shape("rfc5424", _rfc5424("-", named=False), stamped=False),
     Shape(
         "tag",
         rf"(?!{_ISO_T}|{_EPOCH})(?:{_HOST})?(?P<_program>{{program}}){_PID}: ++{_AFTER}",
-        tagged=True,
+        stamped=False,
     ),
     Shape(
         "audit",  # auditd's own log: the message keeps its `type=`
         r"(?=(?:node=[!-~]{1,255} )?type=[0-9A-Z_]{1,40} msg=audit\("
         r"(?P<_stamp>[0-9]{10}(?:\.[0-9]{1,9})?):)",
-        tagged=False,
+        stamped=False,
     ),
 )
 """Every form with a header, each excluding the others; a line in none of them is all message."""
 
-NONE = Shape("none", "", tagged=False)
-JOURNAL = Shape("journal", _AFTER, tagged=False)
+OWN_STAMP = Shape("own stamp", _AFTER, stamped=False)
 """What may precede the message in a journal entry, whose header stands in fields of its own."""
 
 REPEATED = re.compile(rb"message repeated ([0-9]{1,9}) times: \[ ?")
 NOT_REPEATED = rb"(?!message repeated [0-9]{1,9} times: \[)"
+
+
+class Header(NamedTuple):
+    """What stands before the message, which is [begin, stop).
+
+    `form` numbers its shape (-1: none); `time` is known where no stamp is needed (the journal);
+    `repeated` is the count of `message repeated N times`, else 0.
+    """
+
+    form: int
+    begin: int
+    stop: int
+    stamp: bytes | None
+    program: bytes | None
+    pid: bytes | None
+    time: int | None = None
+    repeated: int = 0
+
+
+class _Form(NamedTuple):
+    """A shape compiled, with the numbers of its groups (0: has none)."""
+
+    number: int
+    match: Callable[[bytes, int, int], re.Match[bytes] | None]
+    stamp: int
+    own: int
+    program: int
+    pid: int
+
+
+_PARTS = ("_stamp", "_own", "_program", "_pid")
+
+
+def _header(form: _Form, found: re.Match[bytes], stop: int) -> Header:
+    stamp = (found[form.stamp] if form.stamp else None) or (found[form.own] if form.own else None)
+    program = found[form.program] if form.program else None
+    pid = found[form.pid] if form.pid else None
+    return Header(form.number, found.end(), stop, stamp, program, pid)
+
+
+class Headers:
+    """Reads headers, trying the form of the line before first."""
+
+    def __init__(self) -> None:
+        self._forms = [
+            _Form(number, compiled.match, *(compiled.groupindex.get(part, 0) for part in _PARTS))
+            for number, shape in enumerate(SHAPES)
+            for compiled in (re.compile(shape.header()),)
+        ]
+
+    def read(self, data: bytes, start: int, stop: int) -> Header:
+        """The header of the line [start, stop)."""
+        for place, form in enumerate(self._forms):
+            found = form.match(data, start, stop)
+            if found is not None:
+                if place:
+                    self._forms.insert(0, self._forms.pop(place))
+                return inner(_header(form, found, stop), data)
+        return inner(Header(-1, start, stop, None, None, None), data)
+
+
+def inner(header: Header, data: bytes) -> Header:
+    """The header with `message repeated N times: [ … ]` taken apart."""
+    begin, stop = header.begin, header.stop
+    if not data.startswith(b"message repeated ", begin):
+        return header
+    found = REPEATED.match(data, begin, stop)
+    if found is None:
+        return header
+    stop -= data.endswith(b"\r", begin, stop)
+    stop -= data.endswith(b"]", begin, stop)
+    return header._replace(begin=found.end(), stop=stop, repeated=int(found[1]) or 1)

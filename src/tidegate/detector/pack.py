@@ -76,9 +76,11 @@ def try_examples(pack: Pack, engine: Detects) -> list[str]:
             said = _compare(detector, example, seen)
             if said:
                 faults.append(f"{where} match: {said}: {example.line!r}")
-        for line in detector.reject:
-            if any(event.kind is detector.kind for event in _events(line, engine)):
-                faults.append(f"{where} reject: expected no event, it matches: {line!r}")
+        faults.extend(
+            f"{where} reject: expected no event, it matches: {line!r}"
+            for line in detector.reject
+            if any(event.kind is detector.kind for event in _events(line, engine))
+        )
     return faults
 
 

@@ -1,7 +1,7 @@
 """Patterns: slots and macros expanded, and what may make a pattern slow or blind found out.
 
 Touches nothing. Reads the parse tree that Python's own `re` makes of a pattern.
-Limits: a sufficient check for exponential matching, not a proof of speed: the budget bounds the rest.
+Limits: finds what can match exponentially, proves nothing of speed: the budget bounds the rest.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def _items(tree: Any) -> list[tuple[Any, Any]]:
 def _charset(operator: Any, value: Any) -> int | None:
     """The bytes that a one-byte item takes, as a 256-bit mask; None if it is no such item."""
     if operator is sre.LITERAL:
-        return 1 << value
+        return int(1 << value)
     if operator is sre.NOT_LITERAL:
-        return _EVERY & ~(1 << value)
+        return int(_EVERY & ~(1 << value))
     if operator is sre.ANY:
         return _EVERY & ~_NEWLINE
     if operator is not sre.IN:

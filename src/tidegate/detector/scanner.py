@@ -7,7 +7,6 @@ Limits: exact bytes only, no patterns; a literal of at least one byte; not to be
 from __future__ import annotations
 
 import platform
-import re
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
@@ -23,11 +22,11 @@ class Scanner(Protocol):
     name: str
 
     def scan(self, data: bytes) -> Hits:
-        """Every place where a literal ends."""
+        """Every place where a literal ends; the list is the caller's until the next scan."""
 
 
 class ReScanner:
-    """Literals by `re`: an alternation in a look-ahead, so that overlapping ones are all seen."""
+    """Literals one after the other, by Python's own search."""
 
     name = "re"
 
@@ -58,8 +57,8 @@ class VectorScanner:
         going_on = pyperscan.Scan.Continue
 
         def found(
-            note: Callable[[tuple[int, int]], None], tag: int, _from: int, end: int
-        ) -> object:
+            note: Callable[[tuple[int, int]], None], tag: int, _from: int, end: int, /
+        ) -> pyperscan.Scan:
             note((end, tag))
             return going_on
 
@@ -75,8 +74,8 @@ class VectorScanner:
         """Every place where a literal ends."""
         self._hits.clear()
         self._scan(data)
-        hits = self._hits.copy()
-        return hits
+        self._hits.sort()  # in order already, or nearly: Vectorscan promises less than we do
+        return self._hits
 
 
 def choose(name: EngineName, literals: Sequence[bytes], cpu_flags: str | None = None) -> Scanner:
@@ -94,9 +93,9 @@ def choose(name: EngineName, literals: Sequence[bytes], cpu_flags: str | None = 
 
 def can_vectorscan(cpu_flags: str | None) -> bool:
     """Whether Vectorscan has a wheel here and this processor can run it."""
-    if platform.machine() in ("x86_64", "AMD64") and cpu_flags is not None:
-        if "sse4_2" not in cpu_flags.split():
-            return False
+    intel = platform.machine() in ("x86_64", "AMD64")
+    if intel and cpu_flags is not None and "sse4_2" not in cpu_flags.split():
+        return False
     try:
         import pyperscan  # noqa: F401
     except ImportError:

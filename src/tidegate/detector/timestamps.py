@@ -1,4 +1,4 @@
-"""Time stamps: the bytes of a stamp to microseconds since the epoch, by the rules of docs/detectors.md.
+"""Time stamps: bytes to microseconds since the epoch, by the rules of docs/detectors.md.
 
 Touches nothing: the zone is handed in, the year comes from the time of arrival, never from a clock.
 Limits: years 1970 to 9999; an impossible stamp is None, and the line counts as undated.
@@ -36,7 +36,7 @@ _FOREVER = 1 << 62
 
 
 class Stamps:
-    """Reads stamps; remembers the ones it has read, as most lines share their second with others."""
+    """Reads stamps; remembers those it has read, as most lines share their second with others."""
 
     def __init__(self, zone: tzinfo) -> None:
         self.zone = zone

@@ -1,0 +1,220 @@
+"""Matchers: detectors compiled, alone and together with a header form, and who is asked when.
+
+Touches nothing. A line is read in two steps, header then message; for forms that occur often both
+are one pattern, so that an ordinary hit costs a single match. Limits: both give the same by design.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from tidegate.detector.definition import Detector, Pack
+from tidegate.detector.line import NOT_REPEATED, Shape
+from tidegate.errors import PackError
+from tidegate.model import Kind, Subject
+from tidegate.subject import of_address, of_host
+
+_REMEMBERED = 65_536
+_MERGED = 4_096
+
+NOBODY = Subject("")
+Known = dict[bytes, Subject | None]
+Match = Callable[[bytes, int, int], "re.Match[bytes] | None"]
+
+
+class Slot:
+    """Makes subjects of what stands in an address slot, remembering what it has seen."""
+
+    def __init__(self, *, host: bool, notice: bool) -> None:
+        self._make = of_host if host else of_address
+        self._nobody = NOBODY if notice else None
+        self.known: Known = {}
+
+    def read(self, text: bytes | None) -> Subject | None:
+        """The subject; None if the text is neither an address nor, if allowed, a name.
+
+        Where nothing stands a notice is about nobody, everything else is refused.
+        """
+        if not text:
+            return self._nobody
+        try:
+            return self.known[text]
+        except KeyError:
+            pass
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        found = self.known[text] = self._make(text.decode("latin-1"))
+        return found
+
+
+class Programs:
+    """The programs of a pack, compared whole; `*` in a name takes any part of one."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        parts = (re.escape(name).replace(r"\*", "[0-9A-Za-z_./@+-]*") for name in names)
+        self.pattern = f"(?:{'|'.join(parts)})"
+        self._matches = re.compile(self.pattern.encode()).fullmatch
+
+    def take(self, program: bytes | None) -> bool:
+        """Whether lines of this program are the pack's; a line that names none is everybody's."""
+        return program is None or self._matches(program) is not None
+
+
+class Matcher:
+    """One detector, ready to match. `pack` numbers its pack, so that one wins in each."""
+
+    def __init__(self, detector: Detector, pack: int, programs: Programs, slot: Slot) -> None:
+        self.detector = detector
+        self.kind = detector.kind
+        self.pack = pack
+        self.slot = slot
+        self.success = detector.kind.klass == "success"
+        self.takes = programs.take
+        self._programs = programs.pattern
+        self._compiled = re.compile(b"(?:" + detector.pattern + rb")\r?\Z")
+        self.message = self._compiled.match
+        groups = self._compiled.groupindex
+        self._address = groups.get("addr")
+        self._session = groups.get("session")
+        self._ready: dict[int, Ready] = {}
+
+    def who(self, found: re.Match[bytes]) -> Subject | None:
+        """The subject that a match is about; None if the address is none."""
+        return self.slot.read(found[self._address] if self._address else None)
+
+    def session(self, found: re.Match[bytes], pid: bytes | None) -> str:
+        """What groups the lines of one connection: the pattern's session, else the process id."""
+        session = found[self._session] if self._session else None
+        return (session or pid or b"").decode("latin-1")
+
+    def fields(self, found: re.Match[bytes]) -> dict[str, str]:
+        """The named groups that took part, as text."""
+        return {
+            name: value.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+            for name, value in found.groupdict().items()
+            if value is not None
+        }
+
+    def with_header(self, form: int, shape: Shape) -> Ready:
+        """Header and message as one pattern, for a shape that always has a stamp."""
+        ready = self._ready.get(form)
+        if ready is None:
+            ready = self._ready[form] = self._compile(shape)
+        return ready
+
+    def _compile(self, shape: Shape) -> Ready:
+        compiled = re.compile(
+            shape.header(self._programs)
+            + NOT_REPEATED
+            + b"(?:"
+            + self.detector.pattern
+            + rb")\r?\Z(?P<_nothing>)"
+        )
+        groups = compiled.groupindex
+        nothing = groups["_nothing"]
+        return Ready(
+            compiled.match,
+            self.pack,
+            groups["_stamp"],
+            groups.get("addr", nothing),
+            groups.get("session", groups.get("_pid", nothing)),
+            self.slot.known,
+            self.kind,
+            self.success,
+            self,
+        )
+
+    def thread(self, found: re.Match[bytes]) -> str:
+        """The session of a one-step match whose session group took no part."""
+        pid = found["_pid"] if "_pid" in found.re.groupindex else None
+        return (pid or b"").decode("latin-1")
+
+
+class Ready(NamedTuple):
+    """A matcher together with a header, laid out for the inner loop: the numbers are groups."""
+
+    match: Match
+    pack: int
+    stamp: int
+    address: int
+    session: int
+    known: Known
+    kind: Kind
+    success: bool
+    matcher: Matcher
+
+
+class Literals:
+    """Which matchers to ask, by the literals that were found in a line.
+
+    A key stands for a set of literals: those below `len(texts)` for one alone, the others for sets.
+    """
+
+    def __init__(self, matchers: Sequence[Matcher]) -> None:
+        self.texts = sorted({text for each in matchers for text in each.detector.literals})
+        number = {text: index for index, text in enumerate(self.texts)}
+        self._asking: list[list[int]] = [[] for _ in self.texts]
+        for order, matcher in enumerate(matchers):
+            for text in matcher.detector.literals:
+                self._asking[number[text]].append(order)
+        self._matchers = list(matchers)
+        self._sets: list[frozenset[int]] = [frozenset((index,)) for index in range(len(self.texts))]
+        self._merged: dict[tuple[int, int], int] = {}
+        self._numbers = {each: index for index, each in enumerate(self._sets)}
+
+    def merge(self, key: int, literal: int) -> int:
+        """The key of that set with one literal more."""
+        try:
+            return self._merged[key, literal]
+        except KeyError:
+            pass
+        together = self._sets[key] | {literal}
+        number = self._numbers.get(together)
+        if number is None and len(self._sets) > _MERGED:  # a flood of odd lines: ask everybody
+            together = frozenset(range(len(self.texts)))
+            number = self._numbers.get(together)
+        if number is None:
+            number = len(self._sets)
+            self._sets.append(together)
+            self._numbers[together] = number
+        if len(self._merged) < 16 * _MERGED:
+            self._merged[key, literal] = number
+        return number
+
+    def matchers(self, key: int, without: Collection[str]) -> list[Matcher]:
+        """Who is asked, pack by pack, in the order of the files."""
+        asking = sorted({order for literal in self._sets[key] for order in self._asking[literal]})
+        found = [self._matchers[order] for order in asking]
+        return [each for each in found if each.detector.name not in without]
+
+
+def matchers_of(packs: Sequence[Pack], wanted: Collection[str] | None) -> list[Matcher]:
+    """The detectors of the packs, all or those named (`exim`, `exim.malware-data`), compiled.
+
+    Raises PackError for names that no pack and no detector has.
+    """
+    known = {pack.name for pack in packs}
+    known.update(detector.name for pack in packs for detector in pack.detectors)
+    unknown = sorted(set(wanted or ()) - known)
+    if unknown:
+        raise PackError([f"{name}: unknown detector{_near(name, known)}" for name in unknown])
+    slots = {
+        (host, notice): Slot(host=host, notice=notice)
+        for host in (False, True)
+        for notice in (False, True)
+    }
+    return [
+        Matcher(detector, number, programs, slots[detector.host, detector.kind.klass == "notice"])
+        for number, pack in enumerate(packs)
+        for programs in (Programs(pack.programs),)
+        for detector in pack.detectors
+        if wanted is None or pack.name in wanted or detector.name in wanted
+    ]
+
+
+def _near(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    return f"; did you mean {near[0]}?" if near else ""
