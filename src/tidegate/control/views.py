@@ -7,7 +7,7 @@ Limits: text is passed on as it is (well-formed, not made printable): the reader
 from __future__ import annotations
 
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, Protocol
 
 from tidegate.model import SECOND, Decision, Evidence, Micros
 from tidegate.text import time_text, well_formed
@@ -57,22 +57,34 @@ def evidence_view(line: Evidence, zone: tzinfo | None = UTC) -> dict[str, Any]:
     }
 
 
-def entry_view(
-    decision: Decision,
-    state: str,
-    detail: str,
-    settled: Micros | None,
-    now: Micros | None = None,
-    zone: tzinfo | None = UTC,
-) -> dict[str, Any]:
-    """A decision with what became of it: also `state`, `detail`, `settled` (a time or null).
+class Entry(Protocol):
+    """A ledger entry, as far as it is shown: a decision with what became of it."""
 
-    Takes the fields of a ledger entry one by one: `entry_view(*entry, now=now)`.
-    """
-    view = decision_view(decision, now, zone)
+    @property
+    def decision(self) -> Decision:
+        """What was decided."""
+
+    @property
+    def state(self) -> str:
+        """`intended`, or the state of its outcome."""
+
+    @property
+    def detail(self) -> str:
+        """Of a refusal: why."""
+
+    @property
+    def settled(self) -> Micros | None:
+        """When the outcome was written down."""
+
+
+def entry_view(
+    entry: Entry, now: Micros | None = None, zone: tzinfo | None = UTC
+) -> dict[str, Any]:
+    """A decision with what became of it: also `state`, `detail`, `settled` (a time or null)."""
+    view = decision_view(entry.decision, now, zone)
     evidence = view.pop("evidence")
-    view["state"] = state
-    view["detail"] = well_formed(detail)
-    view["settled"] = None if settled is None else time_text(settled, zone)
+    view["state"] = entry.state
+    view["detail"] = well_formed(entry.detail)
+    view["settled"] = None if entry.settled is None else time_text(entry.settled, zone)
     view["evidence"] = evidence
     return view

@@ -7,7 +7,7 @@ Limits: everything is lost with the process; no size cap.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.errors import LedgerError
 from tidegate.ledger.port import AT_ONCE, KEEP, Entry
@@ -172,9 +172,10 @@ class MemoryLedger:
         """Temporary allows by hand that are not over."""
         return [_ban(row) for row in self._in_force("allow", now)]
 
-    def standing(self, now: Micros) -> list[Entry]:
-        """The decisions behind `wanted`, in the same order."""
-        return [row.entry() for row in self._in_force("ban", now)]
+    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
+        """The decisions behind `wanted`, in the same order, without their evidence."""
+        rows = self._in_force("ban", now)
+        return [replace(row, evidence="").entry() for row in _about(rows, subject)]
 
     def _in_force(self, action: str, now: Micros) -> list[_Row]:
         self.open()
@@ -192,10 +193,7 @@ class MemoryLedger:
     ) -> list[Entry]:
         """The newest entries first; with `subject`, itself and networks around or inside it."""
         self.open()
-        rows = list(self._rows.values())
-        if subject is not None:
-            around, first, last = places_about(clean(subject))
-            rows = [row for row in rows if row.place in around or first <= row.place <= last]
+        rows = _about(list(self._rows.values()), subject)
         if before is not None:
             rows = [row for row in rows if row.time < before]
         rows.sort(key=lambda row: (row.time, row.number), reverse=True)
@@ -240,6 +238,13 @@ class MemoryLedger:
     def close(self) -> None:
         """What comes later is refused."""
         self._closed = True
+
+
+def _about(rows: list[_Row], subject: Subject | None) -> list[_Row]:
+    if subject is None:
+        return rows
+    around, first, last = places_about(clean(subject))
+    return [row for row in rows if row.place in around or first <= row.place <= last]
 
 
 def _ban(row: _Row) -> Ban:

@@ -24,7 +24,7 @@ from tidegate.model import (
 KEEP: Micros = 30 * DAY
 """How long a decision is kept after it is over."""
 
-AT_ONCE = 20_000
+AT_ONCE = 5_000
 """How many decisions one `forget` drops at most, so that the loop is not held up for long."""
 
 
@@ -53,8 +53,9 @@ class Ledger(Protocol):
     lines of 1,000 bytes, free text to 1,000 bytes; `ports` come back sorted, without repeats.
     """
 
-    notes: list[str]
-    """What a person should hear of (a damaged file …); the caller says it and empties it."""
+    @property
+    def notes(self) -> list[str]:
+        """What a person should hear of (a damaged file …); the caller says it and empties it."""
 
     def origin(self, source: str, path: str, identity: str, rereadable: bool) -> Origin:
         """The origin with this source and identity, numbered from 1 (a new row the first time).
@@ -101,8 +102,12 @@ class Ledger(Protocol):
     def allowed(self, now: Micros) -> list[Ban]:
         """Temporary allows by hand that are not over, likewise."""
 
-    def standing(self, now: Micros) -> list[Entry]:
-        """The decisions behind `wanted`, one for each of its bans, in the same order."""
+    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
+        """The decisions behind `wanted`, one for each of its bans, in the same order.
+
+        With `subject`, only those about it, as in `history`. Without their evidence: there may be
+        a hundred thousand of them, and `history` has it.
+        """
 
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None
@@ -115,8 +120,8 @@ class Ledger(Protocol):
     def forget(self, now: Micros, parts: Collection[str] | None = None) -> int:
         """Drop what is past its keeping time or over the size cap; returns the decisions dropped.
 
-        `parts`: the parts of memory that are known; all others are dropped. When `AT_ONCE` were
-        dropped there may be more: call again soon.
+        `parts`: the parts of memory that are known; all others are dropped. When `AT_ONCE` or
+        more were dropped there may be others: call again soon.
         """
 
     def size(self) -> int:

@@ -6,22 +6,28 @@ Limits: thread-bound; WAL with synchronous=NORMAL unless a call asks for `durabl
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tidegate.ledger.connection import LedgerFile
 from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
 from tidegate.ledger.port import AT_ONCE, KEEP, Entry
+from tidegate.ledger.queries import (
+    ENTRIES,
+    IN_FORCE,
+    PUT_DECISION,
+    STANDING,
+    about,
+    put_memory,
+    undo,
+    unknown,
+)
 from tidegate.ledger.rows import (
-    COLUMNS,
     clean,
     decision_of,
     decision_row,
     evidence_of,
     evidence_text,
     place,
-    places_about,
     ports_of,
     whole,
 )
@@ -29,18 +35,6 @@ from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Posit
 
 MAX_FILE = 256 << 20
 _SLICE = 2_000
-_STANDING = "undone IS NULL AND mode = 'enforce' AND spared = '' AND until > ?"
-_UNDOES = {"unban": ("ban",), "allow": ("ban",), "disallow": ("allow",)}
-
-_PUT_DECISION = (
-    f"INSERT INTO decision ({COLUMNS}, place, number)"  # noqa: S608 (our own column names)
-    f" VALUES ({','.join('?' * (COLUMNS.count(',') + 3))})"
-)
-_ENTRIES = (
-    f"SELECT {COLUMNS.replace('time', 'decision.time')}, lines, state, detail, outcome.time"  # noqa: S608
-    " FROM decision LEFT JOIN outcome ON outcome.decision = number"
-    " LEFT JOIN evidence ON evidence.decision = number "
-)
 
 
 class SqliteLedger:
@@ -118,7 +112,7 @@ class SqliteLedger:
         if not moved and not changed:
             return
         with self._file.writing("save a checkpoint") as connection:
-            _put_memory(connection, changed)
+            put_memory(connection, changed)
             connection.executemany(
                 "REPLACE INTO position (source, path, identity, byte, cursor)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -133,17 +127,17 @@ class SqliteLedger:
         if not decisions:
             return []
         with self._file.writing("write down decisions", durable) as connection:
-            fresh = _unknown(connection, decisions)
+            fresh = unknown(connection, decisions)
             (top,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
             numbered = list(enumerate(fresh, top + 1))
             connection.executemany(
-                _PUT_DECISION, [(*decision_row(d), place(clean(d.subject)), n) for n, d in numbered]
+                PUT_DECISION, [(*decision_row(d), place(clean(d.subject)), n) for n, d in numbered]
             )
             connection.executemany(
                 "INSERT INTO evidence VALUES (?, ?)",
                 [(n, evidence_text(d)) for n, d in numbered if d.evidence],
             )
-            _undo(connection, numbered)
+            undo(connection, numbered)
         return fresh
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
@@ -171,36 +165,34 @@ class SqliteLedger:
         """Temporary allows by hand that are not over."""
         return self._in_force("allow", now)
 
-    def standing(self, now: Micros) -> list[Entry]:
-        """The decisions behind `wanted`, in the same order."""
-        # Beside max(), SQLite takes the other columns from the row that holds the maximum.
-        return self._entries(
-            "WHERE number IN (SELECT number FROM (SELECT number, max(until) FROM decision"  # noqa: S608
-            f" WHERE action = 'ban' AND {_STANDING} GROUP BY subject, ports))"
-            " ORDER BY subject, ports",
-            (whole(now),),
-        )
+    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
+        """The decisions behind `wanted`, in the same order, without their evidence."""
+        condition, values = about(subject)
+        with self._file.reading("read what stands") as connection:
+            rows = connection.execute(IN_FORCE.format(about=condition), (whole(now), *values))
+            return [
+                Entry(decision_of(row, ()), state or "intended", detail or "", time)
+                for *row, state, detail, time in rows.fetchall()
+            ]
 
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None
     ) -> list[Entry]:
         """The newest entries first; with `subject`, itself and networks around or inside it."""
-        where, values = ["decision.time < ?"] if before is not None else [], list[object]()
+        condition, values = about(subject)
         if before is not None:
+            condition += " AND decision.time < ?"
             values.append(whole(before))
-        if subject is not None:
-            around, first, last = places_about(clean(subject))
-            where.append(f"(place IN ({','.join('?' * len(around))}) OR place BETWEEN ? AND ?)")
-            values += [*around, first, last]
-        tail = f"WHERE {' AND '.join(where)}" if where else ""
-        values.append(max(0, whole(limit)))
-        return self._entries(f"{tail} ORDER BY decision.time DESC, number DESC LIMIT ?", values)
+        return self._entries(
+            f"WHERE true {condition} ORDER BY decision.time DESC, number DESC LIMIT ?",
+            (*values, max(0, whole(limit))),
+        )
 
     def _in_force(self, action: str, now: Micros) -> list[Ban]:
         with self._file.reading("read what is in force") as connection:
             rows = connection.execute(
                 "SELECT subject, ports, max(until) FROM decision"  # noqa: S608
-                f" WHERE action = ? AND {_STANDING} GROUP BY subject, ports",
+                f" WHERE action = ? AND {STANDING} GROUP BY subject, ports",
                 (action, whole(now)),
             ).fetchall()
         return [Ban(Subject(subject), ports_of(ports), until) for subject, ports, until in rows]
@@ -209,7 +201,7 @@ class SqliteLedger:
         with self._file.reading("read decisions") as connection:
             return [
                 Entry(decision_of(row, evidence_of(lines)), state or "intended", detail or "", time)
-                for *row, lines, state, detail, time in connection.execute(_ENTRIES + tail, values)
+                for *row, lines, state, detail, time in connection.execute(ENTRIES + tail, values)
             ]
 
     # Keeping it bounded.
@@ -254,48 +246,3 @@ class SqliteLedger:
     def close(self) -> None:
         """Flush and close; twice is harmless."""
         self._file.close()
-
-
-def _put_memory(
-    connection: sqlite3.Connection, changed: list[tuple[str, bytes, bytes | None]]
-) -> None:
-    """Write changes in their order: the last of a key holds, also across writing and forgetting."""
-    last = {change[:2]: change[2] for change in changed}
-    connection.executemany(
-        "INSERT INTO memory VALUES (?, ?, ?)"
-        " ON CONFLICT (part, key) DO UPDATE SET value = excluded.value",
-        [(*key, value) for key, value in last.items() if value is not None],
-    )
-    connection.executemany(
-        "DELETE FROM memory WHERE part = ? AND key = ?",
-        [key for key, value in last.items() if value is None],
-    )
-
-
-def _unknown(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[Decision]:
-    """Those whose id is neither in the file nor earlier in the list."""
-    first: dict[str, Decision] = {}
-    for decision in decisions:
-        first.setdefault(clean(decision.id), decision)
-    known = connection.execute(
-        "SELECT id FROM decision WHERE id IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(first)),),
-    )
-    for (name,) in known.fetchall():
-        del first[name]
-    return list(first.values())
-
-
-def _undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -> None:
-    """Mark what the new decisions undo among all those before each of them."""
-    connection.executemany(
-        "UPDATE decision SET undone = ? WHERE place = ? AND number < ? AND action = ?"
-        " AND undone IS NULL AND (? = '' OR ports = ?)",
-        [
-            (row[1], place(row[3]), number, undone, row[5], row[5])
-            for number, decision in numbered
-            if decision.action in _UNDOES and decision.mode == "enforce" and not decision.spared
-            for row in (decision_row(decision),)
-            for undone in _UNDOES[decision.action]
-        ],
-    )

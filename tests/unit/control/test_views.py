@@ -6,6 +6,7 @@ import json
 from datetime import timedelta, timezone
 
 from tidegate.control.views import decision_view, entry_view
+from tidegate.ledger.port import Entry
 from tidegate.model import MINUTE, SECOND, Decision, Evidence, Subject
 
 NOW = 1_061_280_000 * SECOND
@@ -73,8 +74,8 @@ def test_times_are_shown_in_the_zone_asked_for() -> None:
 
 
 def test_an_entry_also_says_what_became_of_it() -> None:
-    view = entry_view(DECISION, "refused", "no such\udcff set", NOW, now=NOW)
+    view = entry_view(Entry(DECISION, "refused", "no such\udcff set", NOW), now=NOW)
     assert (view["state"], view["detail"]) == ("refused", "no such\\xff set")
     assert view["settled"] == "2003-08-19T08:00:00+00:00"
     assert list(view)[-1] == "evidence"
-    assert entry_view(DECISION, "intended", "", None)["settled"] is None
+    assert entry_view(Entry(DECISION, "intended", "", None))["settled"] is None

@@ -197,6 +197,21 @@ def test_of_several_bans_the_one_that_ends_last_holds(ledger: Ledger, decide: De
         Ban(B, (), NOW + 10 * MINUTE),
     ]
     assert [entry.decision.id for entry in ledger.standing(NOW)] == ["2", "4", "5"]
+    assert [entry.decision.id for entry in ledger.standing(NOW, B)] == ["5"]
+
+
+def test_what_stands_comes_with_its_outcome_but_without_evidence(
+    ledger: Ledger, decide: Decide
+) -> None:
+    one = decide("1", evidence=(Evidence(NOW, "/m", 0, "line"),))
+    wide = decide("2", subject="192.0.2.0/24")
+    ledger.intend([one, wide])
+    ledger.settle(applied("1"))
+    bare = Entry(decide("1"), "applied", "", NOW)
+    assert ledger.standing(NOW) == [Entry(wide, "intended", "", None), bare]
+    assert ledger.standing(NOW, A) == ledger.standing(NOW)
+    assert ledger.standing(NOW, B) == [Entry(wide, "intended", "", None)]
+    assert ledger.standing(NOW, Subject("198.51.100.1")) == []
 
 
 def test_a_ban_is_over_at_its_end(ledger: Ledger, decide: Decide) -> None:

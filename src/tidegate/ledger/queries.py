@@ -1,0 +1,88 @@
+"""The statements of the ledger file: what is in force, what a new decision undoes, what is known.
+
+Touches the open connection it is given, inside the caller's transaction.
+Limits: SQL is made of our own words only; every value is bound.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from tidegate.ledger.rows import COLUMNS, clean, decision_row, place, places_about
+from tidegate.model import Decision, Subject
+
+STANDING = "undone IS NULL AND mode = 'enforce' AND spared = '' AND until > ?"
+_UNDOES = {"unban": ("ban",), "allow": ("ban",), "disallow": ("allow",)}
+
+PUT_DECISION = (
+    f"INSERT INTO decision ({COLUMNS}, place, number)"  # noqa: S608 (our own column names)
+    f" VALUES ({','.join('?' * (COLUMNS.count(',') + 3))})"
+)
+ENTRIES = (
+    f"SELECT {COLUMNS.replace('time', 'decision.time')}, lines, state, detail, outcome.time"  # noqa: S608
+    " FROM decision LEFT JOIN outcome ON outcome.decision = number"
+    " LEFT JOIN evidence ON evidence.decision = number "
+)
+
+# Beside max(), SQLite takes the other columns from the row that holds the maximum.
+IN_FORCE = (
+    f"SELECT {COLUMNS.replace('time', 'latest.time')}, state, detail, outcome.time FROM"  # noqa: S608
+    f" (SELECT {COLUMNS}, number, max(until) FROM decision WHERE action = 'ban' AND {STANDING}"
+    " {about} GROUP BY subject, ports) AS latest LEFT JOIN outcome ON outcome.decision = number"
+)
+
+
+def about(subject: Subject | None) -> tuple[str, list[object]]:
+    """The condition that a decision is about the subject, and its values."""
+    if subject is None:
+        return "", []
+    around, first, last = places_about(clean(subject))
+    condition = f"AND (place IN ({','.join('?' * len(around))}) OR place BETWEEN ? AND ?)"
+    return condition, [*around, first, last]
+
+
+def put_memory(
+    connection: sqlite3.Connection, changed: list[tuple[str, bytes, bytes | None]]
+) -> None:
+    """Write changes in their order: the last of a key holds, also across writing and forgetting."""
+    last = {change[:2]: change[2] for change in changed}
+    connection.executemany(
+        "INSERT INTO memory VALUES (?, ?, ?)"
+        " ON CONFLICT (part, key) DO UPDATE SET value = excluded.value",
+        [(*key, value) for key, value in last.items() if value is not None],
+    )
+    connection.executemany(
+        "DELETE FROM memory WHERE part = ? AND key = ?",
+        [key for key, value in last.items() if value is None],
+    )
+
+
+def unknown(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[Decision]:
+    """Those whose id is neither in the file nor earlier in the list."""
+    first: dict[str, Decision] = {}
+    for decision in decisions:
+        first.setdefault(clean(decision.id), decision)
+    known = connection.execute(
+        "SELECT id FROM decision WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(first)),),
+    )
+    for (name,) in known.fetchall():
+        del first[name]
+    return list(first.values())
+
+
+def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -> None:
+    """Mark what the new decisions undo among all those before each of them."""
+    connection.executemany(
+        "UPDATE decision SET undone = ? WHERE place = ? AND number < ? AND action = ?"
+        " AND undone IS NULL AND (? = '' OR ports = ?)",
+        [
+            (row[1], place(row[3]), number, undone, row[5], row[5])
+            for number, decision in numbered
+            if decision.action in _UNDOES and decision.mode == "enforce" and not decision.spared
+            for row in (decision_row(decision),)
+            for undone in _UNDOES[decision.action]
+        ],
+    )
