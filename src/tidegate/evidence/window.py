@@ -8,6 +8,7 @@ more than an hour late may find its tally already dropped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from struct import Struct
@@ -20,71 +21,115 @@ Convict = Callable[[Verdict, int], Micros]
 """Called with each verdict and the offset of the line that triggered it, at once; returns until
 when this rule need not count the subject again (its ban's end)."""
 
-_ENTRY = Struct(">qQ")
-_TIME = Struct(">q")
-_PACK = _ENTRY.pack
+Count = Callable[[Event, int, Convict], None]
+
+_ENTRY = Struct(">QQ")
+pack, from_bytes = _ENTRY.pack, int.from_bytes
 _OFFSET_BITS = 44  # 16 TiB a file, a million files
 _SESSIONS = 8  # a ninth parallel session of one subject pushes the oldest out
 
 
 class Window:
-    """The tallies of one rule."""
+    """The tallies of one rule. `count(event, ref, convict)` counts one event."""
 
     def __init__(self, rule: Rule, weights: dict[str, int]) -> None:
         self.rule = rule
         self.weights = weights
-        self.kinds = {kind: place for place, kind in enumerate(weights)}
-        # One row per session: a hash of its name, then what it wrote of each kind. A rule over
-        # one kind needs none: there every line is an attempt of its own.
-        self.row = 4 + len(weights) if len(weights) > 1 else 0
+        # Kinds of one program may tell of the same attempt; a program with one kind in the rule
+        # writes one line an attempt and needs no sessions.
+        shared = Counter(_program(kind) for kind in weights)
+        paired = [kind for kind in weights if shared[_program(kind)] > 1]
+        self.kinds = {kind: place for place, kind in enumerate(paired)}
+        # One row per session: a hash of its name, then what it wrote of each kind.
+        self.row = 4 + len(paired) if paired else 0
         self.tallies: dict[Subject, bytes] = {}
         self.held: dict[Subject, Micros] = {}
         self.dirty: set[Subject] = set()
         self.last_verdict: Verdict | None = None
         self.verdicts = 0
+        self.count = self._count_attempts if self.row else self._counter()
 
     @property
     def part(self) -> str:
         """The name of this rule's part of the core's memory; it tells the layout of the rows."""
         return f"window {self.rule.name} {' '.join(self.kinds)}"
 
-    def count(self, event: Event, ref: int, convict: Convict) -> None:
-        """Count one event; calls `convict` when the rule is crossed."""
-        subject, time = event.subject, event.time
-        held = self.held
-        if held and subject in held:
-            if time < held[subject]:
+    def _counter(self) -> Count:
+        """`count` for rules without sessions, bound to local names: it runs for every event."""
+        held, tallies, mark = self.held, self.tallies, self.dirty.add
+        pop = tallies.pop
+        full, within, weights = self.rule.threshold * 16, self.rule.within, self.weights
+        simple = set(weights.values()) == {1}
+
+        def count(event: Event, ref: int, convict: Convict) -> None:
+            time, kind, subject, repeated = event[:4]
+            if held and self._holds(subject, time):
                 return
-            del held[subject]
-        weight = event.count * self.weights[event.kind.name]
-        tally = self.tallies.pop(subject, b"")
-        rows = b""
-        if self.row:
-            size = 1 + tally[0] * self.row if tally else 0
-            rows, tally = tally[:size], tally[size:]
-            if tally and time - _TIME.unpack_from(tally, len(tally) - 16)[0] > self.rule.within:
-                rows = b""  # process ids are used again: an old session is not this one
-            if event.session:
-                rows, weight = self._attempt(rows or b"\0", event, weight)
-            elif not rows:
-                rows = b"\0"
-        self.dirty.add(subject)
-        if weight == 0:
-            self.tallies[subject] = rows + tally
-            return
-        full = self.rule.threshold * 16
-        if not tally or time >= _TIME.unpack_from(tally, len(tally) - 16)[0]:
-            # In order: the only window that can have been completed is the newest N.
-            tally += _PACK(time, ref) * min(weight, self.rule.threshold)
-            if len(tally) > full:
+            entry = pack(time, ref)
+            tally = pop(subject, b"")
+            mark(subject)
+            # Packed times sort as numbers do: in order means not smaller than the newest.
+            if not simple or repeated != 1:
+                self._add(event, tally, b"", repeated * weights[kind.name], ref, convict)
+            elif entry >= tally[-16:]:
+                tally += entry
+                if len(tally) < full:
+                    tallies[subject] = tally
+                    return
                 tally = tally[-full:]
-            crossed = len(tally) == full and time - _TIME.unpack_from(tally)[0] <= self.rule.within
-        else:
-            tally, crossed = self._late(tally, time, ref, weight)
-        if not crossed:
-            self.tallies[subject] = rows + tally
+                if time - from_bytes(tally[:8]) > within:
+                    tallies[subject] = tally
+                    return
+                self._cross(subject, tally, event.offset, convict)
+            else:
+                self._add(event, tally, b"", 1, ref, convict)
+
+        return count
+
+    def _count_attempts(self, event: Event, ref: int, convict: Convict) -> None:
+        subject, time, kind = event.subject, event.time, event.kind.name
+        if self.held and self._holds(subject, time):
             return
-        self._cross(subject, tally, event.offset, convict)
+        weight = event.count * self.weights[kind]
+        tally = self.tallies.pop(subject, b"\0")
+        self.dirty.add(subject)
+        size = 1 + tally[0] * self.row
+        rows, tally = tally[:size], tally[size:]
+        if tally and time - from_bytes(tally[-16:-8]) > self.rule.within:
+            rows = b"\0"  # process ids are used again: an old session is not this one
+        if event.session and kind in self.kinds:
+            rows, weight = self._attempt(rows, event, weight)
+        if weight:
+            self._add(event, tally, rows, weight, ref, convict)
+        else:
+            self.tallies[subject] = rows + tally
+
+    def _holds(self, subject: Subject, time: Micros) -> bool:
+        """Whether the subject is banned by this rule already; a hold that is over is dropped."""
+        until = self.held.get(subject)
+        if until is None:
+            return False
+        if time < until:
+            return True
+        del self.held[subject]
+        return False
+
+    def _add(
+        self, event: Event, tally: bytes, rows: bytes, weight: int, ref: int, convict: Convict
+    ) -> None:
+        """Enter an event `weight` times, wherever its time belongs."""
+        threshold, within, time = self.rule.threshold, self.rule.within, event.time
+        entry = pack(time, ref) * min(weight, threshold)
+        if entry[:16] >= tally[-16:]:
+            # In order: the only window that can have been completed is the newest N.
+            tally = (tally + entry)[-threshold * 16 :]
+            crossed = len(tally) == threshold * 16 and time - from_bytes(tally[:8]) <= within
+        else:
+            tally, crossed = self._late(tally, entry)
+        if crossed:
+            self._cross(event.subject, tally, event.offset, convict)
+        else:
+            self.tallies[event.subject] = rows + tally
 
     def _cross(self, subject: Subject, tally: bytes, offset: int, convict: Convict) -> None:
         # The tally starts anew: the same lines must not convict twice.
@@ -114,22 +159,20 @@ class Window:
         rows = bytes((len(kept) // row,)) + kept
         return rows, (new * self.weights[event.kind.name] if new > 0 else 0)
 
-    def _late(self, tally: bytes, time: Micros, ref: int, weight: int) -> tuple[bytes, bool]:
+    def _late(self, tally: bytes, entry: bytes) -> tuple[bytes, bool]:
         """An event older than the newest: put it in its place and look at every window of N."""
         threshold = self.rule.threshold
-        entries = list(_ENTRY.iter_unpack(tally))
-        entries.extend([(time, ref)] * min(weight, threshold))
-        entries.sort(key=lambda entry: entry[0])
+        entries = sorted(_ENTRY.iter_unpack(tally + entry), key=lambda one: one[0])
         for first in range(len(entries) - threshold, -1, -1):
             chosen = entries[first : first + threshold]
             if chosen[-1][0] - chosen[0][0] <= self.rule.within:
-                return b"".join(_PACK(*entry) for entry in chosen), True
-        return b"".join(_PACK(*entry) for entry in entries[-threshold:]), False
+                return b"".join(pack(*one) for one in chosen), True
+        return b"".join(pack(*one) for one in entries[-threshold:]), False
 
     def newest(self, tally: bytes) -> Micros:
         """The time of the newest entry; 0 if there is none."""
         rows = 1 + tally[0] * self.row if self.row and tally else 0
-        return int(_TIME.unpack_from(tally, len(tally) - 16)[0]) if len(tally) > rows else 0
+        return from_bytes(tally[-16:-8]) if len(tally) > rows else 0
 
     def holding(self, subject: Subject) -> int:
         """How many counted events are remembered for a subject, inside the window or not."""
@@ -190,9 +233,9 @@ class Windows:
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint; one row per tally, however often."""
         for window in self.windows:
-            dirty, window.dirty = window.dirty, set()
-            part = window.part
-            for subject in sorted(dirty):
+            dirty, part = sorted(window.dirty), window.part
+            window.dirty.clear()  # the same set: `count` holds on to it
+            for subject in dirty:
                 yield Change(part, subject, window.tallies.get(subject))
                 until = window.held.get(subject)
                 yield Change(
@@ -210,7 +253,7 @@ class Windows:
         if what == "held":
             window.held[subject] = int.from_bytes(change.value)
         else:
-            window.tallies[subject] = _relaid(change.value, kinds.split(" "), window)
+            window.tallies[subject] = _relaid(change.value, kinds.split(), window)
         return True
 
     def take_over(self, old: Windows) -> None:
@@ -261,6 +304,10 @@ class Windows:
             self.evicted += len(gone)
 
 
+def _program(kind: str) -> str:
+    return kind.partition(".")[0]
+
+
 def _weights(rule: Rule, defaults: dict[str, int]) -> dict[str, int]:
     return {kind: defaults.get(kind, 1) if weight is None else weight for kind, weight in rule.on}
 
@@ -269,6 +316,6 @@ def _relaid(tally: bytes, kinds: list[str], window: Window) -> bytes:
     """A tally whose rule counted other kinds before: its sessions go, its entries stay."""
     if kinds == list(window.kinds):
         return tally
-    if len(kinds) > 1 and tally:
+    if kinds and tally:
         tally = tally[1 + tally[0] * (4 + len(kinds)) :]
     return b"\0" + tally if window.row else tally
