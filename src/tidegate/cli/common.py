@@ -112,7 +112,7 @@ def read_ports(text: str) -> list[int]:
 
 def left_text(seconds: int) -> str:
     """A remaining time in its two largest units: `1d 3h`, `9m 58s`."""
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         number, seconds = divmod(seconds, size)
         if number or (unit == "s" and not parts):

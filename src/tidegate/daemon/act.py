@@ -72,8 +72,21 @@ class Actor:
     def reloaded(self, before: Policy, after: Policy, now: Micros) -> None:
         """After a reload: bans of removed rules open; the gate's own limits may have changed."""
         self._open_orphans(after, now)
-        if before.allow != after.allow or before.limits != after.limits:
+        reload = getattr(self.gate, "reload", None)
+        try:
+            changed = bool(reload()) if reload is not None else before.allow != after.allow
+        except GateError as error:
+            self._lost(str(error))
+            return
+        if changed:
             self._reconcile("reload", now)
+
+    def heed(self, now: Micros) -> None:
+        """What the keeper said by itself: repair. Raises GateError if it is gone."""
+        notices = getattr(self.gate, "notices", None)
+        for notice in notices() if notices is not None else ():
+            if notice in ("drift", "resync"):
+                self._reconcile(notice, now)
 
     def tick(self, now: Micros) -> None:
         """Notice drift and repair it; write down what a full disk kept back."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate import __version__
 from tidegate import subject as subjects
-from tidegate.control.server import Call
+from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
 from tidegate.daemon.act import Result, by_hand
 from tidegate.errors import LedgerError

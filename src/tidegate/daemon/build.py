@@ -18,7 +18,7 @@ from tidegate.detector.engine import Engine
 from tidegate.detector.pack import Pack, load_packs, try_examples
 from tidegate.errors import PackError
 from tidegate.policy.loader import Loaded, cross_check, load, untrusted
-from tidegate.policy.models import SourceSpec
+from tidegate.policy.models import EngineName, SourceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def plan(config: Path | None = None, *, trusted: bool = False) -> Plan:
     return Plan(loaded, packs)
 
 
-def tried(packs: Sequence[Pack], engine: str) -> list[str]:
+def tried(packs: Sequence[Pack], engine: EngineName) -> list[str]:
     """Every example line of every pack, tried on one engine; one line a fault."""
     faults = []
     for pack in packs:

@@ -96,3 +96,13 @@ def _set_capabilities(mask: int) -> None:
     if _libc.capset(ctypes.byref(header), ctypes.byref(data)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"capset: {os.strerror(number)}")
+
+
+def become_nobody() -> None:
+    """As root: become `nobody`, before hostile text is read; otherwise nothing."""
+    if os.geteuid() == 0:
+        try:
+            entry = pwd.getpwnam("nobody")
+        except KeyError as error:
+            raise WorldError("the system user nobody is missing") from error
+        drop(Identity("nobody", entry.pw_uid, entry.pw_gid, ()))

@@ -16,7 +16,10 @@ from pathlib import Path
 
 from setproctitle import setproctitle
 
+from tidegate.control.peer import Access
+from tidegate.control.server import ControlServer
 from tidegate.daemon.privilege import CAP_NET_ADMIN, Identity, die_with_parent, drop
+from tidegate.gate.charter import Charter
 
 log = logging.getLogger("tidegate")
 
@@ -34,17 +37,16 @@ def keeper(
     from tidegate.policy.loader import load
 
     setproctitle("tidegate: keeper")
-    policy = load(config, trusted=trusted).policy
+    first = [load(config, trusted=trusted).policy]  # while we may still read everything
+    off = Path(first[0].paths.off)
     drop(to, keep=(CAP_NET_ADMIN,))
     die_with_parent(master)
 
-    def charter() -> object:
-        return charter_of(load(config, trusted=trusted).policy)
+    def charter() -> Charter:
+        return charter_of(first.pop() if first else load(config, trusted=trusted).policy)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the watcher tells when to read it again
-    first = charter_of(policy)
-    gate = NftablesGate(first.allow)
-    serve(end, gate, first, charter, off=policy.paths.off, now=now_micros)
+    serve(end, NftablesGate(), charter, now=now_micros, off_file=off)
 
 
 def watcher(
@@ -57,7 +59,6 @@ def watcher(
     master: int,
 ) -> None:
     """Read, decide, remember; ask the keeper (or, without one, the in-memory gate) to act."""
-    from tidegate.control.server import ControlServer
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned
     from tidegate.gate.memory import MemoryGate
@@ -82,11 +83,16 @@ def watcher(
         ledger=ledger,
         gate=RemoteGate(end) if end is not None else MemoryGate(),
         gate_kind="nftables" if end is not None else "in memory (nothing is closed)",
-        control=ControlServer(os.path.join(policy.paths.run, "watcher", "control.sock")),
+        control=ControlServer(
+            os.path.join(policy.paths.run, "watcher", "control.sock"),
+            mode=0o666,  # who may do what is decided by peer credentials, not by the file
+            access=_access(),
+        ),
         wake_fd=wake_read,
         observe=observe,
         trusted=trusted,
     )
+    wiring.control.start()
     daemon = Watcher(wiring, alive)
 
     def stop(_number: int, _frame: object) -> None:
@@ -101,3 +107,9 @@ def watcher(
     signal.signal(signal.SIGHUP, reload)
     setproctitle(f"tidegate: watcher ({len(wiring.sources)} sources, {len(policy.rules)} rules)")
     daemon.run()
+
+
+def _access() -> Access:
+    """Whoever runs the daemon without root may also act on it."""
+    own = os.geteuid()
+    return Access(read_uids=frozenset({own}), act_uids=frozenset({own} if own else ()))

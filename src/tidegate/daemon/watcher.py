@@ -7,6 +7,7 @@ thread, one loop. Limits: whatever fails is said once, the rest goes on, and it 
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -69,6 +70,7 @@ class Watcher:
         for source in self.sources.values():
             source.close()
         self.wiring.ledger.close()
+        self.wiring.control.close()
 
     # -- one turn of the loop ---------------------------------------------------------------
 
@@ -76,7 +78,20 @@ class Watcher:
         more = any(source.more for source in self.sources.values())
         self._watch()
         left = self._last_tick + TICK - now_micros()
-        self._selector.select(0 if more else max(0.0, left / SECOND))
+        ready = self._selector.select(0 if more else max(0.0, left / SECOND))
+        if any(key.fd == self.wiring.gate_fd() for key, _events in ready):
+            self._heed()
+        if any(key.fd == self.wiring.wake_fd for key, _events in ready):
+            with suppress(BlockingIOError):
+                os.read(self.wiring.wake_fd, 4096)
+
+    def _heed(self) -> None:
+        """The keeper said something by itself, or is gone: then the master starts both anew."""
+        try:
+            self.actor.heed(now_micros())
+        except GateError as error:
+            log.error("gate: %s", error)
+            self.stopping = True
 
     def _watch(self) -> None:
         wanted: dict[int, object] = {
@@ -211,11 +226,11 @@ class Watcher:
             return faults
         fresh.pipeline.take_over(self.pipeline)
         self.sources = self.wiring.exchange_sources(self.sources, fresh)
-        removed = self.pipeline.policy, fresh.pipeline.policy
+        before, after = self.pipeline.policy, fresh.pipeline.policy
         self.pipeline = self.wiring.pipeline = fresh.pipeline
         self.loaded_at = now
         self._dirty = True
-        self.actor.reloaded(*removed, now)
+        self.actor.reloaded(before, after, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)
         return []

@@ -66,6 +66,7 @@ LOOPBACK: tuple[tuple[Subject, str], ...] = (
     (Subject("127.0.0.0/8"), "loopback"),
     (Subject("::1"), "loopback"),
     (Subject("0.0.0.0/8"), "this host"),
+    (Subject("169.254.0.0/16"), "link-local"),
     (Subject("fe80::/10"), "link-local"),
 )
 

@@ -55,6 +55,10 @@ class GoodRecord:
         here = block.get(subject)
         return here is not None and here.first_offset < offset
 
+    def ever(self, subject: Subject) -> bool:
+        """Whether the subject is known to have succeeded at all."""
+        return subject in self._latest
+
     def forget(self, subject: Subject) -> None:
         """Drop what is known of a subject."""
         if self._latest.pop(subject, None) is not None:

@@ -7,8 +7,13 @@ Limits: plain values without behaviour, so that two policies can be compared and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
+
+
+EngineName = Literal["auto", "vectorscan", "re"]
+Start = Literal["end", "beginning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class SourceSpec:
     journal: tuple[tuple[str, ...], ...] | None = None
     detectors: tuple[str, ...] = ()
     zone: str = ""
-    start: str = "end"
+    start: Start = "end"
     enabled: bool = True
     stdin: bool = False
 
@@ -88,7 +93,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     limits: Limits = field(default_factory=Limits)
     paths: Paths = field(default_factory=Paths)
-    engine: str = "auto"
+    engine: EngineName = "auto"
     hash: str = ""
     files: tuple[str, ...] = ()
 

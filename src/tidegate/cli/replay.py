@@ -1,0 +1,172 @@
+"""`tidegate replay FILE…`: what would have been decided, on the log's own clock.
+
+Touches nothing but to read the files and, before the first of them is read, to give up root.
+Limits: files are read in the order of their last change, so that rotated logs come oldest first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tidegate.cli.common import as_json, config, emit, ports_text, say
+from tidegate.cli.progress import progress
+from tidegate.control.views import decision_view
+from tidegate.daemon.build import Plan, plan
+from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.privilege import become_nobody
+from tidegate.model import Decision, Evidence, Subject
+from tidegate.policy.durations import format_duration
+from tidegate.policy.models import SourceSpec
+from tidegate.source.replay import Recording
+from tidegate.text import printable
+
+_LINE_LIMIT = 1000
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate replay /var/log/exim4/mainlog
+  tidegate replay --config new.toml /var/log/exim4/mainlog*
+  journalctl -o export -u ssh | tidegate replay --json -
+"""
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@config
+@as_json
+def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
+    """Decide about FILE (plain, .gz, a journal export, or - for standard input); touch nothing.
+
+    A file that a source of the policy names is read by that source's detectors, any other by all.
+    """
+    planned = plan(config)
+    recordings = sorted(
+        (Recording(path, number) for number, path in enumerate(files, 1)),
+        key=lambda one: one.arrival,
+    )
+    pipeline, specs = _pipeline(planned, recordings)
+    become_nobody()
+    summary = Summary(planned)
+    with progress(recordings) as tick:
+        for decision in decisions(recordings, specs, pipeline, tick):
+            summary.add(decision)
+            if as_json:
+                emit(decision_view(decision))
+    sys.stdout.flush()
+    for name in sorted({one for engine in pipeline.engines.values() for one in engine.disabled}):
+        say(f"detector {name} was switched off: three lines in ten minutes broke it")
+    if not as_json:
+        summary.show(pipeline)
+    return 0
+
+
+def _pipeline(
+    planned: Plan, recordings: Sequence[Recording]
+) -> tuple[Pipeline, dict[int, SourceSpec]]:
+    """A pipeline, and for each recording (by number) the source that it is read as."""
+    specs = {one.origin: _spec(planned, one.path) for one in recordings}
+    return planned.pipeline(list({spec.name: spec for spec in specs.values()}.values())), specs
+
+
+def _spec(planned: Plan, path: str) -> SourceSpec:
+    for source in planned.sources:
+        if any(Path(path).resolve() == Path(one) or Path(path).match(one) for one in source.files):
+            return source
+    return SourceSpec(name="replay")
+
+
+def decisions(
+    recordings: Sequence[Recording], specs: dict[int, SourceSpec], pipeline: Pipeline, tick: Any
+) -> Iterator[Decision]:
+    """Every decision, with the lines that led to it."""
+    by_origin = {one.origin: one for one in recordings}
+    for recording in recordings:
+        name = specs[recording.origin].name
+        for block in recording.blocks(name):
+            found, batch = pipeline.feed(block)
+            for line in batch.quarantined:
+                say(f"{recording.path}: the line at byte {line.offset} was set aside,"
+                    f" detector {line.detector}: {line.reason}")  # fmt: skip
+            for note in pipeline.judge.take_notes():
+                say(note.text)
+            for decision in found:
+                yield replace(decision, evidence=_evidence(decision, by_origin))
+            tick()
+
+
+def _evidence(decision: Decision, by_origin: dict[int, Recording]) -> tuple[Evidence, ...]:
+    found = []
+    for ref in decision.refs:
+        recording = by_origin[ref.origin]
+        line = recording.fetch(ref.offset)
+        if line is not None:
+            text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
+            found.append(Evidence(ref.time, recording.path, ref.offset, text))
+    return tuple(found)
+
+
+class Summary:
+    """What a person wants to know at the end: who, why, and whom it would have hit wrongly."""
+
+    def __init__(self, planned: Plan) -> None:
+        self._policy = planned.loaded.policy
+        self.banned: dict[Subject, Decision] = {}
+        self._bans: Counter[Subject] = Counter()
+        self._by_rule: Counter[str] = Counter()
+        self._spared: Counter[str] = Counter()
+
+    def add(self, decision: Decision) -> None:
+        """Take in one decision."""
+        if decision.spared:
+            self._spared[decision.spared] += 1
+            return
+        self.banned.setdefault(decision.subject, decision)
+        self._bans[decision.subject] += 1
+        self._by_rule[decision.rule] += 1
+
+    def show(self, pipeline: Pipeline) -> None:
+        """Print it."""
+        totals = pipeline.totals
+        click.echo(f"{totals.lines} lines, {sum(totals.kinds.values())} events,"
+                   f" {totals.successes} successes")  # fmt: skip
+        for kind, count in totals.kinds.most_common():
+            click.echo(f"  {count:>9}  {kind}")
+        for name, count in (("clamped to their arrival", totals.clamped),
+                            ("cut at 32 KiB", totals.cut), ("set aside", totals.quarantined)):  # fmt: skip
+            if count:
+                click.echo(f"  {count:>9}  lines {name}")
+        if not self.banned:
+            click.echo("Nobody would be banned.")
+        else:
+            click.echo(f"{len(self.banned)} would be banned:")
+            for subject, count in self._bans.most_common(50):
+                click.echo(f"  {_told(self.banned[subject], count)}")
+            if len(self._bans) > 50:
+                click.echo(f"  … and {len(self._bans) - 50} more (--json shows all)")
+        for rule in self._policy.rules:
+            click.echo(f"  rule {rule.name} ({rule.stated}): {self._by_rule[rule.name]} bans")
+        for reason, count in self._spared.most_common():
+            click.echo(f"  spared {count} times: {reason}")
+        collateral = [one for one in self.banned if pipeline.record.ever(one)]
+        share = f" ({len(collateral) / len(self.banned):.1%})" if self.banned else ""
+        click.echo(f"Collateral: {len(collateral)} of {len(self.banned)}{share} would-be-banned"
+                   " also succeeded in these logs")  # fmt: skip
+        for subject in collateral[:10]:
+            click.echo(f"  {printable(subject)}")
+
+
+def _told(decision: Decision, count: int) -> str:
+    again = f", {count} times" if count > 1 else ""
+    span = format_duration(decision.duration)
+    view = decision_view(decision)
+    return (
+        f"{decision.subject}  {view['time']}  for {span}, ports {ports_text(decision.ports)},"
+        f" by {decision.rule}: {decision.count} counted{again}"
+    )

@@ -1,0 +1,32 @@
+"""The keeper's charter from root-owned policy and from what this host looks like.
+
+Touches /proc and /etc/resolv.conf through `host`, only to read.
+Limits: read at start and at each reload; the core looks at the host every second besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tidegate import subject as subjects
+from tidegate.daemon.host import protected
+from tidegate.gate.charter import Charter
+from tidegate.model import Subject
+from tidegate.policy.models import Policy
+from tidegate.subject import Network
+
+
+def charter_of(policy: Policy) -> Charter:
+    """What the keeper may do under this policy, on this host, now."""
+    return Charter(
+        allow=_networks(policy.allow),
+        protected=_networks(subject for subject, _reason in protected()),
+        widest4=policy.limits.widest_ipv4,
+        widest6=policy.limits.widest_ipv6,
+        longest=policy.limits.longest_ban,
+    )
+
+
+def _networks(members: Iterable[Subject]) -> tuple[Network, ...]:
+    found = (subjects.network(member) for member in members)
+    return tuple(network for network in found if network is not None)

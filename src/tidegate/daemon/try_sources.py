@@ -1,0 +1,76 @@
+"""Tries every source as the watcher would open it, and says what is missing and what would help.
+
+Touches the sources, only to open them, in a child that became the watcher's user first.
+Limits: as root only is another user tried; a file that is not there yet is told, not refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+
+from tidegate.daemon.build import Plan
+from tidegate.daemon.privilege import drop, identity
+from tidegate.errors import SourceError, WorldError
+from tidegate.policy.models import SourceSpec
+from tidegate.source.opening import open_log
+
+WATCHER_USER = "tidegate-watch"
+WATCHER_GROUPS = ("adm", "systemd-journal")
+
+
+def troubles(planned: Plan) -> list[str]:
+    """One line for each source that could not be read now."""
+    if os.geteuid() != 0:
+        return _tried(planned)
+    try:
+        who = identity(WATCHER_USER, WATCHER_GROUPS)
+    except WorldError as error:
+        return [str(error), *_tried(planned)]
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            drop(who)
+            with open(write, "w", encoding="utf-8", errors="backslashreplace") as out:
+                out.write("\n".join(_tried(planned)))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, encoding="utf-8") as answers:
+        found = answers.read().splitlines()
+    os.waitpid(pid, 0)
+    return found
+
+
+def _tried(planned: Plan) -> list[str]:
+    found = []
+    for spec in planned.sources:
+        found += [f"source.{spec.name}: {trouble}" for trouble in _trouble(spec)]
+    return found
+
+
+def _trouble(spec: SourceSpec) -> list[str]:
+    if spec.stdin:
+        return []
+    if spec.journal is not None:
+        missing = shutil.which("journalctl") is None
+        return ["journalctl is not installed (apt install systemd)"] if missing else []
+    found, opened = [], 0
+    for pattern in spec.files:
+        paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        for path in paths:
+            try:
+                fd, _status = open_log(path)
+            except SourceError as error:
+                found.append(str(error))
+            else:
+                os.close(fd)
+                opened += 1
+        if not paths:
+            found.append(f"{pattern}: matches no file yet")
+    # Of several places where distributions put one log, one is enough.
+    absent = all(trouble.endswith("does not exist") for trouble in found)
+    return [] if opened and absent else found
