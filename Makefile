@@ -43,7 +43,10 @@ bench: setup  ## measure beside fail2ban, sshguard and ripgrep (BENCH_ARGS="--qu
 	@umask 022; $(BIN)/python -m bench.run $(BENCH_ARGS)
 
 docs: setup  ## man pages and shell completion into build/
-	@umask 022; $(BIN)/python -m tidegate.cli.manual build
+	@umask 022; mkdir -p build/completion; $(BIN)/tidegate manual build/man
+	@for shell in bash zsh fish; do \
+	    _TIDEGATE_COMPLETE=$${shell}_source $(BIN)/tidegate >build/completion/tidegate.$$shell; \
+	done; echo "completion for bash, zsh and fish in build/completion"
 
 clean:  ## what was built; the virtual environment stays
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
