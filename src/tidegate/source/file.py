@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,15 +17,12 @@ from tidegate.model import SECOND, Block, Micros, Origin, Position
 from tidegate.source import rotation
 from tidegate.source.follow import Follow, Start
 from tidegate.source.memory import Numbering
-from tidegate.source.port import Health
+from tidegate.source.port import Health, Register
 from tidegate.source.tail import HEAD, Fingerprint, Key, Tail, line_at
 from tidegate.source.watch import Watch
 
 MAX_READ = 8 << 20
 MAX_FILES = 512
-
-Register = Callable[[str, str, bool], Origin]
-"""Numbers a file: (path, identity, rereadable) → Origin. The ledger supplies it."""
 
 
 class FileSource:

@@ -6,12 +6,15 @@ recovers), never skips a line and never hands one over twice. Limits: blocks of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from tidegate.model import Block, Micros, Origin, Position
 
 MAX_BLOCK = 1 << 20
+
+Register = Callable[[str, str, bool], Origin]
+"""Numbers a file: (path, identity, rereadable) → Origin. The ledger supplies it."""
 
 
 class Health(NamedTuple):
