@@ -241,25 +241,39 @@ _GAP = b"\n"  # no literal holds a newline, so it can stand for anything unknown
 
 def without_literal(tree: Any, literals: Sequence[bytes]) -> str | None:
     """A spelling of the pattern that holds none of the literals (… for what varies), or None."""
-    for spelling in _spellings(tree):
+    for spelling in _spellings(tree, literals, top=True):
         if not any(literal in spelling for literal in literals):
             text = re.sub(rb"\n+", b"\n", spelling).decode("latin-1")
             return repr(text.replace("\n", "…")[:120])
     return None
 
 
-def _spellings(tree: Any) -> set[bytes]:
-    """The texts that a sequence stands for, with a gap wherever it varies too much to list."""
+def _spellings(tree: Any, literals: Sequence[bytes], *, top: bool = False) -> set[bytes]:
+    """The texts that a sequence stands for, with a gap wherever it varies too much to list.
+
+    `top`: nothing stands before this sequence, so that only how a text ends matters any more.
+    """
     texts = {b""}
     for operator, value in _items(tree):
-        choices = _choices(operator, value)
+        choices = _choices(operator, value, literals)
         if len(texts) * len(choices) > _SPELLINGS:
             choices = {_GAP}
-        texts = {text + choice for text in texts for choice in choices}
+        texts = {_brief(text + choice, literals, top) for text in texts for choice in choices}
     return texts
 
 
-def _choices(operator: Any, value: Any) -> set[bytes]:
+def _brief(text: bytes, literals: Sequence[bytes], top: bool) -> bytes:
+    """What of a text can still matter: the literal in it, or else its ends."""
+    first = text.find(_GAP)
+    if first < 0:
+        return text
+    for literal in literals:
+        if literal in text:
+            return _GAP + literal + _GAP
+    return text[(first if top else 0) : first + 1] + text[text.rfind(_GAP) + 1 :]
+
+
+def _choices(operator: Any, value: Any, literals: Sequence[bytes]) -> set[bytes]:
     if operator is sre.AT or operator in (sre.ASSERT, sre.ASSERT_NOT):
         return {b""}
     single = _charset(operator, value)
@@ -267,17 +281,17 @@ def _choices(operator: Any, value: Any) -> set[bytes]:
         return _bytes_of(single) if single.bit_count() <= 4 else {_GAP}
     if operator in _LOOPS or operator is sre.POSSESSIVE_REPEAT:
         least, most, body = value
-        inner = _spellings(body)
+        inner = _spellings(body, literals)
         if most == 1:
             return inner | ({b""} if least == 0 else set())
         return {text + _GAP + text for text in inner} if least else {_GAP}
     if operator is sre.SUBPATTERN:
         folded = value[1] & re.IGNORECASE
-        return {_GAP} if folded else _spellings(value[3])
+        return {_GAP} if folded else _spellings(value[3], literals)
     if operator is sre.ATOMIC_GROUP:
-        return _spellings(value)
+        return _spellings(value, literals)
     if operator is sre.BRANCH:
-        return set().union(*(_spellings(branch) for branch in value[1]))
+        return set().union(*(_spellings(branch, literals) for branch in value[1]))
     return {_GAP}
 
 
