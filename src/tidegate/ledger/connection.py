@@ -7,6 +7,7 @@ Limits: one process at a time (the second is told so); after an odd error the ne
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 import stat
@@ -15,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidegate.errors import LedgerError
-from tidegate.ledger.migrations import migrate
+from tidegate.ledger.migrations import check, migrate
+from tidegate.ledger.salvage import salvage
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WORDS = {
@@ -26,10 +28,10 @@ _WORDS = {
     sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_NOTADB: "it is damaged (no database at all)",
 }
+_ASIDE = 3  # damaged files that are kept
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT})
 _SETTINGS = """
     PRAGMA auto_vacuum = INCREMENTAL;
-    PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA journal_size_limit = 16777216;
@@ -52,6 +54,7 @@ class LedgerFile:
         self.opened = 0
         self._wait = wait
         self._connection: sqlite3.Connection | None = None
+        self._identity = (0, 0)
         self._damaged = False
         self._closed = False
 
@@ -128,16 +131,13 @@ class LedgerFile:
     def _open(self) -> sqlite3.Connection:
         if self._closed:
             raise LedgerError(f"{self.path}: it has been closed")
-        if self._damaged:
-            self._set_aside()
         try:
-            return self._connect()
+            return self._begin_anew() if self._damaged else self._connect()
         except sqlite3.DatabaseError as error:
             self._drop()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
                 raise
-            self._set_aside()
-            return self._connect()
+            return self._begin_anew()
         except LedgerError as error:
             self._drop()
             raise LedgerError(f"{self.path}: {error}") from None
@@ -148,6 +148,8 @@ class LedgerFile:
             self.path, timeout=self._wait, isolation_level=None, cached_statements=64
         )
         self._connection = connection
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        check(connection)
         connection.executescript(_SETTINGS)
         migrate(connection)
         self.opened += 1
@@ -167,17 +169,41 @@ class LedgerFile:
         finally:
             os.close(descriptor)
 
-    def _set_aside(self) -> None:
-        """Put a damaged file out of the way, to be looked at, and say so loudly."""
+    def _begin_anew(self) -> sqlite3.Connection:
+        """Put a damaged file out of the way, save from it what can be read, and say so loudly."""
+        aside = self._set_aside()
+        connection = self._connect()
+        try:
+            saved = f"{salvage(aside, connection) or 'no'} rows"
+        except sqlite3.Error as error:
+            saved = f"no rows ({error})"
+        self.notes.append(
+            f"{self.path}: it was damaged; set aside as {aside}, {saved} could be saved from it"
+        )
+        return connection
+
+    def _set_aside(self) -> str:
+        """Rename the damaged file and its `-wal`; returns the new path. Keeps the newest."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = f"{self.path}.damaged-{stamp}"
         count = 1
         while Path(aside).exists():
             count += 1
             aside = f"{self.path}.damaged-{stamp}-{count}"
-        Path(self.path).rename(aside)
+        # The log first: a new file must never meet the log of the old one.
         with contextlib.suppress(FileNotFoundError):
             Path(self.path + "-wal").rename(aside + "-wal")
+        Path(self.path).rename(aside)
         Path(self.path + "-shm").unlink(missing_ok=True)
+        older = Path(self.path).parent.glob(glob.escape(Path(self.path).name) + ".damaged-*Z*")
+        files = sorted((p for p in older if not p.name.endswith("-wal")), key=_renamed)
+        for file in files[:-_ASIDE]:
+            file.unlink(missing_ok=True)
+            file.with_name(file.name + "-wal").unlink(missing_ok=True)
         self._damaged = False
-        self.notes.append(f"{self.path}: damaged; set aside as {aside}, a new one begun")
+        return aside
+
+
+def _renamed(file: Path) -> int:
+    """When a file got its name (its inode changed last then)."""
+    return file.stat().st_ctime_ns

@@ -18,6 +18,7 @@ from tidegate.ledger.rows import (
     decision_row,
     evidence_of,
     evidence_text,
+    latest,
     place,
     places_about,
     ports_of,
@@ -104,9 +105,7 @@ class MemoryLedger:
     def checkpoint(self, positions: Sequence[Position], changes: Iterable[Change]) -> None:
         """Positions and changed memory, together."""
         self.open()
-        for source, path, identity, offset, cursor in positions:
-            key = (clean(source), clean(path), clean(identity))
-            position = Position(*key, whole(offset), clean(cursor))
+        for key, position in latest(positions).items():
             if self._positions.get(key) != position:  # a changed position stands last
                 self._positions.pop(key, None)
                 self._positions[key] = position
@@ -179,14 +178,14 @@ class MemoryLedger:
 
     def _in_force(self, action: str, now: Micros) -> list[_Row]:
         self.open()
-        latest: dict[tuple[str, str], _Row] = {}
+        last: dict[tuple[str, str], _Row] = {}
         for row in self._rows.values():
             key, until = (row.values[3], row.values[5]), row.values[6]
             if row.values[2] != action or not row.counts or row.undone is not None or until <= now:
                 continue
-            if key not in latest or until > latest[key].values[6]:
-                latest[key] = row
-        return [latest[key] for key in sorted(latest)]
+            if key not in last or until > last[key].values[6]:
+                last[key] = row
+        return [last[key] for key in sorted(last)]
 
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None

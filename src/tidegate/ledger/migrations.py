@@ -63,12 +63,9 @@ STEPS = (
 )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to the newest schema, each step in a transaction of its own.
-
-    Raises LedgerError for a file of a newer version or of another program; sqlite3 errors pass.
-    """
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+def check(connection: sqlite3.Connection) -> None:
+    """Raise LedgerError for a file of a newer version or of another program. Changes nothing."""
+    version = _version(connection)
     if version > len(STEPS):
         raise LedgerError(
             f"written by a newer version of Tidegate (schema {version}, known: {len(STEPS)});"
@@ -78,8 +75,17 @@ def migrate(connection: sqlite3.Connection) -> None:
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if tables and application != APPLICATION:
         raise LedgerError("it is the database of another program; name another path")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the newest schema, each step in a transaction of its own."""
+    version = _version(connection)
     for number, step in enumerate(STEPS[version:], version + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION};"
             f"{step}; PRAGMA user_version = {number}; COMMIT;"
         )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

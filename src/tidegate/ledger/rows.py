@@ -7,11 +7,11 @@ Limits: 20 lines of evidence, 1,000 bytes for each of them and for each free tex
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tidegate.model import Decision, Evidence, Subject
+from tidegate.model import Decision, Evidence, Position, Subject
 from tidegate.subject import Network, network
 
 MAX_LINES = 20
@@ -101,6 +101,14 @@ def _cut(text: str) -> str:
     while line[end] & 0xC0 == 0x80:  # never cut inside a character
         end -= 1
     return line[:end].decode("utf-8", "surrogatepass")
+
+
+def latest(positions: Iterable[Position]) -> dict[tuple[str, str, str], Position]:
+    """Positions, bounded, by source, path and identity; the last of each holds."""
+    bounded = (
+        Position(clean(s), clean(p), clean(i), whole(o), clean(c)) for s, p, i, o, c in positions
+    )
+    return {position[:3]: position for position in bounded}
 
 
 def clean(text: str) -> str:

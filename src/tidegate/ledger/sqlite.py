@@ -27,6 +27,7 @@ from tidegate.ledger.rows import (
     decision_row,
     evidence_of,
     evidence_text,
+    latest,
     place,
     ports_of,
     whole,
@@ -104,7 +105,7 @@ class SqliteLedger:
         if self._opened != self._file.opened:
             self._positions = {position[:3]: position for position in self.positions()}
             self._opened = self._file.opened
-        moved = [p for p in positions if self._positions.get(p[:3]) != p]
+        moved = {k: p for k, p in latest(positions).items() if self._positions.get(k) != p}
         changed = [
             (clean(part), key.encode("utf-8", "surrogatepass"), value)
             for part, key, value in changes
@@ -116,9 +117,9 @@ class SqliteLedger:
             connection.executemany(
                 "REPLACE INTO position (source, path, identity, byte, cursor)"
                 " VALUES (?, ?, ?, ?, ?)",
-                [(clean(s), clean(p), clean(i), whole(o), clean(c)) for s, p, i, o, c in moved],
+                moved.values(),
             )
-        self._positions.update((p[:3], p) for p in moved)
+        self._positions |= moved
 
     # Decisions: intend, settle, and what follows from them.
 
