@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from tidegate.errors import GateError
 from tidegate.gate import layout, sockets
@@ -24,9 +25,10 @@ CAPACITY = 131_072
 """Elements in one set. The kernel sets aside 16 bytes for each, and is told of a quarter more:
 within a transaction an element that is renewed counts twice, and one that is over until swept."""
 
-Sever = Callable[[Mapping[Scope, Iterable[bytes]], Sequence[Network]], int]
+Sever = Callable[[Mapping[Scope, Collection[bytes]], Sequence[Network]], int]
 
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
+_BETWEEN_CUTS = 0.05  # seconds
 _PATIENCE = 120.0  # seconds; a million elements take about ten
 
 
@@ -53,7 +55,7 @@ class NftablesGate:
         capacity: int = CAPACITY,
         sever: Sever | None = sockets.destroy,
     ) -> None:
-        self.allow = tuple(allow)
+        self._allow = tuple(allow)
         self._sever = sever
         self._slack = max(1024, capacity // 4)
         self._size = capacity + self._slack
@@ -61,6 +63,20 @@ class NftablesGate:
         self._open_netfilter: Netfilter | None = None
         self._generation: int | None = None
         self._fingerprint = b""
+        self._uncut: dict[Scope, dict[bytes, Micros]] = {}
+        self._next_cut = 0.0
+
+    @property
+    def allow(self) -> tuple[Network, ...]:
+        """The static allowlist. Another one is in force with the next change; until then the
+        table counts as drifted."""
+        return self._allow
+
+    @allow.setter
+    def allow(self, networks: tuple[Network, ...]) -> None:
+        if networks != self._allow:
+            self._allow = networks
+            self._generation = None
 
     @property
     def evicted(self) -> int:
@@ -113,6 +129,7 @@ class NftablesGate:
         When the ruleset's generation moved without us: whether the layout is ours, and an
         element that we put into every set is still there.
         """
+        self._cut({})
         if self._generation is None:
             return True
         generation = self._netfilter.generation()
@@ -172,7 +189,7 @@ class NftablesGate:
         since what they changed might be ours; the third time it is taken as it is."""
         self._generation = None
         for _attempt in range(3):
-            text = "".join(layout.whole(self.allow, self._book.sets, self._size, now))
+            text = "".join(layout.whole(self._allow, self._book.sets, self._size, now))
             before = self._netfilter.generation()
             self._nft(text)
             self._fingerprint = self._netfilter.fingerprint()
@@ -215,9 +232,14 @@ class NftablesGate:
             raise TableMissing  # somebody else was busy in between: make sure
         self._generation = before + 1
 
-    def _cut(self, puts: Mapping[Scope, Iterable[bytes]]) -> None:
-        banned = {scope: new for scope, new in puts.items() if scope.verb == "ban" and new}
-        if self._sever is None or not banned:
+    def _cut(self, puts: Mapping[Scope, dict[bytes, Micros]]) -> None:
+        """Destroy sockets of the newly banned; in a burst of bans together, with `drifted` at
+        the latest, since the kernel walks every bucket of its table to find them (0.5 ms)."""
+        for scope, new in puts.items():
+            if new and scope.verb == "ban":
+                self._uncut[scope] = {**self._uncut.get(scope, {}), **new}
+        moment = time.monotonic()
+        if self._sever is None or not self._uncut or moment < self._next_cut:
             return
         spared = [
             Network(scope.family, scope.length, bits)
@@ -225,7 +247,9 @@ class NftablesGate:
             if scope.verb == "allow"
             for bits in held
         ]
-        self._sever(banned, [*self.allow, *spared])
+        banned, self._uncut = self._uncut, {}
+        self._next_cut = moment + _BETWEEN_CUTS
+        self._sever(banned, [*self._allow, *spared])
 
     def _nft(self, text: str) -> None:
         path = f"{os.environ.get('PATH', '')}:{_PATH}"

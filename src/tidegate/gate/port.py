@@ -24,12 +24,15 @@ LONGEST: Micros = 366 * DAY
 """The longest closing that any gate takes; a later end is brought forward to this."""
 
 
+Verb = Literal["ban", "unban", "allow", "disallow"]
+
+
 class Request(NamedTuple):
     """One typed request. `ban` sets the end to `until` (extends or shortens; an end that is not
     after now opens); `unban` opens at once (ports None: every scope); `allow`/`disallow` put a
     subject before the drop until a time (ports () or None: an allow is for everything)."""
 
-    verb: Literal["ban", "unban", "allow", "disallow"]
+    verb: Verb
     subject: Subject
     ports: tuple[int, ...] | None
     until: Micros

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tidegate.errors import GateError
@@ -57,14 +57,15 @@ def subjects(peers: Iterable[tuple[str, int]]) -> set[Subject]:
     return {found for peer, _port in peers if (found := of_address(peer)) is not None}
 
 
-def destroy(banned: Mapping[Scope, Iterable[bytes]], spared: Sequence[Network]) -> int:
+def destroy(banned: Mapping[Scope, Collection[bytes]], spared: Sequence[Network]) -> int:
     """Abort the TCP connections with the banned whose local port is in the ban's scope.
 
+    `banned` names elements of sets, as a set or a dict, so that each look-up is one hash.
     Connections with anybody in `spared` stay, as their packets are accepted. Returns how many
     were aborted; 0 where the kernel can't: the drop rule holds either way, the socket then
     lingers until the application's own timeout.
     """
-    tests = [(scope, _Mask(scope), frozenset(keys)) for scope, keys in banned.items()]
+    tests = [(scope, _Mask(scope), keys) for scope, keys in banned.items()]
     aborted = 0
     try:
         netlink = Netlink(SOCK_DIAG)

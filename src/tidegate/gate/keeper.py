@@ -1,0 +1,304 @@
+"""The keeper: the privileged side of the conversation, which believes the watcher nothing.
+
+Touches the gate it is given, the socket to the watcher, and looks whether the off-file exists.
+While that exists nothing is closed and all work refused. Limits: one watcher; never reads a log.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from tidegate.errors import GateError, TidegateError
+from tidegate.gate.charter import Charter, Tempo, judge_all
+from tidegate.gate.port import Gate, Refusal, Request
+from tidegate.gate.protocol import PART, VERSION, Channel, Closed, Frame, Malformed
+from tidegate.model import Ban, Micros
+from tidegate.subject import Network
+
+OFF_FILE = Path("/etc/tidegate/off")
+MOST_BANS = 2_000_000
+"""Bans that one replacement may bring; memory is bounded by it."""
+
+_PATIENCE = 10.0
+_TRIES = 3
+
+
+class AllowingGate(Gate, Protocol):
+    """A gate whose static allowlist can be set; it is in force with the next replacement."""
+
+    allow: tuple[Network, ...]
+
+
+def clock() -> Micros:
+    """Now, by the system's clock."""
+    return time.time_ns() // 1000
+
+
+class _Replacement:
+    """What was streamed of a replacement so far, and where in the stream each stood."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[Ban]] = {"ban": [], "allow": []}
+        self.places: dict[str, list[int]] = {"ban": [], "allow": []}
+        self.refusals: list[Refusal] = []
+        self.seen = 0
+
+    def take(self, verb: str, requests: list[Request], places: list[int]) -> None:
+        """Requests that passed, and their places in the part that is being read."""
+        self.taken[verb] += [
+            Ban(subject, ports or (), until) for _verb, subject, ports, until in requests
+        ]
+        self.places[verb] += [self.seen + place for place in places]
+
+
+class Keeper:
+    """Answers one watcher. Call `receive` when `fileno` is readable, `tick` each second.
+
+    `load_charter` reads the root-owned policy; it raises TidegateError where that is faulty, at
+    the start as well. `malformed` counts frames that were none.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        gate: AllowingGate,
+        load_charter: Callable[[], Charter],
+        *,
+        now: Callable[[], Micros] = clock,
+        off_file: Path = OFF_FILE,
+    ) -> None:
+        self._channel = Channel(connection)
+        self._gate = gate
+        self._load_charter = load_charter
+        self._now = now
+        self._off_file = off_file
+        self._off = False
+        self._noticed = ""
+        self._replacement: _Replacement | None = None
+        self.malformed = 0
+        self._in_a_row = 0
+        self._charter = load_charter()
+        self._tempo = Tempo(self._charter, now())
+        gate.allow = self._charter.allow
+        if self._is_off():
+            self._off = True
+            self._open_all()
+
+    def fileno(self) -> int:
+        """Readable when the watcher said something."""
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        """End the conversation; what is closed stays until its end."""
+        self._channel.close()
+
+    def receive(self) -> bool:
+        """Take in and answer; False when the watcher has gone, or talks nonsense."""
+        try:
+            self._channel.fill()
+            while True:
+                try:
+                    frame = self._channel.next()
+                    if frame is None:
+                        return True
+                    answer = self._answer(frame)
+                    self._in_a_row = 0
+                except Malformed as error:
+                    self.malformed += 1
+                    self._in_a_row += 1
+                    self._say({"type": "error", "reason": f"malformed: {error}"})
+                    if error.fatal or self._in_a_row >= _TRIES:
+                        return False
+                    continue
+                self._say_all(answer)
+        except (Closed, TimeoutError):
+            return False
+
+    def tick(self) -> bool:
+        """Look at the off-file and at the table; False when the watcher has gone."""
+        try:
+            if self._is_off():
+                if not self._off:
+                    self._off = True
+                    self._open_all()
+                    self._notice("off")
+                return True
+            if self._off:
+                self._off = False
+                self._notice("resync")
+            self._notice(self._state())
+        except (Closed, TimeoutError):
+            return False
+        return True
+
+    def _state(self) -> str:
+        try:
+            return "drift" if self._gate.drifted() else ""
+        except GateError:
+            return "failed"
+
+    def _notice(self, notice: str) -> None:
+        """Tell what has changed, once."""
+        if notice and notice != self._noticed:
+            self._say({"type": "notice", "notice": notice})
+        self._noticed = notice
+
+    def _say(self, frame: Frame) -> None:
+        self._channel.send(frame, _PATIENCE)
+
+    def _say_all(self, answer: Frame) -> None:
+        """An answer with more refusals than fit a frame goes out in parts."""
+        refusals = answer.get("refusals", [])
+        while len(refusals) > PART:
+            self._say({"type": "part", "refusals": refusals[:PART]})
+            refusals = refusals[PART:]
+        self._say({**answer, "refusals": refusals})
+
+    def _is_off(self) -> bool:
+        return os.path.lexists(self._off_file)
+
+    def _open_all(self) -> None:
+        with suppress(GateError):  # then nothing of ours can stand there either
+            self._gate.open_all()
+
+    def _answer(self, frame: Frame) -> Frame:
+        act = _ACTS.get(frame["type"])
+        if act is None:
+            raise Malformed("no such type")
+        if self._is_off() and frame["type"] in _WORK:
+            self._replacement = None
+            return {"type": "error", "reason": f"switched off: {self._off_file} exists", "off": 1}
+        try:
+            answer = act(self, frame)
+        except TidegateError as error:
+            element = error.element if isinstance(error, GateError) else None
+            return {"type": "error", "reason": str(error), "element": element}
+        if frame["type"] in _WORK and self._is_off():
+            self._open_all()  # switched off while we were at it
+        return {"type": "done", "evicted": self._gate.evicted, **answer}
+
+    def _hello(self, frame: Frame) -> Frame:
+        if frame.get("version") != VERSION:
+            raise Malformed(f"version {VERSION} is spoken here")
+        return {"version": VERSION, "off": self._is_off()}
+
+    def _ping(self, _frame: Frame) -> Frame:
+        return {"off": self._is_off(), "malformed": self.malformed}
+
+    def _apply(self, frame: Frame) -> Frame:
+        now = self._now()
+        requests, places, refusals = judge_all(
+            _list(frame, "requests"), self._charter, self._tempo, now
+        )
+        if requests:
+            found = self._gate.apply(requests, now)
+            refusals += [Refusal(places[index], reason) for index, reason in found]
+        return {"refusals": refusals}
+
+    def _begin(self, _frame: Frame) -> Frame:
+        self._replacement = _Replacement()
+        return {}
+
+    def _part(self, frame: Frame) -> Frame:
+        bringing = self._replacement
+        if bringing is None:
+            raise Malformed("a part of nothing")
+        for verb in ("ban", "allow"):
+            items = _list(frame, f"{verb}s")
+            if bringing.seen + len(items) > MOST_BANS:
+                self._replacement = None
+                raise Malformed(f"more than {MOST_BANS} bans")
+            whole = [[verb, *item] if item.__class__ is list else item for item in items]
+            requests, places, refusals = judge_all(whole, self._charter, self._tempo, self._now())
+            bringing.take(verb, requests, places)
+            bringing.refusals += [Refusal(bringing.seen + i, reason) for i, reason in refusals]
+            bringing.seen += len(items)
+        return {}
+
+    def _commit(self, _frame: Frame) -> Frame:
+        bringing, self._replacement = self._replacement, None
+        if bringing is None:
+            raise Malformed("nothing to commit")
+        found = self._gate.replace(bringing.taken["ban"], bringing.taken["allow"], self._now())
+        places = bringing.places["ban"] + bringing.places["allow"]
+        self._noticed = ""
+        return {"refusals": bringing.refusals + [Refusal(places[i], why) for i, why in found]}
+
+    def _drifted(self, _frame: Frame) -> Frame:
+        off = self._is_off()
+        return {"drifted": not off and self._gate.drifted(), "off": off}
+
+    def _observe(self, _frame: Frame) -> Frame:
+        closed = self._gate.observe(self._now())
+        for first in range(0, len(closed), PART):
+            self._say({"type": "part", "closed": closed[first : first + PART]})
+        return {}
+
+    def _open(self, _frame: Frame) -> Frame:
+        self._gate.open_all()
+        return {}
+
+    def _reload(self, _frame: Frame) -> Frame:
+        charter = self._load_charter()
+        if (charter.rate, charter.burst) != (self._charter.rate, self._charter.burst):
+            self._tempo = Tempo(charter, self._now())
+        changed = charter.allow != self._charter.allow
+        self._charter = charter
+        if changed:
+            self._gate.allow = charter.allow
+        return {"changed": changed}
+
+
+_ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
+    "hello": Keeper._hello,
+    "ping": Keeper._ping,
+    "apply": Keeper._apply,
+    "replace-begin": Keeper._begin,
+    "replace-part": Keeper._part,
+    "replace-commit": Keeper._commit,
+    "drifted": Keeper._drifted,
+    "observe": Keeper._observe,
+    "open-all": Keeper._open,
+    "reload": Keeper._reload,
+}
+_WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit"})
+
+
+def _list(frame: Frame, name: str) -> list[Any]:
+    found = frame.get(name, [])
+    if not isinstance(found, list):
+        raise Malformed(f"{name} must be a list")
+    return found
+
+
+def serve(
+    connection: socket.socket,
+    gate: AllowingGate,
+    load_charter: Callable[[], Charter],
+    *,
+    now: Callable[[], Micros] = clock,
+    off_file: Path = OFF_FILE,
+) -> None:
+    """Answer the watcher until it goes. Raises TidegateError where the first charter is faulty."""
+    keeper = Keeper(connection, gate, load_charter, now=now, off_file=off_file)
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    due = time.monotonic() + 1
+    try:
+        while True:
+            wait = due - time.monotonic()
+            if wait > 0 and poll.poll(wait * 1000) and not keeper.receive():
+                return
+            if time.monotonic() >= due:
+                due = time.monotonic() + 1
+                if not keeper.tick():
+                    return
+    finally:
+        keeper.close()

@@ -1,0 +1,127 @@
+"""The watcher's gate: asks the keeper to close and open, over a Unix socket.
+
+Touches that socket only. Waits for each answer; select on `fileno` for what the keeper says by
+itself and read it with `notices`. Limits: the keeper's own clock and charter decide, not ours.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from tidegate.errors import GateError
+from tidegate.gate.port import Closed, Refusal, Request
+from tidegate.gate.protocol import PART, VERSION, Channel, Frame, Malformed
+from tidegate.gate.protocol import Closed as Hung
+from tidegate.model import Ban, Micros, Subject
+
+_PATIENCE = 60.0
+
+
+class RemoteGate:
+    """A `Gate` behind a keeper. Every method raises GateError where the keeper is gone.
+
+    `off` is true while the keeper refuses work because a person switched everything off.
+    """
+
+    def __init__(self, connection: socket.socket, *, patience: float = _PATIENCE) -> None:
+        self._channel = Channel(connection)
+        self._patience = patience
+        self._notices: list[str] = []
+        self.evicted = 0
+        self.off = False
+        self.off = bool(self._ask({"type": "hello", "version": VERSION})["off"])
+
+    def fileno(self) -> int:
+        """Readable when the keeper said something by itself, or has gone."""
+        return self._channel.fileno()
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._channel.close()
+
+    def notices(self) -> list[str]:
+        """What the keeper said by itself since last asked, without waiting: `drift` (replace!),
+        `resync` (switched on again: replace!), `off`, `failed`."""
+        try:
+            self._channel.fill()
+            while (frame := self._channel.next()) is not None:
+                self._take(frame)
+        except (Hung, Malformed) as error:
+            raise GateError("the keeper is gone") from error
+        found, self._notices = self._notices, []
+        return found
+
+    def apply(self, requests: Sequence[Request], now: Micros) -> list[Refusal]:
+        """Carry out requests; see `Gate.apply`. The keeper takes the time from its own clock."""
+        refusals: list[Refusal] = []
+        for first in range(0, len(requests), PART):
+            frame = {"type": "apply", "requests": requests[first : first + PART]}
+            refusals += _refusals(self._ask(frame), first)
+        return refusals
+
+    def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
+        """Make exactly this the state; see `Gate.replace`. Streamed, then done at once."""
+        self._ask({"type": "replace-begin"})
+        for first in range(0, len(bans), PART):
+            self._ask({"type": "replace-part", "bans": bans[first : first + PART]})
+        for first in range(0, len(allows), PART):
+            self._ask({"type": "replace-part", "allows": allows[first : first + PART]})
+        return _refusals(self._ask({"type": "replace-commit"}), 0)
+
+    def drifted(self) -> bool:
+        """Whether somebody else changed the table; never while it is switched off."""
+        answer = self._ask({"type": "drifted"})
+        self.off = bool(answer.get("off"))
+        return bool(answer.get("drifted"))
+
+    def observe(self, now: Micros) -> list[Closed]:
+        """What is closed now, read from the kernel by the keeper."""
+        return [
+            Closed(Subject(subject), tuple(ports), until, bool(allow))
+            for subject, ports, until, allow in self._ask({"type": "observe"})["closed"]
+        ]
+
+    def open_all(self) -> None:
+        """Open everything now."""
+        self._ask({"type": "open-all"})
+
+    def reload(self) -> bool:
+        """Have the keeper read the policy again. Whether the allowlist changed: then `replace`."""
+        return bool(self._ask({"type": "reload"}).get("changed"))
+
+    def _ask(self, frame: Frame) -> Frame:
+        parts: dict[str, list[Any]] = {"closed": [], "refusals": []}
+        try:
+            self._channel.send(frame, self._patience)
+            while True:
+                answer = self._channel.wait(self._patience)
+                for name, part in parts.items():
+                    part += answer.get(name, [])
+                if answer["type"] != "part" and not self._take(answer):
+                    break
+        except (Hung, Malformed) as error:
+            raise GateError("the keeper is gone") from error
+        except TimeoutError as error:
+            self.close()
+            raise GateError("the keeper does not answer") from error
+        if answer["type"] == "error":
+            self.off = bool(answer.get("off"))
+            raise GateError(str(answer["reason"]), answer.get("element"))
+        self.evicted = answer.get("evicted", self.evicted)
+        return {**answer, **parts}
+
+    def _take(self, frame: Frame) -> bool:
+        """Keep a notice for later; False where it is none."""
+        if frame["type"] != "notice":
+            return False
+        notice = str(frame["notice"])
+        if notice in ("off", "resync"):
+            self.off = notice == "off"
+        self._notices.append(notice)
+        return True
+
+
+def _refusals(answer: Frame, first: int) -> list[Refusal]:
+    return [Refusal(first + index, str(reason)) for index, reason in answer.get("refusals", [])]
