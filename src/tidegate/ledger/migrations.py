@@ -81,10 +81,14 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to the newest schema, each step in a transaction of its own."""
     version = _version(connection)
     for number, step in enumerate(STEPS[version:], version + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION};"
-            f"{step}; PRAGMA user_version = {number}; COMMIT;"
-        )
+        try:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION};"
+                f"{step}; PRAGMA user_version = {number}; COMMIT;"
+            )
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
 def _version(connection: sqlite3.Connection) -> int:

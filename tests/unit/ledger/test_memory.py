@@ -83,7 +83,7 @@ def everything(ledger: Ledger) -> list[Any]:
     return answers
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(STEPS, max_size=12))
 def test_any_sequence_of_steps_leaves_both_with_the_same_answers(
     steps: list[tuple[Any, ...]],
