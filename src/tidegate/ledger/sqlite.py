@@ -35,7 +35,7 @@ from tidegate.ledger.rows import (
 from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Position, Subject
 
 MAX_FILE = 256 << 20
-_SLICE = 2_000
+_SLICE = 250
 
 
 class SqliteLedger:
