@@ -102,7 +102,7 @@ def _exim_harmless(chance: random.Random, success: bool) -> Callable[[], Body]:
                 f"[192.0.2.{last}]: SMTP error from remote mail server after RCPT TO:<{other}>: "
                 "451 4.7.1 Try again later"
             )
-        elif draw < 0.74:
+        elif success and draw < 0.74:
             text = f"no host name found for IP address 203.0.113.{last}"
         elif draw < 0.76:
             text = f"Start queue run: pid={chance.randrange(900, 99999)}"
@@ -164,8 +164,8 @@ def _sshd_harmless(chance: random.Random, success: bool, only_sshd: bool) -> Cal
             ends = (
                 f"Received disconnect from 203.0.113.{last} port {port}:11: disconnected by user",
                 f"Disconnected from user {user} 203.0.113.{last} port {port}",
-                f'Connection from 203.0.113.{last} port {port} on 192.0.2.1 port 22 rdomain ""',
-                "Starting session: command for deploy from 203.0.113.9 port 41022 id 0",
+                "Server listening on 0.0.0.0 port 22.",
+                f"pam_unix(sshd:session): session closed for user {user}",
             )
             return "sshd", pid, ends[pid % 4]
         if draw < 0.85:

@@ -78,9 +78,7 @@ def marginal(
 
 def both(bench: Bench, shape: Shape) -> tuple[float | None, float, str]:
     """Tidegate and ripgrep, in turns on the same files: costs per million, lines found."""
-    said, left_out = patterns.for_ripgrep(shape.kind)
-    if left_out:
-        bench.say(f"  not sayable to ripgrep: {', '.join(left_out)}")
+    said = patterns.for_ripgrep(shape.kind)
     configuration = tidegate.policy(bench.folder)
     own_works = not tidegate.missing()
     own: dict[str, list[float]] = {}

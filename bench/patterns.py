@@ -1,8 +1,8 @@
 """The packs' detectors as regular expressions for ripgrep: the same lines, found in one pass.
 
 Touches the shipped packs only. What costs a scanner most is taken off, in ripgrep's favour: groups
-are not captured, wide bounds (`{1,253}`) become `+`, and look-arounds, which its engine lacks, go.
-Limits: a detector with back-references or conditions can't be said and is left out, by name.
+are not captured, wide bounds (`{1,253}`) become `+`; look-arounds and conditions, which its engine
+lacks, go, and a back-reference stands for any text. Limits: so it may find a few lines more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _TOKEN = re.compile(
     r"""(?P<escape>\\.)
     |(?P<klass>\[\^?\]?(?:\\.|[^\]\\])*\])
     |(?P<look>\(\?<?[=!])
-    |(?P<condition>\(\?\(|\(\?P=)
+    |(?P<condition>\(\?\(\w+\))
+    |(?P<again>\(\?P=\w+\))
     |(?P<named>\(\?P<\w+>|\(\?>)
     |(?P<possessive>(?<=[*+?}])\+)
     |(?P<bound>\{(?P<least>\d*),(?P<most>\d+)\})
@@ -35,32 +36,30 @@ _TOKEN = re.compile(
 WIDE = 8
 
 
-class UnsayableError(ValueError):
-    """A pattern that ripgrep's engine has no words for."""
-
-
 def plain(pattern: str) -> str:
     """A Python pattern without captures, look-arounds and wide bounds."""
     for slot in SLOTS.values():
         pattern = pattern.replace(slot, ADDRESS)
     parts: list[str] = []
-    skipped = 0  # how many groups deep inside a look-around
+    groups: list[str] = []  # the kinds of the groups that are open
     for token in _TOKEN.finditer(pattern):
         kind = token.lastgroup if token.lastgroup not in ("least", "most") else "bound"
-        if kind == "condition":
-            raise UnsayableError(pattern)
-        if kind == "look" or (skipped and kind in ("open", "named")):
-            skipped += 1
-        elif skipped:
-            skipped -= kind == "close"
-        else:
-            parts.append(_said(kind or "", token))
+        assert kind is not None
+        if kind in ("look", "condition", "named", "open"):
+            groups.append(kind)
+        hidden = "look" in groups
+        if kind == "close" and groups.pop() == "condition" and not hidden:
+            parts.append(")?")  # what is only there on a condition may be missing
+        elif not hidden:
+            parts.append(_said(kind, token))
     return "".join(parts)
 
 
 def _said(kind: str, token: re.Match[str]) -> str:
-    if kind == "named":
+    if kind in ("named", "condition"):
         return "(?:"
+    if kind == "again":
+        return ".*"
     if kind == "possessive":
         return ""
     if kind == "bound" and int(token["most"]) > WIDE:
@@ -76,21 +75,18 @@ def _programs(pack: Pack) -> str:
     return f"(?:{'|'.join(names)})" if pack.programs else r"[\w./-]+"
 
 
-def for_ripgrep(kind: str, packs: Iterable[Pack] | None = None) -> tuple[list[str], list[str]]:
-    """Every detector of every pack as a whole-line pattern for this kind of log; those left out.
+def for_ripgrep(kind: str, packs: Iterable[Pack] | None = None) -> list[str]:
+    """Every detector of every pack as a whole-line pattern for this kind of log.
 
     `kind`: exim (its own stamp first), sshd (RFC 3164 header) or journal (`MESSAGE=`).
     """
-    said, left_out = [], []
+    said = []
     for pack in load_packs() if packs is None else packs:
         if kind == "journal":
             header = "MESSAGE="
         else:
             tag = rf"{STAMP['syslog']}{_programs(pack)}(?:\[\d+\])?: "
             header = f"(?:{STAMP['exim']}|{tag})" if pack.name == "exim" else tag
-        for detector in pack.detectors:
-            try:
-                said.append(f"^{header}(?:{plain(detector.pattern.decode('latin-1'))})$")
-            except UnsayableError:
-                left_out.append(detector.name)
-    return said, left_out
+        messages = (plain(detector.pattern.decode("latin-1")) for detector in pack.detectors)
+        said += [f"^{header}(?:{message})$" for message in messages]
+    return said
