@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from itertools import islice
+from operator import itemgetter
 from re import Match
 from types import MappingProxyType
 
@@ -17,8 +18,9 @@ from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.journal import entry_header
 from tidegate.detector.line import SHAPES, Header, Headers
-from tidegate.detector.matcher import Literals, Matcher, Ready, matchers_of
+from tidegate.detector.matcher import Literals, Matcher, Ready, count_of, matchers_of
 from tidegate.detector.scanner import EngineName, Hits, choose
+from tidegate.detector.sessions import Sessions
 from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
 from tidegate.model import MINUTE, Batch, Block, Event, Micros, Quarantined, Subject, Success
@@ -30,7 +32,8 @@ Prepared = dict[int, tuple[Ready, ...]]
 _OFTEN = 16  # lines of a form until it gets patterns of its own
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 _NOT_READY: Prepared = {}
-_END = (1 << 62, 0)  # a hit behind every line, so that the last line is done like the others
+_literal = itemgetter(1)
+_END = (1 << 62, -1)  # a hit behind every line, so that the last line is done like the others
 
 
 class Engine:
@@ -50,7 +53,11 @@ class Engine:
         budget: Budget | None = None,
         cpu_flags: str | None = None,
     ) -> None:
-        self._literals = Literals(matchers_of(packs, detectors))
+        matchers = matchers_of(packs, detectors)
+        self._literals = Literals(matchers)
+        roles = {id(each.kind): each.detector.session for each in matchers if each.detector.session}
+        self._sessions = Sessions(roles)
+        self._joining = self._literals.of(each for each in matchers if each.detector.session)
         self._scanner = choose(engine, self._literals.texts, cpu_flags)
         self.engine = self._scanner.name
         self._strikes = Strikes()
@@ -84,6 +91,8 @@ class Engine:
         while at < batch.hits:
             self._budget.start()
             at = self._go(batch, block, hits, at, fields=fields)
+        if not self._joining.isdisjoint(map(_literal, hits)):
+            self._sessions.join(batch, block)
         return batch
 
     def _go(self, batch: Batch, block: Block, hits: Hits, at: int, *, fields: bool) -> int:
@@ -94,8 +103,9 @@ class Engine:
         """
         data, base, arrival = block.data, block.offset, block.arrival
         rfind, find, new = data.rfind, data.find, tuple.__new__
-        times, merge, append = self._stamps.known, self._literals.merge, batch.events.append
+        times, merge, append = self._stamps, self._literals.merge, batch.events.append
         tallies, latest, last = batch.successes, arrival + AHEAD, batch.last_time
+        overlong = batch.cut > 0
         plain = fields or block.framing == "journal"
         ready = _NOT_READY if plain else self._ready
         matcher: Matcher | None = None
@@ -109,30 +119,34 @@ class Engine:
                     continue
                 line_start, line_stop, line_key = start, stop, key
                 start, stop, key = rfind(b"\n", 0, end) + 1, find(b"\n", end), literal
-                cut = line_stop if line_stop - line_start <= LONGEST else line_start + LONGEST
+                cut = min(line_stop, line_start + LONGEST) if overlong else line_stop
                 taken = -1
-                for match, pack, s, a, t, known, kind, success, matcher in ready.get(line_key, ()):
+                for match, pack, a, t, n, slot, kind, matcher in ready.get(line_key, ()):
                     if pack == taken or (found := match(data, line_start, cut)) is None:
                         continue
-                    stamp, address, thread = found.group(s, a, t)
-                    try:
-                        who, time = known[address], times[stamp]
-                    except KeyError:
-                        who, time = matcher.slot.read(address), self._stamps.read(stamp)
+                    who, time = slot[found[a]], times[found[1]]
                     if who is None:
                         continue
+                    if time is None:  # no stamp after all: the header may be of another form
+                        break
                     taken = pack
-                    if time is None or time > latest:
-                        batch.clamped += time is not None
+                    if time > latest:
+                        batch.clamped += 1
                         time = arrival
                     if time > last:
                         last = time
-                    if success:
-                        _tally(tallies, who, 1, base + line_start, time)
+                    count = count_of(found[n]) if n else 1
+                    place = base + line_start
+                    if not t:
+                        if who in tallies:
+                            _tally(tallies, who, count, place, time)
+                        else:
+                            tallies[who] = new(Success, (count, place, time, time))
                         continue
+                    thread = found[t]
                     session = matcher.thread(found) if thread is None else thread.decode("latin-1")
-                    place = base + line_start, line_stop - line_start
-                    append(new(Event, (time, kind, who, 1, session, *place, _NO_FIELDS)))
+                    length = line_stop - line_start
+                    append(new(Event, (time, kind, who, count, session, place, length, _NO_FIELDS)))
                 if taken < 0:
                     self._read(batch, block, (line_start, cut, line_stop), line_key, fields)
                     ready = _NOT_READY if plain else self._ready
@@ -158,9 +172,6 @@ class Engine:
             header = self._headers.read(block.data, start, cut)
         if header is None:
             return
-        often = header.form >= 0 and not header.repeated and not fields
-        if often and header.form == self._often and key in self._ready:
-            return  # asked already, in one step
         taken = -1
         for matcher in self._ask(key):
             if matcher.pack == taken or not matcher.takes(header.program):
@@ -172,7 +183,7 @@ class Engine:
                 taken = matcher.pack
                 self._add(batch, block, matcher, found, header, (who, start, stop - start), fields)
         self._running = None
-        if often and taken >= 0:
+        if taken >= 0 and header.form >= 0 and not header.repeated and not fields:
             self._prepare(header.form, key)
 
     def _add(
@@ -192,7 +203,7 @@ class Engine:
             batch.clamped += time is not None
             time = block.arrival
         batch.last_time = max(batch.last_time, time)
-        count = header.repeated or 1
+        count = (header.repeated or 1) * matcher.count(found)
         if matcher.success:
             _tally(batch.successes, who, count, block.offset + start, time)
             if not fields:
@@ -205,7 +216,7 @@ class Engine:
     def _when(self, header: Header) -> Micros | None:
         if header.stamp is None:
             return header.time
-        return self._stamps.read(header.stamp)
+        return self._stamps[header.stamp]
 
     def _ask(self, key: int) -> list[Matcher]:
         asked = self._asked.get(key)
@@ -218,7 +229,7 @@ class Engine:
         """Note that a form was seen; make patterns for it and this key when it is seen often."""
         if form != self._often:
             self._seen[form] += 1
-            if self._seen[form] < _OFTEN or not SHAPES[form].stamped:
+            if self._seen[form] < _OFTEN or not SHAPES[form].swift:
                 return
             self._seen[form] = 0
             self._often = form

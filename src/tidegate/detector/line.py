@@ -32,7 +32,8 @@ _PRI = r"(?:<[0-9]{1,3}>)?"
 
 # The rest of a syslog header, behind the stamp (RFC 3164 §4.1; BSD, busybox and Solaris variants).
 _FACILITY = r"[a-z][a-z0-9]{1,8}\.[a-z]{3,7}"
-_HOST = rf"(?:<[0-9.]{{1,5}}> )?[0-9A-Za-z_.:-]++(?<!:) ++(?:{_FACILITY} ++)?"
+_NODE = r"[0-9A-Za-z_.:-]++(?<!:) ++"
+_HOST = rf"(?:<[0-9.]{{1,5}}> )?{_NODE}(?:{_FACILITY} ++)?"
 _PROGRAM = r"[0-9A-Za-z_][0-9A-Za-z_./@+-]*+"
 _PID = r"\[(?P<_pid>[0-9]{1,10})\]"
 _SOLARIS = _maybe(rf"\[ID [0-9]{{1,10}} {_FACILITY}\] ")  # syslogd's message ids
@@ -44,7 +45,7 @@ _AFTER = _SOLARIS + _UPTIME + _OWN
 def _tag(program: str, *, bare: bool = True) -> str:
     """`host program[pid]: `, `program[pid]: `; with `bare` also `host program: `, `[program]: `."""
     if not bare:
-        return rf"(?:{_HOST})?(?P<_program>{program}){_PID}:? ++"
+        return rf"(?:{_NODE})?(?P<_program>{program}){_PID}:? ++"
     return (
         rf"(?P<_host>{_HOST})?(?P<_bracket>\[)?(?P<_program>{program})"
         rf"(?(_bracket)\]:|(?:{_PID}:?|(?(_host):|(?!)))) ++"
@@ -76,56 +77,77 @@ _LEVEL = _maybe(rf"{_FACILITY}: {_SECOND}")  # OpenBSD and s6 loggers: `auth.inf
 
 
 class Shape(NamedTuple):
-    """One header form as regular-expression text, `{program}` standing for the program's name.
+    """A header form as the text of a pattern, `{program}` standing for the program's name.
 
     Groups: `_stamp`, `_own` (the program's own stamp), `_program`, `_pid`; each may be missing.
+    `swift` is for lines of this form only, though not all of them, and cheap: its first group is
+    the stamp, which must turn out to be valid. "" where there is none.
     """
 
     name: str
     text: str
-    stamped: bool = True  # whether there always is a `_stamp`
+    swift: str = ""
 
-    def header(self, program: str = _PROGRAM) -> bytes:
+    def header(self, program: str = _PROGRAM, *, swift: bool = False) -> bytes:
         """The header, anchored by use of `match`, for programs of this pattern only."""
-        return self.text.replace("{program}", program).encode("latin-1")
+        return (self.swift if swift else self.text).replace("{program}", program).encode("latin-1")
 
 
-def _pair(name: str, stamp: str, *, bare: bool = True, level: str = "") -> tuple[Shape, Shape]:
+# The swift forms: what most lines look like, without what only some have.
+_SWIFT_TAG = (
+    r"[0-9A-Za-z_.:-]++(?<!:) ++(?P<_program>{program})(?:\[(?P<_pid>[0-9]{1,10})\])?: ++"
+    r"(?![\[k0-9 ])"  # what _AFTER begins with
+)
+_SWIFT_ISO = r"(?P<_stamp>[0-9]{{4}}-.{{5}}{}[^ ]{{8,23}}+) (?! |Z |[-+][0-9])"
+_SWIFT_BSD = rf"(?P<_stamp>{_MONTH} .{{11}}) (?! )"
+
+
+def _pair(
+    name: str, stamp: str, *, bare: bool = True, level: str = "", swift: str = ""
+) -> tuple[Shape, Shape]:
     start = rf"{_PRI}(?P<_stamp>{stamp}) ++{level}"
-    ahead = _unnamed(_tag(_PROGRAM, bare=bare))
+    ahead = rf"(?!{_unnamed(_tag(_PROGRAM, bare=bare))})"
+    if level:
+        ahead_swift = rf"(?!{_FACILITY}: ){ahead}"
+    elif not bare:
+        ahead_swift = r"(?![0-9A-Za-z_.:/@+-]++(?: ++[0-9A-Za-z_./@+-]++)?\[[0-9])"
+    else:
+        ahead_swift = ahead
     return (
-        Shape(f"{name} tag", start + _tag("{program}", bare=bare) + _AFTER),
-        Shape(name, f"{start}(?!{ahead})"),
+        Shape(
+            f"{name} tag",
+            start + _tag("{program}", bare=bare) + _AFTER,
+            swift and swift + (_SWIFT_TAG if bare else _SWIFT_TAG.replace(")?: ", "): ")),
+        ),
+        Shape(name, start + ahead, swift and swift + ahead_swift),
     )
 
 
 SHAPES = (
-    *_pair("iso-blank", _ISO_BLANK, bare=False),
-    *_pair("bsd", _BSD),
-    *_pair("iso-t", _ISO_T, level=_LEVEL),
+    *_pair("iso-blank", _ISO_BLANK, bare=False, swift=_SWIFT_ISO.format(" ")),
+    *_pair("bsd", _BSD, swift=_SWIFT_BSD),
+    *_pair("iso-t", _ISO_T, level=_LEVEL, swift=_SWIFT_ISO.format("T")),
     *_pair("tai64n", _TAI),
     *_pair("epoch", _EPOCH),
-    Shape("rfc5424 tag", _rfc5424("{program}", named=True), stamped=False),
-    Shape("rfc5424", _rfc5424("-", named=False), stamped=False),
+    Shape("rfc5424 tag", _rfc5424("{program}", named=True)),
+    Shape("rfc5424", _rfc5424("-", named=False)),
     Shape(
         "tag",
         rf"(?!{_ISO_T}|{_EPOCH})(?:{_HOST})?(?P<_program>{{program}}){_PID}: ++{_AFTER}",
-        stamped=False,
     ),
     Shape(
         "audit",  # auditd's own log: the message keeps its `type=`
         r"(?=(?:node=[!-~]{1,255} )?type=[0-9A-Z_]{1,40} msg=audit\("
         r"(?P<_stamp>[0-9]{10}(?:\.[0-9]{1,9})?):)",
-        stamped=False,
     ),
 )
 """Every form with a header, each excluding the others; a line in none of them is all message."""
 
-OWN_STAMP = Shape("own stamp", _AFTER, stamped=False)
+OWN_STAMP = Shape("own stamp", _AFTER)
 """What may precede the message in a journal entry, whose header stands in fields of its own."""
 
 REPEATED = re.compile(rb"message repeated ([0-9]{1,9}) times: \[ ?")
-NOT_REPEATED = rb"(?!message repeated [0-9]{1,9} times: \[)"
+NOT_REPEATED = rb"(?!message repeated )"
 
 
 class Header(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tidegate.detector.definition import Detector, Pack
@@ -19,34 +19,28 @@ from tidegate.subject import of_address, of_host
 
 _REMEMBERED = 65_536
 _MERGED = 4_096
+COUNT_MOST = 1_000
 
 NOBODY = Subject("")
-Known = dict[bytes, Subject | None]
 Match = Callable[[bytes, int, int], "re.Match[bytes] | None"]
 
 
-class Slot:
-    """Makes subjects of what stands in an address slot, remembering what it has seen."""
+class Slot(dict[bytes | None, Subject | None]):
+    """What stands in an address slot, by its bytes: the subject, or None if it is refused.
 
-    def __init__(self, *, host: bool, notice: bool) -> None:
+    Fills itself. Where nothing stands (None or empty) it is `nobody`, if that may be, else refused.
+    """
+
+    def __init__(self, *, host: bool, nobody: bool) -> None:
+        super().__init__()
         self._make = of_host if host else of_address
-        self._nobody = NOBODY if notice else None
-        self.known: Known = {}
+        self._nobody = NOBODY if nobody else None
 
-    def read(self, text: bytes | None) -> Subject | None:
-        """The subject; None if the text is neither an address nor, if allowed, a name.
-
-        Where nothing stands a notice is about nobody, everything else is refused.
-        """
-        if not text:
-            return self._nobody
-        try:
-            return self.known[text]
-        except KeyError:
-            pass
-        if len(self.known) >= _REMEMBERED:
-            self.known.clear()
-        found = self.known[text] = self._make(text.decode("latin-1"))
+    def __missing__(self, text: bytes | None) -> Subject | None:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = self._make(text.decode("latin-1")) if text else self._nobody
+        self[text] = found
         return found
 
 
@@ -79,16 +73,21 @@ class Matcher:
         groups = self._compiled.groupindex
         self._address = groups.get("addr")
         self._session = groups.get("session")
+        self._count = groups.get("count")
         self._ready: dict[int, Ready] = {}
 
     def who(self, found: re.Match[bytes]) -> Subject | None:
         """The subject that a match is about; None if the address is none."""
-        return self.slot.read(found[self._address] if self._address else None)
+        return self.slot[found[self._address] if self._address else None]
 
     def session(self, found: re.Match[bytes], pid: bytes | None) -> str:
         """What groups the lines of one connection: the pattern's session, else the process id."""
         session = found[self._session] if self._session else None
         return (session or pid or b"").decode("latin-1")
+
+    def count(self, found: re.Match[bytes]) -> int:
+        """How many attempts the line sums up, by its group `count`."""
+        return count_of(found[self._count]) if self._count else 1
 
     def fields(self, found: re.Match[bytes]) -> dict[str, str]:
         """The named groups that took part, as text."""
@@ -107,7 +106,7 @@ class Matcher:
 
     def _compile(self, shape: Shape) -> Ready:
         compiled = re.compile(
-            shape.header(self._programs)
+            shape.header(self._programs, swift=True)
             + NOT_REPEATED
             + b"(?:"
             + self.detector.pattern
@@ -115,15 +114,15 @@ class Matcher:
         )
         groups = compiled.groupindex
         nothing = groups["_nothing"]
+        thread = groups.get("session", groups.get("_pid", nothing))
         return Ready(
             compiled.match,
             self.pack,
-            groups["_stamp"],
             groups.get("addr", nothing),
-            groups.get("session", groups.get("_pid", nothing)),
-            self.slot.known,
+            0 if self.success else thread,
+            groups.get("count", 0),
+            self.slot,
             self.kind,
-            self.success,
             self,
         )
 
@@ -133,17 +132,25 @@ class Matcher:
         return (pid or b"").decode("latin-1")
 
 
+def count_of(digits: bytes | None) -> int:
+    """A count as a line states it, from 1 to COUNT_MOST."""
+    return max(1, min(int(digits), COUNT_MOST)) if digits and digits.isdigit() else 1
+
+
 class Ready(NamedTuple):
-    """A matcher together with a header, laid out for the inner loop: the numbers are groups."""
+    """A matcher together with a swift header, laid out for the inner loop.
+
+    `address`, `thread` and `many` are numbers of groups; `thread`, the session, is 0 for a success,
+    which needs none; `many`, the count, is 0 where there is none. Group 1 is the stamp.
+    """
 
     match: Match
     pack: int
-    stamp: int
     address: int
-    session: int
-    known: Known
+    thread: int
+    many: int
+    slot: Slot
     kind: Kind
-    success: bool
     matcher: Matcher
 
 
@@ -164,6 +171,11 @@ class Literals:
         self._sets: list[frozenset[int]] = [frozenset((index,)) for index in range(len(self.texts))]
         self._merged: dict[tuple[int, int], int] = {}
         self._numbers = {each: index for index, each in enumerate(self._sets)}
+
+    def of(self, matchers: Iterable[Matcher]) -> frozenset[int]:
+        """The literals of these matchers, by number."""
+        texts = {text for each in matchers for text in each.detector.literals}
+        return frozenset(index for index, text in enumerate(self.texts) if text in texts)
 
     def merge(self, key: int, literal: int) -> int:
         """The key of that set with one literal more."""
@@ -202,17 +214,22 @@ def matchers_of(packs: Sequence[Pack], wanted: Collection[str] | None) -> list[M
     if unknown:
         raise PackError([f"{name}: unknown detector{_near(name, known)}" for name in unknown])
     slots = {
-        (host, notice): Slot(host=host, notice=notice)
+        (host, notice): Slot(host=host, nobody=notice)
         for host in (False, True)
         for notice in (False, True)
     }
     return [
-        Matcher(detector, number, programs, slots[detector.host, detector.kind.klass == "notice"])
+        Matcher(detector, number, programs, slots[detector.host, may_be_nobody(detector)])
         for number, pack in enumerate(packs)
         for programs in (Programs(pack.programs),)
         for detector in pack.detectors
         if wanted is None or pack.name in wanted or detector.name in wanted
     ]
+
+
+def may_be_nobody(detector: Detector) -> bool:
+    """Whether a line may name no address: a notice, or one that its session completes."""
+    return detector.kind.klass == "notice" or detector.session == "joins"
 
 
 def _near(name: str, known: Collection[str]) -> str:

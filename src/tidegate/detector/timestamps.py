@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from tidegate.model import DAY, HOUR, SECOND, Micros
 
-_CACHED = 4096
+_REMEMBERED = 8192
 _EPOCH = datetime(1970, 1, 1)
 _MONTHS = {
     month: number
@@ -23,6 +23,7 @@ _ISO = re.compile(
     rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
     rb"(?:[.,]([0-9]+))? ?(?:(Z)|([+-])([0-9]{2}):?([0-9]{2}))?"
 )
+_FINER = re.compile(rb"([^.,@\[]{19})[.,]([0-9]{1,9})([^0-9]*|[^0-9].*)").fullmatch
 _BSD = re.compile(
     rb"([A-Z][a-z]{2}) +([0-9]{1,2}) (?:([0-9]{4}) )?"
     rb"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
@@ -35,12 +36,16 @@ _TAI = (
 _FOREVER = 1 << 62
 
 
-class Stamps:
-    """Reads stamps; remembers those it has read, as most lines share their second with others."""
+class Stamps(dict[bytes, Micros | None]):
+    """The moment of each stamp, None where it is impossible. Fills itself, call `arrive` first.
+
+    Most lines share their second with others, so those are remembered; with a fraction behind it,
+    the second is.
+    """
 
     def __init__(self, zone: tzinfo) -> None:
+        super().__init__()
         self.zone = zone
-        self.known: dict[bytes, Micros | None] = {}
         self._arrival = 0
         # What is known holds while the arrival is in [since, until): years and repeated
         # hours are read relative to it.
@@ -49,20 +54,20 @@ class Stamps:
 
     def arrive(self, arrival: Micros) -> None:
         """From now on stamps are read as of this arrival (call it once a block)."""
-        if not self._since <= arrival < self._until or len(self.known) > _CACHED:
-            self.known.clear()
+        if not self._since <= arrival < self._until:
+            self.clear()
             self._since, self._until = -_FOREVER, _FOREVER
         self._arrival = arrival
 
-    def read(self, stamp: bytes) -> Micros | None:
-        """The moment of a stamp; None if it is impossible."""
-        try:
-            return self.known[stamp]
-        except KeyError:
-            pass
+    def __missing__(self, stamp: bytes) -> Micros | None:
+        finer = _FINER(stamp)
+        if finer is not None:
+            second = self[finer[1] + finer[3]]
+            return None if second is None else second + _micros(finer[2])
         moment = self._parse(stamp)
-        if len(self.known) < 2 * _CACHED:
-            self.known[stamp] = moment
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[stamp] = moment
         return moment
 
     def _parse(self, stamp: bytes) -> Micros | None:
