@@ -47,8 +47,10 @@ _FULL = (
 class ControlServer:
     """The listening socket, its threads, and the calls that wait for the main loop.
 
-    The loop watches `fileno()` for readability, then takes the calls and answers each. `notes`
-    holds what went wrong inside, for the log. Give `path`, or `fd` of a socket bound already.
+    It listens from its making to its `close`. The loop watches `fileno()` for readability, then
+    takes the calls and answers each. `notes` holds what went wrong inside, for the log. Give
+    `path`, or `fd` of a socket bound already. `mode` 0o660 lets in the owner and the groups that
+    `access` names, whose requests are then judged one by one.
     """
 
     def __init__(
@@ -57,22 +59,19 @@ class ControlServer:
         *,
         fd: int | None = None,
         mode: int = 0o660,
-        group: str | None = None,
         access: Access | None = None,
     ) -> None:
         assert (path is None) != (fd is None), "either a path or a bound socket"
         self.access = access or Access(read_uids=frozenset({os.geteuid()}))
         self.notes: deque[str] = deque(maxlen=100)
         self._path = path
-        listening = listen(path, mode, group) if path is not None else socket.socket(fileno=fd)
+        groups = self.access.read_groups | self.access.act_groups
+        listening = listen(path, mode, groups) if path is not None else socket.socket(fileno=fd)
         self._inode = os.stat(path).st_ino if path is not None else 0
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._calls: queue.Queue[Call] = queue.Queue(maxsize=2 * CONNECTIONS)
         self._server = _Server(listening, self)
         self._thread = threading.Thread(target=self._server.run, name="control", daemon=True)
-
-    def start(self) -> None:
-        """Begin to accept connections."""
         self._thread.start()
 
     def fileno(self) -> int:
@@ -94,8 +93,7 @@ class ControlServer:
         if self._wake < 0:
             return
         self._server.stop()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
         self._server.server_close()
         for call in self.take():
             call.refuse(503, "the daemon is stopping")
@@ -103,8 +101,8 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 if os.lstat(self._path).st_ino == self._inode:
                     Path(self._path).unlink()
-        os.close(self._wake)
-        self._wake = -1
+        wake, self._wake = self._wake, -1
+        os.close(wake)
 
     def put(self, call: Call) -> bool:
         """Queue a call and wake the main loop; False if too many wait. For the socket's threads."""
@@ -117,7 +115,7 @@ class ControlServer:
 
     def wake(self) -> None:
         """Make `fileno()` readable."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
             os.eventfd_write(self._wake, 1)
 
 

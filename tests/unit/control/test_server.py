@@ -73,20 +73,38 @@ def test_the_socket_has_its_mode_from_the_start_and_goes_with_the_server(tmp_pat
     path = tmp_path / "socket"
     server = ControlServer(str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
-    server.start()
     server.close()
     assert list(tmp_path.iterdir()) == []
     server.close()
 
 
-def test_the_socket_can_belong_to_a_group(tmp_path: Path) -> None:
-    group = grp.getgrgid(os.getegid()).gr_name
-    server = ControlServer(str(tmp_path / "socket"), group=group)
-    assert (tmp_path / "socket").stat().st_gid == os.getegid()
+@pytest.mark.kernel
+def test_the_groups_that_may_ask_can_reach_the_socket_and_nobody_else(
+    serve: Callable[..., Any], public_folder: Path, as_user: As
+) -> None:
+    access = Access(read_groups=frozenset({"adm"}), act_groups=frozenset({"games", "no-such"}))
+    serve(echo, mode=0o660, access=access)
+    client = Client(str(public_folder / "socket"))
+    with as_user(NOBODY, grp.getgrnam("adm").gr_gid):
+        assert client.get("/status")[1] == "/status"
+    with as_user(NOBODY, grp.getgrnam("games").gr_gid):
+        assert client.post("/on")[1] == "/on"
+        with pytest.raises(ControlError, match="reading needs"):
+            client.get("/status")
+    with as_user(NOBODY, NOBODY), pytest.raises(ControlError, match="permission denied"):
+        client.get("/status")
+
+
+def test_without_access_lists_everybody_may_ask_and_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    server = ControlServer(str(tmp_path / "socket"))
+    assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o666
     server.close()
-    with pytest.raises(ControlError, match="no-such-group"):
-        ControlServer(str(tmp_path / "socket"), group="no-such-group")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stale_socket_is_replaced_a_living_one_never(tmp_path: Path) -> None:
@@ -94,7 +112,6 @@ def test_a_stale_socket_is_replaced_a_living_one_never(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
     first = ControlServer(str(path))
-    first.start()
     with pytest.raises(ControlError, match="another daemon listens"):
         ControlServer(str(path))
     assert path.is_socket()
@@ -130,7 +147,6 @@ def test_a_socket_bound_elsewhere_can_be_handed_in(tmp_path: Path) -> None:
         bound.bind(path)
         bound.listen()
         server = ControlServer(fd=os.dup(bound.fileno()))
-    server.start()
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(Client(path).get("/status")))
     asking.start()
@@ -313,7 +329,6 @@ def test_a_call_nobody_waits_for_is_not_carried_out(
 ) -> None:
     monkeypatch.setattr(server_module, "ANSWER_SECONDS", 0.1)
     server = ControlServer(str(public_folder / "socket"))
-    server.start()
     with pytest.raises(ControlError):
         Client(str(public_folder / "socket")).get("/status")
     assert server.take() == []
@@ -363,7 +378,6 @@ def test_an_answer_that_is_no_json_is_told_as_our_fault(
 def test_stopping_answers_those_who_wait(public_folder: Path) -> None:
     path = str(public_folder / "socket")
     server = ControlServer(path)
-    server.start()
     errors: list[str] = []
 
     def ask() -> None:
