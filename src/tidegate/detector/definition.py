@@ -25,6 +25,7 @@ class Detector:
     """A named pattern. `pattern` is expanded, prefix included, without anchors, for `re` on bytes.
 
     `host`: the address slot takes host names too; `slot`: there is an address slot at all.
+    `session`: what an event tells of its connection, see `sessions`: opens, ends, joins or "".
     """
 
     name: str
@@ -35,6 +36,7 @@ class Detector:
     slot: bool
     match: tuple[Example, ...] = ()
     reject: tuple[str, ...] = ()
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,24 +69,31 @@ def try_examples(pack: Pack, engine: Detects) -> list[str]:
     faults = []
     for detector in pack.detectors:
         where = f"{pack.origin}: detector {detector.name}:"
-        for example in detector.match:
+        for number, example in enumerate(detector.match):
+            source = f"{detector.name} {number}"  # sessions of one example are not another's
             seen = [
-                event for event in _events(example.line, engine) if event.kind.pack == pack.name
+                event
+                for event in _events(example.line, engine, source)
+                if event.kind.pack == pack.name
+                and (detector.session != "joins" or event.kind is detector.kind)
             ]
             said = _compare(detector, example, seen)
             if said:
                 faults.append(f"{where} match: {said}: {example.line!r}")
         faults.extend(
             f"{where} reject: expected no event, it matches: {line!r}"
-            for line in detector.reject
-            if any(event.kind is detector.kind for event in _events(line, engine))
+            for number, line in enumerate(detector.reject)
+            if any(
+                event.kind is detector.kind
+                for event in _events(line, engine, f"not {detector.name} {number}")
+            )
         )
     return faults
 
 
-def _events(line: str, engine: Detects) -> Iterable[Event]:
-    data = line.encode("utf-8") + b"\n"
-    return engine.detect(Block("example", data, 0, _LATER, 0), fields=True).events
+def _events(text: str, engine: Detects, source: str) -> Iterable[Event]:
+    data = text.encode("utf-8") + b"\n"
+    return engine.detect(Block(source, data, 0, _LATER, 0), fields=True).events
 
 
 def _compare(detector: Detector, example: Example, seen: Sequence[Event]) -> str:

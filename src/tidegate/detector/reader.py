@@ -37,6 +37,7 @@ _DETECTOR_KEYS = {
     "kind": str,
     "class": str,
     "weight": int,
+    "session": str,
     "literals": list,
     "pattern": str,
     "match": list,
@@ -122,6 +123,9 @@ class _Reader:
         weight = table.get("weight", 1 if klass == "abuse" else 0)
         if not isinstance(weight, int) or not 0 <= weight <= 1000:
             self.fault("weight: expected a whole number from 0 to 1000")
+        session = str(table.get("session", ""))
+        if session not in ("", "opens", "ends", "joins"):
+            self.fault(f"session: expected opens, ends or joins, not {session!r}")
         literals = self.literals(table)
         raw = str(table.get("pattern", ""))
         try:
@@ -129,8 +133,11 @@ class _Reader:
         except ValueError as error:
             self.fault(f"pattern: {error}")
             return None
-        for fault in patterns.faults(expanded, literals, slot=klass != "notice"):
+        needed = klass != "notice" and session != "joins"
+        for fault in patterns.faults(expanded, literals, slot=needed):
             self.fault(fault)
+        if session == "joins" and "(?P<addr>" in expanded:
+            self.fault("pattern: expected no slot: the address is told by another line")
         match = self.examples(table)
         reject = self.texts(table, "reject", None, "lines")
         if len(self.faults) > before:
@@ -144,6 +151,7 @@ class _Reader:
             slot="(?P<addr>" in expanded,
             match=match,
             reject=reject,
+            session=session,
         )
 
     def keys(self, table: dict[str, Any], known: Mapping[str, type], needed: Sequence[str]) -> None:
