@@ -81,7 +81,7 @@ def explain(path: str, error: OSError) -> str:
 
 def _explain_permission(path: str) -> str:
     """Name the first thing in the way, its owner and mode, and what would open it."""
-    me = user_name(os.geteuid())
+    me = my_name()
     for directory in reversed(Path(path).absolute().parents):
         if not os.access(directory, os.X_OK, effective_ids=True):
             place = str(directory)
@@ -114,6 +114,11 @@ def _remedy(place: str, me: str, wanted: int, letter: str) -> str:
         if letter == "r"
         else ""
     )
+
+
+def my_name() -> str:
+    """Who we are, for commands that would help us."""
+    return user_name(os.geteuid())
 
 
 def user_name(uid: int) -> str:

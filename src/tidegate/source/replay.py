@@ -169,7 +169,12 @@ def _decompressed(first: bytes, raw: Iterator[bytes]) -> Iterator[bytes]:
                 data = next(raw, b"")
                 if not data:
                     raise EOFError("it ends too early")
-            text = member.decompress(data, MAX_BLOCK)
+            before = member.copy()
+            try:
+                text = member.decompress(data, MAX_BLOCK)
+            except zlib.error:
+                yield from _salvaged(before, data)
+                raise
             data = member.unconsumed_tail
             if text:
                 yield text
@@ -177,3 +182,12 @@ def _decompressed(first: bytes, raw: Iterator[bytes]) -> Iterator[bytes]:
         data = member.unused_data.lstrip(b"\0")
         while not data and (more := next(raw, b"")):
             data = more.lstrip(b"\0")
+
+
+def _salvaged(member: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """What can be had before the damage: zlib gives nothing of a call that fails."""
+    for start in range(0, len(data), 64):
+        try:
+            yield member.decompress(data[start : start + 64])
+        except zlib.error:
+            return
