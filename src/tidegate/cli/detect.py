@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from tidegate.cli.common import as_json, config, emit, table
+from tidegate.cli.recordings import opened
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.privilege import become_nobody
 from tidegate.model import Event
-from tidegate.source.replay import Recording
 from tidegate.text import time_text, well_formed
 
 
@@ -39,14 +39,14 @@ def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     """
     planned = plan(config)
     detectors, files = _sorted(words, planned)
-    recordings = [Recording(path, number) for number, path in enumerate(files or ["-"], 1)]
+    recordings = opened(files or ["-"], lambda _path: "detect")
     engine = planned.engine(detectors)
     become_nobody()
 
     def rows() -> Iterator[dict[str, Any]]:
         for recording in recordings:
             line = 1
-            for block in recording.blocks("detect"):
+            for block in recording.blocks():
                 done = 0
                 for event in engine.detect(block, fields=True).events:
                     at = event.offset - block.offset

@@ -69,7 +69,8 @@ def _page(name: str, found: click.Command) -> str:
         ".SH EXIT STATUS",
         "0 done; 1 found something or not all done; 2 the input is wrong; 3 the world refused.",
         ".SH FILES",
-        "/etc/tidegate/tidegate.toml, /etc/tidegate/policy.d/*.toml, /etc/tidegate/detectors/*.toml,"
+        "/etc/tidegate/tidegate.toml, /etc/tidegate/policy.d/*.toml,"
+        " /etc/tidegate/detectors/*.toml,"
         " /etc/tidegate/off, /var/lib/tidegate, /run/tidegate",
     ]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """A progress bar with rate and time left, for readings that take longer than two seconds.
 
-Touches standard error, only where it is a terminal. Limits: bytes, since lines are not known before.
+Touches standard error, only where it is a terminal. Limits: bytes; lines are not known before.
 """
 
 from __future__ import annotations

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from tidegate.cli.common import as_json, config, emit, ports_text, say
 from tidegate.cli.progress import progress
+from tidegate.cli.recordings import opened
 from tidegate.control.views import decision_view
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.pipeline import Pipeline
@@ -24,7 +24,7 @@ from tidegate.daemon.privilege import become_nobody
 from tidegate.model import Decision, Evidence, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.policy.models import SourceSpec
-from tidegate.source.replay import Recording
+from tidegate.source.replay import Replay
 from tidegate.text import printable
 
 _LINE_LIMIT = 1000
@@ -47,32 +47,30 @@ def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     A file that a source of the policy names is read by that source's detectors, any other by all.
     """
     planned = plan(config)
-    recordings = sorted(
-        (Recording(path, number) for number, path in enumerate(files, 1)),
-        key=lambda one: one.arrival,
-    )
-    pipeline, specs = _pipeline(planned, recordings)
+    recordings = opened(files, lambda path: _spec(planned, path).name)
+    recordings.sort(key=lambda one: one.arrival)
+    pipeline = planned.pipeline(_specs(planned, recordings))
     become_nobody()
     summary = Summary(planned)
     with progress(recordings) as tick:
-        for decision in decisions(recordings, specs, pipeline, tick):
+        for decision in decisions(recordings, pipeline, tick):
             summary.add(decision)
             if as_json:
                 emit(decision_view(decision))
     sys.stdout.flush()
+    for recording in recordings:
+        if recording.problem:
+            say(recording.problem)
     for name in sorted({one for engine in pipeline.engines.values() for one in engine.disabled}):
         say(f"detector {name} was switched off: three lines in ten minutes broke it")
     if not as_json:
         summary.show(pipeline)
-    return 0
+    return int(any(recording.problem for recording in recordings))
 
 
-def _pipeline(
-    planned: Plan, recordings: Sequence[Recording]
-) -> tuple[Pipeline, dict[int, SourceSpec]]:
-    """A pipeline, and for each recording (by number) the source that it is read as."""
-    specs = {one.origin: _spec(planned, one.path) for one in recordings}
-    return planned.pipeline(list({spec.name: spec for spec in specs.values()}.values())), specs
+def _specs(planned: Plan, recordings: Sequence[Replay]) -> list[SourceSpec]:
+    specs = {spec.name: spec for spec in (_spec(planned, one.path) for one in recordings)}
+    return list(specs.values())
 
 
 def _spec(planned: Plan, path: str) -> SourceSpec:
@@ -83,13 +81,11 @@ def _spec(planned: Plan, path: str) -> SourceSpec:
 
 
 def decisions(
-    recordings: Sequence[Recording], specs: dict[int, SourceSpec], pipeline: Pipeline, tick: Any
+    recordings: Sequence[Replay], pipeline: Pipeline, tick: Callable[[], None]
 ) -> Iterator[Decision]:
     """Every decision, with the lines that led to it."""
-    by_origin = {one.origin: one for one in recordings}
     for recording in recordings:
-        name = specs[recording.origin].name
-        for block in recording.blocks(name):
+        for block in recording.blocks():
             found, batch = pipeline.feed(block)
             for line in batch.quarantined:
                 say(f"{recording.path}: the line at byte {line.offset} was set aside,"
@@ -97,15 +93,16 @@ def decisions(
             for note in pipeline.judge.take_notes():
                 say(note.text)
             for decision in found:
-                yield replace(decision, evidence=_evidence(decision, by_origin))
+                yield replace(decision, evidence=_evidence(decision, recordings))
             tick()
 
 
-def _evidence(decision: Decision, by_origin: dict[int, Recording]) -> tuple[Evidence, ...]:
+def _evidence(decision: Decision, recordings: Sequence[Replay]) -> tuple[Evidence, ...]:
+    by_origin = {one.origin.number: one for one in recordings if one.origin is not None}
     found = []
     for ref in decision.refs:
         recording = by_origin[ref.origin]
-        line = recording.fetch(ref.offset)
+        line = recording.fetch(ref.origin, ref.offset)
         if line is not None:
             text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
             found.append(Evidence(ref.time, recording.path, ref.offset, text))
@@ -134,12 +131,16 @@ class Summary:
     def show(self, pipeline: Pipeline) -> None:
         """Print it."""
         totals = pipeline.totals
-        click.echo(f"{totals.lines} lines, {sum(totals.kinds.values())} events,"
-                   f" {totals.successes} successes")  # fmt: skip
+        events = sum(totals.kinds.values())
+        click.echo(f"{totals.lines} lines, {events} events, {totals.successes} successes")
         for kind, count in totals.kinds.most_common():
             click.echo(f"  {count:>9}  {kind}")
-        for name, count in (("clamped to their arrival", totals.clamped),
-                            ("cut at 32 KiB", totals.cut), ("set aside", totals.quarantined)):  # fmt: skip
+        odd = {
+            "clamped to their arrival": totals.clamped,
+            "cut at 32 KiB": totals.cut,
+            "set aside": totals.quarantined,
+        }
+        for name, count in odd.items():
             if count:
                 click.echo(f"  {count:>9}  lines {name}")
         if not self.banned:

@@ -37,7 +37,7 @@ def command(address: str, socket: str | None, as_json: bool) -> int:
 
 def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["banned"]:
-        click.echo(f"{row['subject']} is closed for {ports_text(row['ports'])} ports"
+XX
                    f" until {row['until']}.")  # fmt: skip
         _explain(row)
     if not answer["banned"]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tidegate.daemon.notify import notify
+from tidegate.errors import TidegateError
 
 log = logging.getLogger("tidegate.master")
 
@@ -41,7 +42,8 @@ class Master:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stopping = False
         self._reload = False
-        self._ready = False
+        self._ready = self._ever_ready = False
+        self._codes: set[int] = set()
         self._heard = 0.0
 
     def run(self) -> int:
@@ -57,6 +59,8 @@ class Master:
             self._end()
             if self._stopping:
                 break
+            if not self._ever_ready and self._codes & {2, 3}:
+                return max(self._codes)  # it can't work like this; say so to whoever started us
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY_AFTER else pause * 2
             pause = min(pause, LONGEST_PAUSE)
             log.error("starting both again in %.1f s; bans stand in the kernel", pause)
@@ -104,6 +108,9 @@ class Master:
             code = 0
         except KeyboardInterrupt:
             code = 0
+        except TidegateError as error:
+            log.error("%s: %s", role, error)
+            code = error.exit_code
         except Exception:  # the outermost loop: the master starts us again
             log.exception("%s: unexpected error", role)
         finally:
@@ -123,7 +130,7 @@ class Master:
             if words:
                 self._heard = time.monotonic()
                 if not self._ready and b"R" in words:
-                    self._ready = True
+                    self._ready = self._ever_ready = True
                     notify("READY=1")
                 notify("WATCHDOG=1")
             if self._reap(os.WNOHANG):
@@ -144,6 +151,7 @@ class Master:
             if done:
                 role = self._pids.pop(pid)
                 found = True
+                self._codes.add(os.waitstatus_to_exitcode(status))
                 if not self._stopping:
                     log.error("the %s ended: %s", role, _why(status))
         return found

@@ -1,0 +1,14 @@
+"""`python -m tests.story`: every story, one after the other; exit code 1 if any failed.
+
+Touches what the stories touch. Limits: they use the same addresses and so never run side by side.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.story import sobig
+
+STORIES = (sobig,)
+
+sys.exit(max(story.main() for story in STORIES))
