@@ -1,0 +1,100 @@
+"""The shipped packs over lines of real daemons, judged by the projects they come from.
+
+Touches the corpus, reading only. Misses and false alarms are listed at the end of the test run.
+Limits: the corpus is part of what its origins have; a pack must not be fitted to its lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from tests.corpus.judging import Score, cases, events, judge, text
+
+from tidegate.detector.engine import Engine
+from tidegate.detector.pack import load_packs
+from tidegate.detector.scanner import EngineName
+from tidegate.model import Event
+
+pytestmark = pytest.mark.corpus
+
+SERVICES = ("exim", "sshd", "postfix", "dovecot")
+
+
+def every_pack(scanner: EngineName = "auto") -> Engine:
+    return Engine(load_packs(), zone=UTC, engine=scanner)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_attacks_are_found_and_others_left_alone(
+    corpus: Path, scores: list[Score], service: str
+) -> None:
+    score = judge(every_pack(), service, cases(corpus / f"{service}.jsonl"))
+    scores.append(score)
+    assert score.attacks, "no judged case: is the corpus whole?"
+    assert score.found >= 97, "\n".join(score.misses)
+    assert score.false <= 1, "\n".join(score.alarms)
+
+
+def test_cases_quoted_from_manuals(corpus: Path, scores: list[Score]) -> None:
+    quoted = [case for case in cases(corpus / "quoted.jsonl") if case["service"] in SERVICES]
+    score = judge(every_pack(), "quoted", iter(quoted))
+    scores.append(score)
+    assert not score.misses
+    assert not score.alarms
+
+
+def everything(corpus: Path) -> bytes:
+    """All lines there are, of every service, judged or not."""
+    judged = sorted(corpus.glob("*.jsonl")) + sorted(corpus.glob("unlabelled/*.jsonl"))
+    blocks = [text(case) for path in judged for case in cases(path)]
+    return b"".join([*blocks, (corpus / "raw" / "OpenSSH_2k.log").read_bytes(), b"\n"])
+
+
+def test_both_scanners_see_the_same(corpus: Path) -> None:
+    data = everything(corpus)
+    fast, plain = every_pack("vectorscan"), every_pack("re")
+    assert (fast.engine, plain.engine) == ("vectorscan", "re")
+    seen = events(fast, data)
+    assert len(seen) > 1500
+    assert seen == events(plain, data)
+
+
+def test_blocks_do_not_matter(corpus: Path) -> None:
+    data = everything(corpus)
+    whole = [event._replace(offset=0) for event in events(every_pack(), data)]
+    engine = every_pack()
+    single = [
+        event._replace(offset=0)
+        for line in data.splitlines(keepends=True)
+        for event in events(engine, line)
+    ]
+    assert single == whole
+
+
+def _tally(seen: list[Event], names: dict[str, tuple[str, ...]]) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for event in seen:
+        for said, kinds in names.items():
+            if event.kind.name in kinds:
+                found[event.fields["addr"], said] += event.count
+    return found
+
+
+def test_failures_counted_in_a_whole_log(corpus: Path) -> None:
+    """Each address has exactly the failures, unknown users and logins that were counted by hand."""
+    facts = json.loads((corpus / "raw" / "OpenSSH_2k.facts.json").read_text())
+    seen = events(every_pack(), (corpus / "raw" / "OpenSSH_2k.log").read_bytes() + b"\n")
+    wanted: Counter[tuple[str, str]] = Counter()
+    for address, counts in facts.items():
+        for said, count in counts.items():
+            wanted[address, "Failed" if said.startswith("Failed") else said] += count
+    kinds = {
+        "Failed": ("sshd.auth_failed",),
+        "Invalid user": ("sshd.invalid_user",),
+        "Accepted password": ("sshd.auth_ok",),
+    }
+    assert _tally(seen, kinds) == wanted
