@@ -112,6 +112,7 @@ def _with_packets(line, stack, hosts, player, policy):
             alive(WORM, 25), f"virus {n:2d} from {WORM}: connects, is refused, is written down"
         )
         player.write(VIRUS, WORM)
+        time.sleep(0.1)
         if n % 5 == 0:
             line.expect(alive(CUSTOMER, 25), f"a customer, {CUSTOMER}, delivers mail")
             player.write(GOOD, CUSTOMER)

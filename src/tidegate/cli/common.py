@@ -99,6 +99,13 @@ def ports_text(ports: Sequence[int]) -> str:
     return ",".join(map(str, ports)) if ports else "all"
 
 
+def doors(ports: Sequence[int]) -> str:
+    """A scope in a sentence: `port 25 is`, `ports 25,465 are`, `every port is`."""
+    if not ports:
+        return "every port is"
+    return f"port {ports[0]} is" if len(ports) == 1 else f"ports {ports_text(ports)} are"
+
+
 def read_ports(text: str) -> list[int]:
     """Ports from `25,465`; OperatorError says what was expected."""
     try:

@@ -21,7 +21,7 @@ def show(answer: Mapping[str, Any], as_json: bool) -> int:
         if as_json:
             emit(row)
             continue
-        text = f"{row['action']} {row['subject']} ({ports_text(row['ports'])} ports)"
+        text = f"{row['action']} {row['subject']} (ports: {ports_text(row['ports'])})"
         if row["state"] == "applied":
             until = f" until {row['until']}" if row["action"] in ("ban", "allow") else ""
             click.echo(f"{text}: done{until}")

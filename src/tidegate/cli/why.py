@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, ports_text, socket_option
+from tidegate.cli.common import as_json, client, doors, emit, socket_option
 from tidegate.text import printable
 
 
@@ -37,8 +37,7 @@ def command(address: str, socket: str | None, as_json: bool) -> int:
 
 def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["banned"]:
-XX
-                   f" until {row['until']}.")  # fmt: skip
+        click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {row['until']}.")
         _explain(row)
     if not answer["banned"]:
         click.echo(f"{answer['subject']} is not closed.")
