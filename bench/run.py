@@ -1,7 +1,7 @@
 """`python -m bench.run`: every figure of the project, measured here and now, beside the others'.
 
-Touches build/bench and build/rivals, and with `live` network namespaces of its own. Costs are CPU
-seconds of a process with its children. Limits: Debian, for the others' packages; `live` needs root.
+Touches build/bench and build/rivals, and for the live figures namespaces of its own. Costs are CPU
+seconds of a process with its children. Limits: Debian, for the others' packages; those need root.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import path, report, rivals, tidegate
+from bench import daemon, footprint, live, path, report, rivals, tidegate
 from bench.report import Figure, Row
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
+Section = Callable[[path.Bench, argparse.Namespace], tuple[list[Row], list[Figure]]]
 KINDS = ("exim", "sshd", "journal")
 
 
@@ -43,7 +45,32 @@ def whole_path(bench: path.Bench, options: argparse.Namespace) -> tuple[list[Row
     return path.measure_all(bench, kinds, shares)
 
 
-SECTIONS = {"path": whole_path}
+def without_root(measured: Callable[[path.Bench], list[Figure]]) -> Section:
+    """A section that needs only a folder."""
+    return lambda bench, _options: ([], measured(bench))
+
+
+def as_root(measured: Callable[[path.Bench], list[Figure]]) -> Section:
+    """A section that needs namespaces; without them one figure that says why."""
+
+    def section(bench: path.Bench, _options: argparse.Namespace) -> tuple[list[Row], list[Figure]]:
+        if why := live.missing():
+            return [], [Figure(measured.__name__, "all", None, "", None, why)]
+        return [], measured(bench)
+
+    return section
+
+
+SECTIONS: dict[str, Section] = {
+    "start": without_root(footprint.start_up),
+    "latency": as_root(daemon.latency),
+    "bans": as_root(daemon.new_bans),
+    "restore": as_root(daemon.restore),
+    "idle": as_root(footprint.memory),
+    "tallies": without_root(footprint.tally_bytes),
+    "run": as_root(daemon.run_beside_replay),
+    "path": whole_path,
+}
 
 
 def main() -> int:
@@ -68,7 +95,8 @@ def main() -> int:
                 figures += more_figures
     finally:
         shutil.rmtree(FOLDER, ignore_errors=True)
-    print("\n" + report.path_table(rows) + "\n\n" + report.figure_table(figures))
+    for table in [report.path_table(rows)] * bool(rows) + [report.figure_table(figures)]:
+        print(f"\n{table}")
     if options.json:
         plain = {"path": [row._asdict() for row in rows]}
         plain["figures"] = [{**one._asdict(), "verdict": one.verdict} for one in figures]
