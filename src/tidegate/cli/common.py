@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,6 +116,11 @@ def read_ports(text: str) -> list[int]:
     if not all(1 <= port <= 65535 for port in found):
         raise OperatorError(f"--ports: expected numbers such as 25,465; found {text!r}")
     return found
+
+
+def local(moment: str) -> str:
+    """A moment of the daemon's answers, for people: this host's clock, to the second, with offset."""
+    return datetime.fromisoformat(moment).astimezone().isoformat(" ", "seconds")
 
 
 def left_text(seconds: int) -> str:

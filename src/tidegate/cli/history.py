@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, ports_text, socket_option, table
+from tidegate.cli.common import as_json, client, emit, local, ports_text, socket_option, table
 
 
 @click.command(
@@ -33,13 +33,13 @@ def command(address: str | None, limit: int, socket: str | None, as_json: bool) 
         ("TIME", "ACTION", "SUBJECT", "PORTS", "BY", "STATE", "UNTIL", "NOTE"),
         (
             (
-                row["time"],
+                local(row["time"]),
                 row["action"],
                 row["subject"],
                 ports_text(row["ports"]),
                 row["rule"] if row["by"] == "rule" else row["by"],
                 row["spared"] or row["state"],
-                row["until"],
+                local(row["until"]),
                 row["note"],
             )
             for row in rows

@@ -13,6 +13,7 @@ from tidegate.cli.common import (
     client,
     emit,
     left_text,
+    local,
     ports_text,
     socket_option,
     table,
@@ -38,7 +39,7 @@ def command(socket: str | None, as_json: bool) -> int:
                 row["rule"] or row["by"],
                 str(row["count"] or "-"),
                 left_text(row["left"]),
-                row["until"],
+                local(row["until"]),
             )
             for row in rows
         ),

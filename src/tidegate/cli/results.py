@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import emit, ports_text
+from tidegate.cli.common import emit, local, ports_text
 from tidegate.text import printable
 
 
@@ -23,7 +23,7 @@ def show(answer: Mapping[str, Any], as_json: bool) -> int:
             continue
         text = f"{row['action']} {row['subject']} (ports: {ports_text(row['ports'])})"
         if row["state"] == "applied":
-            until = f" until {row['until']}" if row["action"] in ("ban", "allow") else ""
+            until = f" until {local(row['until'])}" if row["action"] in ("ban", "allow") else ""
             click.echo(f"{text}: done{until}")
         else:
             click.echo(f"{text}: {row['state']}: {printable(row['detail'])}", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, socket_option
+from tidegate.cli.common import as_json, client, emit, local, socket_option
 from tidegate.text import printable
 
 
@@ -31,9 +31,9 @@ def command(socket: str | None, as_json: bool) -> int:
 def _show(answer: Mapping[str, Any]) -> None:
     gate, policy, limits = answer["gate"], answer["policy"], answer["limits"]
     mode = "OFF: everything is open, until `tidegate on`" if answer["off"] else answer["mode"]
-    click.echo(f"tidegate {answer['version']}, since {answer['started']}: {mode}")
+    click.echo(f"tidegate {answer['version']}, since {local(answer['started'])}: {mode}")
     click.echo(
-        f"policy   {policy['hash']}, loaded {policy['loaded']}: {', '.join(policy['files'])}"
+        f"policy   {policy['hash']}, loaded {local(policy['loaded'])}: {', '.join(policy['files'])}"
     )
     click.echo(
         f"gate     {gate['kind']}: {printable(gate['state'])}; {answer['bans']} bans in force,"
@@ -42,14 +42,14 @@ def _show(answer: Mapping[str, Any]) -> None:
     click.echo("sources")
     for one in answer["sources"]:
         detail = f": {printable(one['detail'])}" if one["detail"] else ""
-        read = one["last_read"] or "never"
+        read = local(one["last_read"]) if one["last_read"] else "never"
         click.echo(
             f"  {one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B"
         )
     click.echo("rules")
     for one in answer["rules"]:
         last = one["last_verdict"]
-        said = f"last {last['subject']} at {last['time']}" if last else "no verdict yet"
+        said = f"last {last['subject']} at {local(last['time'])}" if last else "no verdict yet"
         click.echo(
             f"  {one['name']:<20} {one['mode']}, {one['stated']}: {one['tallies']} counted, {said}"
         )
@@ -66,5 +66,5 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["detectors_off"]:
         click.echo(f"WARNING  detectors switched off: {', '.join(answer['detectors_off'])}")
     if answer["breaker"]["tripped_until"]:
-        click.echo(f"WARNING  breaker tripped until {answer['breaker']['tripped_until']}:"
+        click.echo(f"WARNING  breaker tripped until {local(answer['breaker']['tripped_until'])}:"
                    " subjects with a good record are spared")  # fmt: skip

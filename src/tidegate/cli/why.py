@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, client, doors, emit, socket_option
+from tidegate.cli.common import as_json, client, doors, emit, local, socket_option
 from tidegate.text import printable
 
 
@@ -37,7 +37,7 @@ def command(address: str, socket: str | None, as_json: bool) -> int:
 
 def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["banned"]:
-        click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {row['until']}.")
+        click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {local(row['until'])}.")
         _explain(row)
     if not answer["banned"]:
         click.echo(f"{answer['subject']} is not closed.")
@@ -49,9 +49,9 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.echo("Earlier:")
     for row in answer["earlier"]:
         who = f"rule {row['rule']}" if row["by"] == "rule" else row["by"]
-        end = f" until {row['until']}" if row["action"] == "ban" else ""
+        end = f" until {local(row['until'])}" if row["action"] == "ban" else ""
         click.echo(
-            f"  {row['time']}  {row['action']} by {who}{end}: {row['spared'] or row['state']}"
+            f"  {local(row['time'])}  {row['action']} by {who}{end}: {row['spared'] or row['state']}"
         )
 
 
@@ -61,7 +61,7 @@ def _explain(row: Mapping[str, Any]) -> None:
         click.echo(f"  Rule {row['rule']}: {row['count']} counted, {row['reason']}{step}.")
     else:
         said = f": {printable(row['note'])}" if row["note"] else ""
-        click.echo(f"  By {printable(row['by'])} at {row['time']}{said}.")
+        click.echo(f"  By {printable(row['by'])} at {local(row['time'])}{said}.")
     for line in row["evidence"]:
         click.echo(f"  {printable(line['file'])}:{line['offset']}: {printable(line['line'])}")
     if row["action"] == "ban":
