@@ -119,7 +119,7 @@ def read_ports(text: str) -> list[int]:
 
 
 def local(moment: str) -> str:
-    """A moment of the daemon's answers, for people: this host's clock, to the second, with offset."""
+    """A moment of the daemon's answers, for people: this host's clock, to the second."""
     return datetime.fromisoformat(moment).astimezone().isoformat(" ", "seconds")
 
 

@@ -37,7 +37,8 @@ def command(address: str, socket: str | None, as_json: bool) -> int:
 
 def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["banned"]:
-        click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {local(row['until'])}.")
+        end = local(row["until"])
+        click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {end}.")
         _explain(row)
     if not answer["banned"]:
         click.echo(f"{answer['subject']} is not closed.")
@@ -50,9 +51,8 @@ def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["earlier"]:
         who = f"rule {row['rule']}" if row["by"] == "rule" else row["by"]
         end = f" until {local(row['until'])}" if row["action"] == "ban" else ""
-        click.echo(
-            f"  {local(row['time'])}  {row['action']} by {who}{end}: {row['spared'] or row['state']}"
-        )
+        state = row["spared"] or row["state"]
+        click.echo(f"  {local(row['time'])}  {row['action']} by {who}{end}: {state}")
 
 
 def _explain(row: Mapping[str, Any]) -> None:
