@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -119,6 +121,7 @@ _CATEGORIES = {
 }
 
 
+@cache
 def _category(name: Any) -> int:
     single = re.compile(_CATEGORIES[name])
     return sum(1 << byte for byte in range(256) if single.match(bytes((byte,))))
@@ -273,7 +276,7 @@ def _brief(text: bytes, literals: Sequence[bytes], top: bool) -> bytes:
     return text[(first if top else 0) : first + 1] + text[text.rfind(_GAP) + 1 :]
 
 
-def _choices(operator: Any, value: Any, literals: Sequence[bytes]) -> set[bytes]:
+def _choices(operator: Any, value: Any, literals: Sequence[bytes]) -> AbstractSet[bytes]:
     if operator is sre.AT or operator in (sre.ASSERT, sre.ASSERT_NOT):
         return {b""}
     single = _charset(operator, value)
@@ -295,5 +298,6 @@ def _choices(operator: Any, value: Any, literals: Sequence[bytes]) -> set[bytes]
     return {_GAP}
 
 
-def _bytes_of(mask: int) -> set[bytes]:
-    return {bytes((byte,)) for byte in range(256) if mask >> byte & 1}
+@cache
+def _bytes_of(mask: int) -> frozenset[bytes]:
+    return frozenset(bytes((byte,)) for byte in range(256) if mask >> byte & 1)
