@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -247,8 +248,6 @@ def test_no_permission_is_said_plainly(alone: Namespace) -> None:
         "    try: act()\n"
         "    except GateError as error: print(error)\n"
     )
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
@@ -264,6 +263,79 @@ def test_without_nft_the_gate_says_what_to_install(
         gate.apply([ban("192.0.2.1")], now())
     assert gate.drifted()
     gate.open_all()  # needs no nft
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "add set inet tidegate theirs { type ipv4_addr; }",
+        "add set inet tidegate ban4_24 { type ipv4_addr; flags timeout; size 7; }",
+        "add set inet tidegate ban4_20_25 { type ipv4_addr; flags timeout; size 163840; }",
+        "add chain inet tidegate theirs { type filter hook prerouting priority -400; }",
+        "add table inet tidegate { flags dormant; }",
+    ],
+)
+def test_a_strange_table_is_put_in_anew(
+    alone: Namespace, make_gate: Gates, netfilter: Netfilter, strange: str
+) -> None:
+    """What does not fit goes, in nft's one transaction; what we want stands afterwards."""
+    make_gate().apply([ban("192.0.2.7")], now())
+    alone.nft(strange)
+    gate = make_gate()
+    bans = [Ban(Subject("192.0.2.8"), (), now() + 9_000_000)]
+    bans.append(Ban(Subject("198.51.100.0/24"), (), now() + 9_000_000))
+    assert gate.replace(bans, [], now()) == []
+    assert not gate.drifted()
+    assert subjects(gate) == {"192.0.2.8", "198.51.100.0/24"}
+    assert not netfilter.dormant()
+    assert set(netfilter.chains()) == {"allowed", "banned", "gate"}
+    names = {name for name in netfilter.sets() if not name.startswith("__")}
+    assert names == {"allow4", "allow6", "ban4_32", "ban4_24"}
+
+
+def test_a_set_refused_in_the_quick_way_comes_by_the_slow(
+    alone: Namespace, make_gate: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = make_gate()
+    gate.replace([], [], now())
+    monkeypatch.setattr(
+        Netfilter, "transact", lambda *_arguments: [Fault(0, 0, 1, errno.ENFILE, False)]
+    )
+    gate.replace([Ban(Subject("192.0.2.7"), (25,), now() + 9_000_000)], [], now())
+    assert subjects(gate) == {"192.0.2.7"}
+    assert not gate.drifted()
+
+
+def test_another_allowlist_is_laid_with_the_next_change(alone: Namespace, make_gate: Gates) -> None:
+    gate = make_gate()
+    gate.apply([ban("192.0.2.7")], now())
+    gate.allow = (Network(4, 24, bytes([198, 51, 100, 0])),)
+    assert gate.drifted()
+    gate.apply([ban("192.0.2.8")], now())
+    assert not gate.drifted()
+    assert subjects(gate) == {"192.0.2.7", "192.0.2.8"}
+    assert "198.51.100.0/24" in alone.run("nft", "list", "set", "inet", "tidegate", "allow4")
+
+
+def test_somebody_else_changes_something_all_the_time(
+    alone: Namespace, make_gate: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on, since what they change may be theirs; it says drift only if it is ours."""
+    generation, turns = Netfilter.generation, [0]
+
+    def busy(self: Netfilter) -> int:
+        turns[0] += 1
+        alone.nft(f"add table inet other{turns[0]}")
+        return generation(self)
+
+    gate = make_gate()
+    monkeypatch.setattr(Netfilter, "generation", busy)
+    assert gate.replace([Ban(Subject("192.0.2.7"), (), now() + 9_000_000)], [], now()) == []
+    assert not gate.drifted()
+    assert gate.apply([ban("192.0.2.8", 25)], now()) == []
+    monkeypatch.undo()
+    assert not gate.drifted()
+    assert subjects(gate) == {"192.0.2.7", "192.0.2.8"}
 
 
 def test_hundred_thousand_put_renewed_and_taken_back(alone: Namespace, make_gate: Gates) -> None:

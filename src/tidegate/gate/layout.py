@@ -26,25 +26,34 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 # has an end element on every kernel.
 ALWAYS_SENTINEL = {4: b"\xff\xff\xff\xfe", 6: b"\xff" * 15 + b"\xfe"}
 
-_HEAD = f"add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n"
-_CHAINS = """\
-  chain allowed {
-  }
-  chain banned {
-  }
-  chain gate {
-    type filter hook prerouting priority raw; policy accept;
-    iif lo accept
-    icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } \
-accept
-    ip6 saddr fe80::/10 accept
-    ip saddr @allow4 accept
-    ip6 saddr @allow6 accept
-    jump allowed
-    jump banned
-  }
-}
+CHAINS = ("allowed", "banned", "gate")
+
+_RULES = """\
+iif lo accept
+icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+ip6 saddr fe80::/10 accept
+ip saddr @allow4 accept
+ip6 saddr @allow6 accept
+jump allowed
+jump banned
 """
+
+
+def laid(allow: Sequence[Network], scopes: Iterable[Scope], size: int) -> str:
+    """Every chain, rule and set, over whatever stands; the elements of timed sets stay."""
+    lines = [f"add table inet {TABLE}"]
+    for family, name in ALWAYS.items():
+        lines += [
+            f"add set inet {TABLE} {name} {{ type {_TYPE[family]}; flags interval; }}",
+            f"flush set inet {TABLE} {name}",
+            f"add element inet {TABLE} {name} {{ {', '.join(_spans(allow, family))} }}",
+        ]
+    hook = "{ type filter hook prerouting priority raw; policy accept; }"
+    lines += [f"add chain inet {TABLE} {chain}" for chain in CHAINS[:2]]
+    lines += [f"add chain inet {TABLE} gate {hook}"]
+    lines += [f"flush chain inet {TABLE} {chain}" for chain in reversed(CHAINS)]
+    lines += [f"add rule inet {TABLE} gate {rule}" for rule in _RULES.splitlines()]
+    return "\n".join(lines) + "\n" + "".join(scope_text(scope, size) for scope in scopes)
 
 
 def whole(
@@ -53,15 +62,10 @@ def whole(
     size: int,
     now: Micros,
 ) -> Iterator[str]:
-    """The whole table, replacing whatever is there, with every element that is not over."""
-    yield _HEAD
-    for family, name in ALWAYS.items():
-        spans = ", ".join(_spans(allow, family))
-        elements = f"elements = {{ {spans} }}"
-        yield f"  set {name} {{ type {_TYPE[family]}; flags interval; {elements}\n  }}\n"
-    yield _CHAINS
+    """The whole table in the place of whatever is there, with every element that is not over."""
+    yield f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
+    yield laid(allow, sets, size)
     for scope, held in sets.items():
-        yield scope_text(scope, size)
         yield from _elements(scope, held, now)
 
 

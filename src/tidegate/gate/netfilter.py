@@ -38,12 +38,13 @@ _ANY = struct.pack("=BBH", 0, 0, 0)
 
 
 class Change(NamedTuple):
-    """Elements to put into one set, to create (refused where they exist) or to delete.
+    """Elements to put into one set, to create (refused where they exist) or to delete; or all of
+    its elements to flush, whatever `keys` says.
 
     `timeouts` are milliseconds, one for each key, or () for elements without an end.
     """
 
-    operation: Literal["put", "create", "delete"]
+    operation: Literal["put", "create", "delete", "flush"]
     set_name: str
     keys: Sequence[bytes]
     timeouts: Sequence[int] = ()
@@ -108,6 +109,10 @@ class Netfilter:
         messages: list[Message] = []
         sent: list[_Sent] = []
         for number, change in enumerate(changes):
+            if change.operation == "flush":
+                messages.append(Message(DELSETELEM, 0, _INET + self._set(change.set_name)))
+                sent.append(_Sent(number, 0, 0, 1 << 16, 1))
+                continue
             for first in range(0, len(change.keys), each):
                 message, place = self._message(number, change, first, each)
                 messages.append(message)
@@ -157,14 +162,30 @@ class Netfilter:
             return []
         return found
 
-    def sets(self) -> list[str]:
-        """The names of the table's sets, nft's unnamed ones included."""
+    def sets(self) -> dict[str, int]:
+        """The table's sets, nft's unnamed ones included, and the size that each was given."""
+        found: dict[str, int] = {}
+        for payload in self._own(GETSET):
+            parts = dict(attributes(payload, 4))
+            name = parts[2][:-1].decode("ascii", "replace")
+            size = dict(attributes(parts.get(9, b""))).get(1, b"")  # NFTA_SET_DESC_SIZE
+            found[name] = int.from_bytes(size)
+        return found
+
+    def chains(self) -> list[str]:
+        """The names of the table's chains."""
         return [
-            value[:-1].decode("ascii", "replace")
-            for payload in self._own(GETSET)
-            for kind, value in attributes(payload, 4)
-            if kind == 2
+            dict(attributes(payload, 4))[3][:-1].decode("ascii", "replace")
+            for payload in self._own(GETCHAIN)
         ]
+
+    def dormant(self) -> bool:
+        """Whether somebody has put the table to sleep. False where there is no table."""
+        try:
+            [payload] = self._netlink.ask(GETTABLE, _INET + self._table)
+        except FileNotFoundError:
+            return False
+        return any(dict(attributes(payload, 4)).get(2, b""))
 
     def fingerprint(self) -> bytes:
         """A digest of table, chains, rules and sets, without counters and elements; b"": no table.
