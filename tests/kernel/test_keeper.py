@@ -14,6 +14,7 @@ import pytest
 from tests.kernel.conftest import ban, now
 from tests.kernel.namespaces import ALIVE, ATTACKERS, HOST, World
 
+import tidegate
 from tidegate.errors import GateError
 from tidegate.gate.nftables import delete_table
 from tidegate.gate.remote import RemoteGate
