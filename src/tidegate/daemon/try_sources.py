@@ -58,19 +58,20 @@ def _trouble(spec: SourceSpec) -> list[str]:
     if spec.journal is not None:
         missing = shutil.which("journalctl") is None
         return ["journalctl is not installed (apt install systemd)"] if missing else []
-    found, opened = [], 0
+    found, absent, opened = [], [], 0
     for pattern in spec.files:
         paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        absent += [path for path in paths or [pattern] if not os.path.lexists(path)]
         for path in paths:
             try:
                 fd, _status = open_log(path)
             except SourceError as error:
-                found.append(str(error))
+                if path not in absent:
+                    found.append(str(error))
             else:
                 os.close(fd)
                 opened += 1
-        if not paths:
-            found.append(f"{pattern}: matches no file yet")
     # Of several places where distributions put one log, one is enough.
-    absent = all(trouble.endswith("does not exist") for trouble in found)
-    return [] if opened and absent else found
+    if absent and not opened and not found:
+        found.append(f"not there yet, and read as soon as it is: {', '.join(absent)}")
+    return found
