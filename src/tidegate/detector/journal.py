@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 
+from tidegate.detector.lean import lean
 from tidegate.detector.line import OWN_STAMP, Header
 
 _MESSAGE = b"MESSAGE="
 _DIGITS = 18
-_before_message = re.compile(OWN_STAMP.header()).match
+_before_message = re.compile(lean(OWN_STAMP.header())).match
 _OPENING = b"[k0123456789"  # what OWN_STAMP can begin with
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tidegate.detector.lean import lean
+
 
 def _maybe(text: str) -> str:
     """Taken where it stands, so that a header reads in one way only.
@@ -195,7 +197,7 @@ class Headers:
         self._forms = [
             _Form(number, compiled.match, *(compiled.groupindex.get(part, 0) for part in _PARTS))
             for number, shape in enumerate(SHAPES)
-            for compiled in (re.compile(shape.header()),)
+            for compiled in (re.compile(lean(shape.header())),)
         ]
 
     def read(self, data: bytes, start: int, stop: int) -> Header:

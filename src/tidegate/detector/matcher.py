@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tidegate.detector.definition import Detector, Pack
+from tidegate.detector.lean import lean
 from tidegate.detector.line import NOT_REPEATED, Shape
 from tidegate.errors import PackError
 from tidegate.model import Kind, Subject
@@ -68,9 +69,9 @@ class Matcher:
         self.success = detector.kind.klass == "success"
         self.takes = programs.take
         self._programs = programs.pattern
-        self._compiled = re.compile(b"(?:" + detector.pattern + rb")\r?\Z")
-        self.message = self._compiled.match
-        groups = self._compiled.groupindex
+        compiled = re.compile(lean(b"(?:" + detector.pattern + rb")\r?\Z"))
+        self.message = compiled.match
+        groups = compiled.groupindex
         self._address = groups.get("addr")
         self._session = groups.get("session")
         self._count = groups.get("count")
@@ -105,13 +106,9 @@ class Matcher:
         return ready
 
     def _compile(self, shape: Shape) -> Ready:
-        compiled = re.compile(
-            shape.header(self._programs, swift=True)
-            + NOT_REPEATED
-            + b"(?:"
-            + self.detector.pattern
-            + rb")\r?\Z(?P<_nothing>)"
-        )
+        header = shape.header(self._programs, swift=True) + NOT_REPEATED
+        message = b"(?:" + self.detector.pattern + rb")\r?\Z(?P<_nothing>)"
+        compiled = re.compile(lean(header + message))
         groups = compiled.groupindex
         nothing = groups["_nothing"]
         thread = groups.get("session", groups.get("_pid", nothing))
