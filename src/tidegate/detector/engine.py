@@ -7,31 +7,22 @@ which detectors failed. Limits: one thread; lines over 32 KiB are cut, still mat
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from itertools import islice
 from operator import itemgetter
-from re import Match
-from types import MappingProxyType
 
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
-from tidegate.detector.journal import entry_header
-from tidegate.detector.line import SHAPES, Header, Headers
-from tidegate.detector.matcher import Literals, Matcher, Ready, count_of, matchers_of
+from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
 from tidegate.detector.scanner import EngineName, Hits, choose
 from tidegate.detector.sessions import Sessions
+from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
 from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
-from tidegate.model import MINUTE, Batch, Block, Event, Micros, Quarantined, Subject, Success
+from tidegate.model import Batch, Block, Event, Quarantined, Success
 
 LONGEST = 32 * 1024
-AHEAD = MINUTE
-Prepared = dict[int, tuple[Ready, ...]]
-
-_OFTEN = 16  # lines of a form until it gets patterns of its own
-_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
-_NOT_READY: Prepared = {}
 _literal = itemgetter(1)
 _END = (1 << 62, -1)  # a hit behind every line, so that the last line is done like the others
 
@@ -63,13 +54,7 @@ class Engine:
         self._strikes = Strikes()
         self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
-        self._headers = Headers()
-        self._asked: dict[int, list[Matcher]] = {}
-        self._seen = [0] * len(SHAPES)
-        self._often = -1  # the form that `_ready` is for
-        self._ready: Prepared = {}
-        self._prepared: dict[int, Prepared] = {}
-        self._running: Matcher | None = None
+        self._steps = Steps(self._literals, self._stamps)
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -104,10 +89,11 @@ class Engine:
         data, base, arrival = block.data, block.offset, block.arrival
         rfind, find, new = data.rfind, data.find, tuple.__new__
         times, merge, append = self._stamps, self._literals.merge, batch.events.append
+        read = self._steps.read
         tallies, latest, last = batch.successes, arrival + AHEAD, batch.last_time
         overlong = batch.cut > 0
         plain = fields or block.framing == "journal"
-        ready = _NOT_READY if plain else self._ready
+        ready = {} if plain else self._steps.ready
         matcher: Matcher | None = None
         end, key = hits[at]
         line_start = start = rfind(b"\n", 0, end) + 1
@@ -139,104 +125,28 @@ class Engine:
                     place = base + line_start
                     if not t:
                         if who in tallies:
-                            _tally(tallies, who, count, place, time)
+                            tally(tallies, who, count, place, time)
                         else:
                             tallies[who] = new(Success, (count, place, time, time))
                         continue
                     thread = found[t]
                     session = matcher.thread(found) if thread is None else thread.decode("latin-1")
                     length = line_stop - line_start
-                    append(new(Event, (time, kind, who, count, session, place, length, _NO_FIELDS)))
+                    append(new(Event, (time, kind, who, count, session, place, length, NO_FIELDS)))
                 if taken < 0:
-                    self._read(batch, block, (line_start, cut, line_stop), line_key, fields)
-                    ready = _NOT_READY if plain else self._ready
+                    batch.last_time = last
+                    read(batch, block, (line_start, cut, line_stop), line_key, fields=fields)
+                    ready, last = ready if plain else self._steps.ready, batch.last_time
             self._budget.stop()
         except Exception as error:  # noqa: BLE001  (no line is poison: whatever it does, go on)
             self._budget.stop()
-            self._blame(batch, block, (line_start, line_stop), self._running or matcher, error)
+            culprit = self._steps.running or matcher
+            self._blame(batch, block, (line_start, line_stop), culprit, error)
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
         batch.last_time = max(last, batch.last_time)
         return at
-
-    def _read(
-        self, batch: Batch, block: Block, place: tuple[int, int, int], key: int, fields: bool
-    ) -> None:
-        """One line in two steps: its header, then whose pattern the message matches."""
-        start, cut, stop = place
-        self._running = None
-        if block.framing == "journal":
-            header = entry_header(block.data, start, cut)
-        else:
-            header = self._headers.read(block.data, start, cut)
-        if header is None:
-            return
-        taken = -1
-        for matcher in self._ask(key):
-            if matcher.pack == taken or not matcher.takes(header.program):
-                continue
-            self._running = matcher
-            found = matcher.message(block.data, header.begin, header.stop)
-            who = None if found is None else matcher.who(found)
-            if found is not None and who is not None:
-                taken = matcher.pack
-                self._add(batch, block, matcher, found, header, (who, start, stop - start), fields)
-        self._running = None
-        if taken >= 0 and header.form >= 0 and not header.repeated and not fields:
-            self._prepare(header.form, key)
-
-    def _add(
-        self,
-        batch: Batch,
-        block: Block,
-        matcher: Matcher,
-        found: Match[bytes],
-        header: Header,
-        about: tuple[Subject, int, int],
-        fields: bool,
-    ) -> None:
-        """What the inner loop does with a match, for any header."""
-        who, start, length = about
-        time = self._when(header)
-        if time is None or time > block.arrival + AHEAD:
-            batch.clamped += time is not None
-            time = block.arrival
-        batch.last_time = max(batch.last_time, time)
-        count = (header.repeated or 1) * matcher.count(found)
-        if matcher.success:
-            _tally(batch.successes, who, count, block.offset + start, time)
-            if not fields:
-                return
-        session = matcher.session(found, header.pid)
-        values = matcher.fields(found) if fields else _NO_FIELDS
-        place = block.offset + start
-        batch.events.append(Event(time, matcher.kind, who, count, session, place, length, values))
-
-    def _when(self, header: Header) -> Micros | None:
-        if header.stamp is None:
-            return header.time
-        return self._stamps[header.stamp]
-
-    def _ask(self, key: int) -> list[Matcher]:
-        asked = self._asked.get(key)
-        if asked is None:
-            asked = self._literals.matchers(key, self._strikes.disabled)
-            self._asked[key] = asked
-        return asked
-
-    def _prepare(self, form: int, key: int) -> None:
-        """Note that a form was seen; make patterns for it and this key when it is seen often."""
-        if form != self._often:
-            self._seen[form] += 1
-            if self._seen[form] < _OFTEN or not SHAPES[form].swift:
-                return
-            self._seen[form] = 0
-            self._often = form
-            self._ready = self._prepared.setdefault(form, {})
-        if key not in self._ready:
-            shape = SHAPES[form]
-            self._ready[key] = tuple(each.with_header(form, shape) for each in self._ask(key))
 
     def _blame(
         self,
@@ -252,32 +162,13 @@ class Engine:
         reason = f"{type(error).__name__}: {error}"
         shown = block.data[start : min(stop, start + SHOWN)]
         batch.quarantined.append(Quarantined(block.offset + start, name, reason, shown))
-        if block.framing == "journal":
-            header = entry_header(block.data, start, stop)
-        else:
-            header = self._headers.read(block.data, start, min(stop, start + LONGEST))
-        time = self._when(header) if header else None
-        ahead = time is None or time > block.arrival + AHEAD
-        if name and self._strikes.failed(name, block.arrival if ahead or time is None else time):
+        self._steps.running = None
+        header = self._steps.header(block, start, min(stop, start + LONGEST))
+        if not name or header is None:
+            return
+        if self._strikes.failed(name, self._steps.time(batch, block, header)):
             batch.disabled.append(name)
-            self._asked.clear()
-            self._ready, self._often = {}, -1
-            self._prepared.clear()
-
-
-def _tally(
-    tallies: dict[Subject, Success], who: Subject, count: int, offset: int, time: Micros
-) -> None:
-    before = tallies.get(who)
-    if before is None:
-        tallies[who] = Success(count, offset, time, time)
-        return
-    tallies[who] = Success(
-        before.count + count,
-        before.first_offset,
-        min(before.first_time, time),
-        max(before.last_time, time),
-    )
+            self._steps.leave_out(name)
 
 
 def _overlong(data: bytes) -> int:

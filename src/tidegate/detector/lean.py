@@ -25,7 +25,7 @@ def lean(pattern: bytes) -> bytes:
     for index, token in enumerate(tokens):
         if token.startswith("("):
             opened.append(len(written))
-        elif token == ")":
+        elif token == ")":  # noqa: S105  (a piece of a pattern)
             start = opened.pop()
             if _optional(written[start], tokens[index + 1 : index + 3]):
                 captures = _CAPTURES.fullmatch(written[start])

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from tidegate.detector.lean import lean
+from tidegate.detector.pattern import first_bytes
+from tidegate.model import Micros
 
 
 def _maybe(text: str) -> str:
@@ -148,7 +151,7 @@ SHAPES = (
 OWN_STAMP = Shape("own stamp", _AFTER)
 """What may precede the message in a journal entry, whose header stands in fields of its own."""
 
-REPEATED = re.compile(rb"message repeated ([0-9]{1,9}) times: \[ ?")
+_REPEATED = re.compile(rb"message repeated ([0-9]{1,9}) times: \[ ?").match
 NOT_REPEATED = rb"(?!message repeated )"
 
 
@@ -165,7 +168,7 @@ class Header(NamedTuple):
     stamp: bytes | None
     program: bytes | None
     pid: bytes | None
-    time: int | None = None
+    time: Micros | None = None
     repeated: int = 0
 
 
@@ -180,43 +183,44 @@ class _Form(NamedTuple):
     pid: int
 
 
+@lru_cache(maxsize=1)
+def _forms() -> tuple[tuple[_Form, ...], ...]:
+    """For each byte that a line can begin with, the forms that can begin so."""
+    beginning: list[list[_Form]] = [[] for _ in range(256)]
+    for number, shape in enumerate(SHAPES):
+        compiled = re.compile(lean(shape.header()))
+        groups = (compiled.groupindex.get(part, 0) for part in _PARTS)
+        form = _Form(number, compiled.match, *groups)
+        first = first_bytes(shape.header())
+        for byte in range(256):
+            if first >> byte & 1:
+                beginning[byte].append(form)
+    return tuple(map(tuple, beginning))
+
+
 _PARTS = ("_stamp", "_own", "_program", "_pid")
 
 
-def _header(form: _Form, found: re.Match[bytes], stop: int) -> Header:
-    stamp = (found[form.stamp] if form.stamp else None) or (found[form.own] if form.own else None)
-    program = found[form.program] if form.program else None
-    pid = found[form.pid] if form.pid else None
-    return Header(form.number, found.end(), stop, stamp, program, pid)
+def read_header(data: bytes, start: int, stop: int) -> Header:
+    """The header of the line [start, stop)."""
+    for number, match, stamp, own, program, pid in _forms()[data[start]]:
+        found = match(data, start, stop)
+        if found is not None:
+            when = (found[stamp] if stamp else None) or (found[own] if own else None)
+            name, process = found[program] if program else None, found[pid] if pid else None
+            header = Header(number, found.end(), stop, when, name, process)
+            break
+    else:
+        header = Header(-1, start, stop, None, None, None)
+    if data.startswith(b"message repeated ", header.begin):
+        return _inner(header, data)
+    return header
 
 
-class Headers:
-    """Reads headers, trying the form of the line before first."""
-
-    def __init__(self) -> None:
-        self._forms = [
-            _Form(number, compiled.match, *(compiled.groupindex.get(part, 0) for part in _PARTS))
-            for number, shape in enumerate(SHAPES)
-            for compiled in (re.compile(lean(shape.header())),)
-        ]
-
-    def read(self, data: bytes, start: int, stop: int) -> Header:
-        """The header of the line [start, stop)."""
-        for place, form in enumerate(self._forms):
-            found = form.match(data, start, stop)
-            if found is not None:
-                if place:
-                    self._forms.insert(0, self._forms.pop(place))
-                return inner(_header(form, found, stop), data)
-        return inner(Header(-1, start, stop, None, None, None), data)
-
-
-def inner(header: Header, data: bytes) -> Header:
+def _inner(header: Header, data: bytes) -> Header:
     """The header with `message repeated N times: [ … ]` taken apart."""
     begin, stop = header.begin, header.stop
-    if not data.startswith(b"message repeated ", begin):
-        return header
-    found = REPEATED.match(data, begin, stop)
+    found = _REPEATED(data, begin, stop)
     if found is None:
         return header
     stop -= data.endswith(b"\r", begin, stop)

@@ -45,17 +45,23 @@ class Slot(dict[bytes | None, Subject | None]):
         return found
 
 
-class Programs:
-    """The programs of a pack, compared whole; `*` in a name takes any part of one."""
+class Programs(dict[bytes, bool]):
+    """Whether a program is one of the pack's, compared whole; `*` in a name takes any part of one.
+
+    Fills itself.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
         parts = (re.escape(name).replace(r"\*", "[0-9A-Za-z_./@+-]*") for name in names)
         self.pattern = f"(?:{'|'.join(parts)})"
         self._matches = re.compile(self.pattern.encode()).fullmatch
 
-    def take(self, program: bytes | None) -> bool:
-        """Whether lines of this program are the pack's; a line that names none is everybody's."""
-        return program is None or self._matches(program) is not None
+    def __missing__(self, program: bytes) -> bool:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        taken = self[program] = self._matches(program) is not None
+        return taken
 
 
 class Matcher:
@@ -67,8 +73,7 @@ class Matcher:
         self.pack = pack
         self.slot = slot
         self.success = detector.kind.klass == "success"
-        self.takes = programs.take
-        self._programs = programs.pattern
+        self.programs = programs
         compiled = re.compile(lean(b"(?:" + detector.pattern + rb")\r?\Z"))
         self.message = compiled.match
         groups = compiled.groupindex
@@ -106,7 +111,7 @@ class Matcher:
         return ready
 
     def _compile(self, shape: Shape) -> Ready:
-        header = shape.header(self._programs, swift=True) + NOT_REPEATED
+        header = shape.header(self.programs.pattern, swift=True) + NOT_REPEATED
         message = b"(?:" + self.detector.pattern + rb")\r?\Z(?P<_nothing>)"
         compiled = re.compile(lean(header + message))
         groups = compiled.groupindex

@@ -86,6 +86,12 @@ def faults(pattern: str, literals: Sequence[str], *, slot: bool) -> list[str]:
     return found
 
 
+def first_bytes(pattern: bytes) -> int:
+    """The bytes that a match may begin with, as a 256-bit mask; all of them if it may be empty."""
+    first = _first(parser.parse(pattern), 1 << 256)
+    return _EVERY if first >> 256 else first
+
+
 def _items(tree: Any) -> list[tuple[Any, Any]]:
     return list(tree)
 
@@ -160,7 +166,8 @@ def _first_of(operator: Any, value: Any) -> tuple[int, bool]:
     single = _charset(operator, value)
     if single is not None:
         return single, False
-    if operator in (sre.AT, sre.ASSERT, sre.ASSERT_NOT):
+    ahead = operator is sre.ASSERT and value[0] > 0
+    if operator in (sre.AT, sre.ASSERT, sre.ASSERT_NOT) and not ahead:
         return 0, True
     if operator in (sre.GROUPREF,):
         return _EVERY, True

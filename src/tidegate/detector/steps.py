@@ -1,0 +1,129 @@
+"""Two steps: a line's header first, then whose pattern its message matches. Any form, any framing.
+
+Touches nothing. What the engine's inner loop does for ordinary lines, done the plain way; notes
+which forms are frequent and makes their patterns ready for it. Limits: about twice as slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tidegate.detector.journal import entry_header
+from tidegate.detector.line import SHAPES, Header, read_header
+from tidegate.detector.matcher import Literals, Matcher, Ready
+from tidegate.detector.timestamps import Stamps
+from tidegate.model import MINUTE, Batch, Block, Event, Micros, Subject, Success
+
+AHEAD = MINUTE
+OFTEN = 16
+"""Lines of a form until it gets patterns of its own."""
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+_new = tuple.__new__
+
+
+class Steps:
+    """Reads single lines. `ready` are the one-step patterns for the form that was frequent last.
+
+    `running` is the matcher that is matching just now, or was when something failed.
+    """
+
+    def __init__(self, literals: Literals, stamps: Stamps) -> None:
+        self.ready: dict[int, tuple[Ready, ...]] = {}
+        self.running: Matcher | None = None
+        self._literals = literals
+        self._stamps = stamps
+        self._without: frozenset[str] = frozenset()
+        self._asked: dict[int, list[Matcher]] = {}
+        self._seen = [0] * len(SHAPES)
+        self._form = -1
+        self._prepared: dict[int, dict[int, tuple[Ready, ...]]] = {}
+
+    def leave_out(self, detector: str) -> None:
+        """Never ask this detector again."""
+        self._without |= {detector}
+        self._asked.clear()
+        self._prepared.clear()
+        self.ready, self._form = {}, -1
+
+    def read(
+        self, batch: Batch, block: Block, place: tuple[int, int, int], key: int, *, fields: bool
+    ) -> None:
+        """Add what the line at `place` (start, where it is cut, stop) says to the batch."""
+        start, cut, stop = place
+        header = self.header(block, start, cut)
+        if header is None:
+            return
+        data, program, taken = block.data, header.program, -1
+        for matcher in self._ask(key):
+            if matcher.pack == taken or (program is not None and not matcher.programs[program]):
+                continue
+            self.running = matcher
+            found = matcher.message(data, header.begin, header.stop)
+            if found is None or (who := matcher.who(found)) is None:
+                continue
+            taken = matcher.pack
+            time = self.time(batch, block, header)
+            count = (header.repeated or 1) * matcher.count(found)
+            offset = block.offset + start
+            if matcher.success:
+                tally(batch.successes, who, count, offset, time)
+                if not fields:
+                    continue
+            session = matcher.session(found, header.pid)
+            values = matcher.fields(found) if fields else NO_FIELDS
+            event = (time, matcher.kind, who, count, session, offset, stop - start, values)
+            batch.events.append(_new(Event, event))
+        self.running = None
+        if taken >= 0 and header.form >= 0 and not header.repeated and not fields:
+            self._prepare(header.form, key)
+
+    def header(self, block: Block, start: int, stop: int) -> Header | None:
+        """The header of a line in the block's framing; None if it is no message."""
+        if block.framing == "journal":
+            return entry_header(block.data, start, stop)
+        return read_header(block.data, start, stop)
+
+    def time(self, batch: Batch, block: Block, header: Header) -> Micros:
+        """When the line was written: by its header, else and if that is ahead, on arrival."""
+        time = header.time if header.stamp is None else self._stamps[header.stamp]
+        if time is None:
+            time = block.arrival
+        elif time > block.arrival + AHEAD:
+            batch.clamped += 1
+            time = block.arrival
+        if time > batch.last_time:
+            batch.last_time = time
+        return time
+
+    def _ask(self, key: int) -> list[Matcher]:
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = self._literals.matchers(key, self._without)
+        return asked
+
+    def _prepare(self, form: int, key: int) -> None:
+        """Note that a form was seen; make patterns for it and this key when it is seen often."""
+        if form != self._form:
+            self._seen[form] += 1
+            if self._seen[form] < OFTEN or not SHAPES[form].swift:
+                return
+            self._seen[form] = 0
+            self._form = form
+            self.ready = self._prepared.setdefault(form, {})
+        if key not in self.ready:
+            shape = SHAPES[form]
+            self.ready[key] = tuple(each.with_header(form, shape) for each in self._ask(key))
+
+
+def tally(
+    successes: dict[Subject, Success], who: Subject, count: int, offset: int, time: Micros
+) -> None:
+    """Add to the successes of a subject."""
+    before = successes.get(who)
+    if before is None:
+        successes[who] = Success(count, offset, time, time)
+        return
+    first, last = min(before.first_time, time), max(before.last_time, time)
+    successes[who] = Success(before.count + count, before.first_offset, first, last)
