@@ -28,10 +28,14 @@ class Detects(Protocol):
         """The events in a block."""
 
 
-def load_packs(own: Sequence[Path] = (), *, shipped: bool = True) -> tuple[Pack, ...]:
+def load_packs(
+    own: Sequence[Path] = (), *, shipped: bool = True, judge_shipped: bool = False
+) -> tuple[Pack, ...]:
     """The shipped packs and the given files, sorted by name; an own pack replaces a shipped one.
 
-    Raises PackError with every fault of every file.
+    The patterns of shipped packs were judged by the tests, which takes a third of a second that
+    every start would pay again; `judge_shipped` does so here (for `check`). Raises PackError with
+    every fault of every file.
     """
     faults: list[str] = []
     packs: dict[str, Pack] = {}
@@ -39,7 +43,7 @@ def load_packs(own: Sequence[Path] = (), *, shipped: bool = True) -> tuple[Pack,
         folder = resources.files("tidegate.detector") / "packs"
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".toml"):
-                _take(entry.name, entry.read_bytes(), packs, faults)
+                _take(entry.name, entry.read_bytes(), packs, faults, judge=judge_shipped)
     mine: dict[str, Pack] = {}
     for path in own:
         try:
@@ -53,9 +57,11 @@ def load_packs(own: Sequence[Path] = (), *, shipped: bool = True) -> tuple[Pack,
     return tuple(pack for _name, pack in sorted((packs | mine).items()))
 
 
-def _take(origin: str, content: bytes, packs: dict[str, Pack], faults: list[str]) -> None:
+def _take(
+    origin: str, content: bytes, packs: dict[str, Pack], faults: list[str], *, judge: bool = True
+) -> None:
     try:
-        pack = read_pack(content, origin)
+        pack = read_pack(content, origin, judge=judge)
     except PackError as error:
         faults.extend(error.faults)
         return
