@@ -86,8 +86,8 @@ def story(line: stage.Timeline, stack: ExitStack) -> None:
         stage.wait_for(
             "the daemon", lambda: stage.tidegate("status", config=policy).returncode == 0
         )
-    except stage.StoryFailed as failure:
-        raise stage.StoryFailed(f"{failure}:\n{log.read_text()}") from None
+    except stage.StoryError as failure:
+        raise stage.StoryError(f"{failure}:\n{log.read_text()}") from None
     line.tell(
         "`tidegate run` follows the exim log: more than 15 viruses in 5 minutes close port 25"
     )

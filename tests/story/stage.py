@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TIDEGATE = [sys.executable, "-m", "tidegate"]
 
 
-class StoryFailed(Exception):
+class StoryError(Exception):
     """The story did not go as the document tells it."""
 
 
@@ -41,7 +41,7 @@ class Timeline:
         """One line of the story that must be true."""
         self.tell(("  ok  " if fact else " FAIL ") + text)
         if not fact:
-            raise StoryFailed(text)
+            raise StoryError(text)
 
 
 def real_gate() -> str:
@@ -53,14 +53,14 @@ def real_gate() -> str:
 
 
 def wait_for(what: str, check, seconds: float = 20.0, step: float = 0.05):
-    """Ask until it is so; StoryFailed when it is not in time."""
+    """Ask until it is so; StoryError when it is not in time."""
     deadline = time.monotonic() + seconds
     while True:
         found = check()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise StoryFailed(f"waited {seconds:.0f} s in vain for {what}")
+            raise StoryError(f"waited {seconds:.0f} s in vain for {what}")
         time.sleep(step)
 
 
@@ -138,7 +138,7 @@ class Background:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise StoryFailed(f"the helper process ended with {self.process.wait()}")
+            raise StoryError(f"the helper process ended with {self.process.wait()}")
         return json.loads(line)
 
     def __exit__(self, *_error: object) -> None:
@@ -171,7 +171,7 @@ def play(title: str, story, verdict: str) -> int:
     try:
         with ExitStack() as stack:
             story(timeline, stack)
-    except StoryFailed as failure:
+    except StoryError as failure:
         print(f"\nNOT AS THE STORY GOES: {failure}")
         return 1
     print(f"\n{verdict}")
