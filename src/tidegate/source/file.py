@@ -9,20 +9,23 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from tidegate.model import SECOND, Block, Micros, Origin, Position
 from tidegate.source import rotation
 from tidegate.source.follow import Follow, Start
-from tidegate.source.memory import Numbering
+from tidegate.source.origins import Origins
 from tidegate.source.port import Health, Register
 from tidegate.source.tail import HEAD, Fingerprint, Key, Tail, line_at
 from tidegate.source.watch import Watch
 
 MAX_READ = 8 << 20
 MAX_FILES = 512
+MAX_RETIRED = 16
 
 
 class FileSource:
@@ -45,17 +48,18 @@ class FileSource:
     ) -> None:
         self.name = name
         self.more = False
-        self._register = register or Numbering(name)
-        self._origins = {each.number: each for each in origins if each.source == name}
+        self._origins = Origins(name, register, origins)
         self._paths = [path for path in patterns if not glob.has_magic(path)]
         self._globs = [path for path in patterns if glob.has_magic(path)]
         self._watch = Watch()
         self._follows: dict[str, Follow] = {}
+        self._names: set[str] = set()
         self._turn = 0
         self._looked: Micros = -SECOND
         self._read: Micros = 0
         self._overfull = 0
         self._retired_cuts = 0
+        self._retired: deque[Position] = deque(maxlen=MAX_RETIRED)
         self._start_at(start, [each for each in positions if each.source == name])
 
     def _start_at(self, start: Start, positions: list[Position]) -> None:
@@ -113,7 +117,8 @@ class FileSource:
                 if tail.dirty:
                     self.more = True
                     break  # what follows it is newer
-            self._retire(follow, blocks, now)
+            with follow.troubled():
+                self._retire(follow, blocks, now)
             if room <= 0:
                 # The others come first next time: one flooded file must not starve them.
                 self.more, self._turn = True, place
@@ -138,13 +143,14 @@ class FileSource:
         """Whether any of these names is one of ours."""
         if not names:
             return False
-        if "" in names or any(os.path.basename(path) in names for path in self._follows):
+        if "" in names or not names.isdisjoint(self._names):
             return True
         return any(fnmatch.filter(names, os.path.basename(pattern)) for pattern in self._globs)
 
     def _look(self, now: Micros) -> None:
         wanted = set(self._paths)
         self._overfull = 0
+        self._names.clear()
         for pattern in self._globs:
             for path in self._matches(pattern):
                 wanted.add(path)
@@ -152,14 +158,16 @@ class FileSource:
         owners = {tail.key: each for each in self._follows.values() for tail in each.tails()}
         for path, follow in list(self._follows.items()):
             if path in wanted or not os.path.lexists(path):
-                follow.look(now, partial(self._claim, follow, owners))
+                with follow.troubled():
+                    follow.look(now, partial(self._claim, follow, owners))
                 owners.update((tail.key, follow) for tail in follow.tails())
             if path not in wanted:
                 follow.leave(now)
                 if not follow.tails():
                     del self._follows[path]
-            self._watch.directory(os.path.dirname(path) or ".")
-            self._watch.directory(os.path.dirname(os.path.realpath(path)))
+            for place in {path, os.path.realpath(path)}:
+                self._watch.directory(os.path.dirname(place) or ".")
+                self._names.add(os.path.basename(place))
 
     def _claim(self, claimant: Follow, owners: dict[Key, Follow], key: Key) -> Tail | bool:
         owner = owners.get(key)
@@ -169,32 +177,37 @@ class FileSource:
         self, follow: Follow, tail: Tail, blocks: list[Block], room: int, now: Micros
     ) -> int:
         """Read a file to its end or until `room` is used up; the bytes it gave."""
-        given = 0
-        if not tail.dirty:
-            return 0
+        before = len(blocks)
+        if tail.dirty:
+            tail.dirty = False  # also if it fails: then it is tried again in a second
+            with follow.troubled():
+                tail.dirty = self._drained(follow, tail, blocks, room, now)
+        return sum(len(block.data) for block in blocks[before:])
+
+    def _drained(
+        self, follow: Follow, tail: Tail, blocks: list[Block], room: int, now: Micros
+    ) -> bool:
+        """Whether there is more."""
         if tail.changed() != "no":
             follow.renew(tail)
-            return 0
-        while given < room:
+            return True
+        while room > 0:
             piece = tail.next()
             if piece is None:
-                tail.dirty = False
-                break
+                return False
             tail.silent_since = now
-            given += len(piece[1])
+            room -= len(piece[1])
             blocks.append(self._block(tail, piece, now))
             if tail.changed() != "no":
                 follow.renew(tail)
                 break
-        return given
+        return True
 
     def _block(self, tail: Tail, piece: tuple[int, bytes], now: Micros) -> Block:
         # A young file is numbered anew once, when its first 256 bytes are complete.
         if not tail.origin or (len(tail.head) == HEAD and tail.registered != tail.identity):
             tail.registered = tail.identity
-            origin = self._register(tail.path, tail.registered, True)
-            tail.origin = origin.number
-            self._origins[origin.number] = origin
+            tail.origin = self._origins.number(tail.path, tail.registered, rereadable=True)
         return Block(self.name, piece[1], piece[0], now, tail.origin)
 
     def _retire(self, follow: Follow, blocks: list[Block], now: Micros) -> None:
@@ -203,14 +216,13 @@ class FileSource:
             if last:
                 blocks.append(self._block(tail, last, now))
             self._retired_cuts += tail.cut_lines
+            # Its final place is told on, so that a restart does not read its last words again.
+            self._retired.append(Position(self.name, tail.path, tail.identity, tail.offset))
             follow.close(tail)
 
     def positions(self) -> list[Position]:
-        """One a file: the live one of each path, and rotated ones that may still grow.
-
-        They replace everything saved for this source before.
-        """
-        found: list[Position] = []
+        """One a file: the live one of each path, rotated ones, and the last that were let go."""
+        found = list(self._retired)
         for follow in self._follows.values():
             found += follow.pending
             found += (
@@ -221,7 +233,7 @@ class FileSource:
 
     def origins(self) -> list[Origin]:
         """Every file a line was handed over from, in this run or, as given, in those before."""
-        return list(self._origins.values())
+        return self._origins.all()
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The line that starts there, looked for among the rotated files too."""
@@ -236,10 +248,8 @@ class FileSource:
         found = rotation.find(known.path, known.identity, offset + 1)
         if found is None:
             return None
-        try:
+        with closing(found):
             return line_at(found.descriptor, offset)
-        finally:
-            found.close()
 
     @property
     def cut_lines(self) -> int:
@@ -254,23 +264,26 @@ class FileSource:
         return sum(each.truncated for each in self._follows.values())
 
     def health(self) -> Health:
-        """Degraded while any path can't be read; the detail is its first problem."""
-        lag = sum(
-            max(0, tail.size() - tail.offset)
-            for each in self._follows.values()
-            for tail in each.tails()
-        )
-        problems = [each.problem for each in self._follows.values() if each.problem]
+        """Degraded while a path can't be read or none is there; the detail is the first problem.
+
+        Of several places where a log may stand, one is enough.
+        """
+        follows = self._follows.values()
+        lag = sum(tail.unread() for each in follows for tail in each.tails())
+        absent = [each.problem for each in follows if each.problem and each.missing]
+        problems = [each.problem for each in follows if each.problem and not each.missing]
         if self._overfull:
             problems.append(f"{self._overfull} files beyond the first {MAX_FILES} are not followed")
+        if absent and len(absent) == len(follows):
+            problems += absent
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             return Health("degraded", problems[0] + more, lag, self._read)
-        if not self._follows:
-            return Health(
-                "waiting", f"no file matches {' '.join(self._globs)} yet", lag, self._read
-            )
-        return Health("ok" if self._read else "waiting", self._watch.problem, lag, self._read)
+        if not follows:
+            detail = f"no file matches {' '.join(self._globs)} yet"
+            return Health("waiting", detail, lag, self._read)
+        detail = self._watch.problem or next(iter(absent), "")
+        return Health("ok" if self._read else "waiting", detail, lag, self._read)
 
     def close(self) -> None:
         """Give every descriptor back."""

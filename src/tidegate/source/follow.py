@@ -7,14 +7,15 @@ for ten minutes. Limits: at most 8 leaving files; then the oldest goes once it i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 from tidegate.errors import SourceError
 from tidegate.model import MINUTE, Micros, Position
 from tidegate.source import rotation
-from tidegate.source.opening import explain, open_log
-from tidegate.source.tail import Key, Tail
+from tidegate.source.opening import explain
+from tidegate.source.tail import Key, Tail, open_tail
 from tidegate.source.watch import Watch
 
 GRACE: Micros = 10 * MINUTE
@@ -56,6 +57,14 @@ class Follow:
     def tails(self) -> list[Tail]:
         """Every open file, in the order in which they are to be read."""
         return [*self.leaving, self.live] if self.live else self.leaving[:]
+
+    @contextmanager
+    def troubled(self) -> Iterator[None]:
+        """A failing disk or a stale network file is this path's problem, never the daemon's end."""
+        try:
+            yield
+        except OSError as error:
+            self.problem = f"{self.path}: {error.strerror or error}"
 
     def look(self, now: Micros, claim: Callable[[Key], Tail | bool]) -> None:
         """See what is under the name; a new file there turns the one before into a leaving one.
@@ -107,14 +116,13 @@ class Follow:
 
     def _open(self, now: Micros, size: int) -> None:
         try:
-            descriptor, status = open_log(self.path)
+            tail = open_tail(self.path, self.path)
         except SourceError as error:
             self.problem = str(error)
             if self._least is None and self.live is None:
                 self._least = size
             return
-        tail = Tail(descriptor, self.path, status)
-        self._watch.file(descriptor)
+        self._watch.file(tail.descriptor)
         self._place(tail)
         self._replace(tail, now)
 
@@ -122,7 +130,7 @@ class Follow:
         """Where to begin in a file that was just opened."""
         known = [each for each in self.pending if rotation.match([tail], each) is not None]
         if known:
-            tail.seek(min(known[-1].offset, tail.size()))
+            tail.seek(min(max(each.offset for each in known), tail.size()))
         elif self.live and tail.continues(self.live):
             tail.seek(self.live.offset)
             self._dispose(self.live)

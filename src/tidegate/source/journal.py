@@ -15,8 +15,8 @@ from tidegate.model import MINUTE, SECOND, Block, Micros, Origin, Position
 from tidegate.source.child import Child
 from tidegate.source.export import EntryCutter, message_at
 from tidegate.source.follow import Start
-from tidegate.source.memory import Numbering
 from tidegate.source.opening import my_name
+from tidegate.source.origins import Origins
 from tidegate.source.port import Health, Register
 from tidegate.source.stream import Ring
 from tidegate.source.tail import MAX_FETCH
@@ -59,8 +59,8 @@ class JournalSource:
         self._directory = directory
         self._programs = programs
         self._identity = "journal:" + " + ".join(" ".join(each) for each in self._matches)
-        self._register = register or Numbering(name)
-        self._origin: Origin | None = None
+        self._origins = Origins(name, register)
+        self._origin = 0
         saved = [each for each in positions if each.source == name and each.cursor]
         self._cursor = saved[-1].cursor if saved else ""
         self._start = start
@@ -107,9 +107,9 @@ class JournalSource:
         return blocks
 
     def _number(self) -> int:
-        if self._origin is None:
-            self._origin = self._register("journal", self._identity, False)
-        return self._origin.number
+        if not self._origin:
+            self._origin = self._origins.number("journal", self._identity, rereadable=False)
+        return self._origin
 
     def _supervise(self, now: Micros) -> None:
         """Have a child run, and one that knows every journal directory there is."""
@@ -213,11 +213,11 @@ class JournalSource:
 
     def origins(self) -> list[Origin]:
         """The journal, once something was read from it."""
-        return [self._origin] if self._origin else []
+        return self._origins.all()
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The message of the entry around that offset, at most 32 KiB; None if it left the ring."""
-        if self._origin is None or origin != self._origin.number:
+        if not origin or origin != self._origin:
             return None
         found = self._ring.rest_of(offset)
         return message_at(*found)[:MAX_FETCH] if found else None

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from tidegate.errors import SourceError
 from tidegate.model import Position
-from tidegate.source.opening import open_log
-from tidegate.source.tail import Fingerprint, Key, Tail
+from tidegate.source.tail import Fingerprint, Key, Tail, open_tail
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".Z")
 _MAX_SIBLINGS = 64  # looked at, the newest first
@@ -88,10 +87,9 @@ def _in_order(found: list[tuple[bool, int, str, str]]) -> list[tuple[bool, int, 
 def _open(path: str, name: str) -> Tail | None:
     """A tail on `path`, followed under `name`; None if it can't be read."""
     try:
-        descriptor, status = open_log(path)
+        return open_tail(path, name)
     except SourceError:
         return None
-    return Tail(descriptor, name, status)
 
 
 def find(path: str, identity: str, least: int = 0) -> Tail | None:
@@ -157,15 +155,19 @@ def _copy(tail: Tail, others: Sequence[Tail]) -> int | None:
 def resume(path: str, positions: Sequence[Position]) -> Resumed:
     """Open what was being read when the positions were saved, and everything written after that.
 
-    Without a match the file at `path` is new to us: it is read from the start.
+    Without a match the file at `path` is new to us: it is read from the start. Positions older
+    than others of the same file do no harm. One of a file that was still empty tells nothing but
+    an inode, which may be another file's by now: it counts only if no other fits.
     """
     places = [*siblings(path), Sibling(path, True)]
     opened = [(place, tail) for place in places if (tail := _open(place.path, path))]
     tails = [tail for _, tail in opened]
     offsets: dict[int, int] = {}
     lost = []
-    for position in positions:
+    for position in sorted(positions, key=lambda each: not each.offset):
         index = match(tails, position)
+        if not position.offset and offsets:
+            continue
         if index is None:
             lost.append(position)
         else:

@@ -11,7 +11,7 @@ import select
 from collections.abc import Sequence
 
 from tidegate.model import Block, Micros, Origin, Position
-from tidegate.source.memory import Numbering
+from tidegate.source.origins import Origins
 from tidegate.source.port import MAX_BLOCK, Health, Register
 from tidegate.source.stream import LineCutter, Ring
 
@@ -26,8 +26,8 @@ class StdinSource:
         self.more = False
         self.ended = False
         self._descriptor = descriptor
-        self._register = register or Numbering(name)
-        self._origin: Origin | None = None
+        self._origins = Origins(name, register)
+        self._origin = 0
         self._cutter = LineCutter()
         self._ring = Ring()
         self._problem = ""
@@ -67,9 +67,9 @@ class StdinSource:
             return b""
 
     def _number(self) -> int:
-        if self._origin is None:
-            self._origin = self._register("stdin", "stdin", False)
-        return self._origin.number
+        if not self._origin:
+            self._origin = self._origins.number("stdin", "stdin", rereadable=False)
+        return self._origin
 
     @property
     def cut_lines(self) -> int:
@@ -82,11 +82,11 @@ class StdinSource:
 
     def origins(self) -> list[Origin]:
         """The pipe, once something was read from it."""
-        return [self._origin] if self._origin else []
+        return self._origins.all()
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The line that starts there, at most 32 KiB; None if it left the ring."""
-        if self._origin is None or origin != self._origin.number:
+        if not origin or origin != self._origin:
             return None
         return self._ring.line(offset)
 

@@ -10,7 +10,9 @@ import os
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
+from tidegate.errors import SourceError
 from tidegate.model import Micros
+from tidegate.source.opening import explain, open_log
 from tidegate.source.port import MAX_BLOCK
 
 HEAD = 256
@@ -99,6 +101,13 @@ class Tail:
     def size(self) -> int:
         """Bytes in the file now."""
         return os.fstat(self.descriptor).st_size
+
+    def unread(self) -> int:
+        """Bytes behind what was read; 0 if that can't be told just now."""
+        try:
+            return max(0, self.size() - self.offset)
+        except OSError:
+            return 0
 
     def links(self) -> int:
         """How many names the file still has; 0 when it was deleted."""
@@ -203,9 +212,22 @@ class Tail:
         os.close(self.descriptor)
 
 
+def open_tail(path: str, name: str) -> Tail:
+    """The file at `path`, followed under `name`. Raises SourceError with the reason in one line."""
+    descriptor, status = open_log(path)
+    try:
+        return Tail(descriptor, name, status)
+    except OSError as error:
+        os.close(descriptor)
+        raise SourceError(explain(path, error)) from error
+
+
 def line_at(descriptor: int, offset: int) -> bytes | None:
     """The line that starts at `offset`, without newline, at most 32 KiB; None if none does."""
-    data = os.pread(descriptor, MAX_FETCH + 1, max(0, offset - 1))
+    try:
+        data = os.pread(descriptor, MAX_FETCH + 1, max(0, offset - 1))
+    except OSError:
+        return None
     if offset:
         if data[:1] not in (b"\n", b"\0"):
             return None

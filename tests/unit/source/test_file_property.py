@@ -30,19 +30,22 @@ class Log(RuleBasedStateMachine):
         self.path = self.directory / "mail.log"
         self.pattern = str(self.path)
         self.numbering = Numbering("log")
-        self.saved: list[Position] = []
+        self.saved: dict[tuple[str, str], Position] = {}
+        self.keeps = False  # whether the ledger keeps positions that were not saved again
         self.now = 1_700_000_000 * SECOND
         self.written: list[bytes] = []
         self.seen: list[bytes] = []
         self.places: list[tuple[int, int, bytes]] = []
         self.half = b""
+        self.deleted: set[int] = set()
         self.rotations = 0
         self.known = False  # whether the reader has seen a beginning of the file under the name
         self.out = self.path.open("ab", buffering=0)
         self.source = self._source()
 
-    @initialize(as_glob=st.booleans())
-    def choose(self, as_glob: bool) -> None:
+    @initialize(as_glob=st.booleans(), keeps=st.booleans())
+    def choose(self, as_glob: bool, keeps: bool) -> None:
+        self.keeps = keeps
         self.source.close()
         self.pattern = f"{self.path}*" if as_glob else str(self.path)
         self.source = self._source()
@@ -52,7 +55,7 @@ class Log(RuleBasedStateMachine):
             "log",
             [self.pattern],
             register=self.numbering,
-            positions=self.saved,
+            positions=self.saved.values(),
             origins=list(self.numbering.origins.values()),
             start="beginning",
         )
@@ -131,10 +134,34 @@ class Log(RuleBasedStateMachine):
             more = self.source.more
         self.known = not self.down and self.path.exists() and self.path.stat().st_size > 0
 
+    def _save(self) -> None:
+        if self.down:
+            return
+        if not self.keeps:
+            self.saved.clear()
+        for position in self.source.positions():
+            key = position.path, position.identity
+            self.saved.pop(key, None)
+            self.saved[key] = position
+
+    @rule()
+    def delete_the_oldest(self) -> None:
+        """So that inode numbers are used again; only what was read may go."""
+        oldest = max(
+            self.directory.glob("mail.log.*"), key=lambda each: int(each.suffix[1:]), default=None
+        )
+        if (
+            oldest
+            and not self.down
+            and not os.path.samestat(oldest.stat(), os.fstat(self.out.fileno()))
+        ):
+            self._read(SECOND)
+            self.deleted |= {place[0] for place in self.places}
+            oldest.unlink()
+
     @rule()
     def checkpoint_and_restart(self) -> None:
-        if not self.down:
-            self.saved = self.source.positions()
+        self._save()
         self.source.close()
         self.source = self._source()
         self.down = False
@@ -142,8 +169,7 @@ class Log(RuleBasedStateMachine):
     @rule()
     def stop(self) -> None:
         """Down until the next restart."""
-        if not self.down:
-            self.saved = self.source.positions()
+        self._save()
         self.source.close()
         self.source = FileSource("nothing", [])
         self.down = True
@@ -165,7 +191,8 @@ class Log(RuleBasedStateMachine):
             self._read(SECOND)
             assert sorted(self.seen) == sorted(self.written)
             for origin, offset, line in self.places:
-                assert self.source.fetch(origin, offset) == line
+                found = self.source.fetch(origin, offset)
+                assert found == line or (found is None and origin in self.deleted)
             self._read(20 * MINUTE)
             assert len(self.seen) == len(self.written)
         finally:
