@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def blames(event: Event, host: str) -> bool:
     return address in (said, mapped)
 
 
-def judge(engine: Engine, service: str, judged: Iterator[Case]) -> Score:
+def judge(engine: Engine, service: str, judged: Iterable[Case]) -> Score:
     score = Score(service)
     for case in judged:
         if case["attack"] is None:

@@ -43,6 +43,7 @@ class Sessions:
         self._roles = roles
         self._limit = limit
         self._known: dict[Key, _Session] = {}
+        self._threads: dict[str, int] = {}  # how many of them have that process id, whatever else
         self.forgotten = 0
 
     def join(self, batch: Batch, block: Block) -> None:
@@ -79,12 +80,14 @@ class Sessions:
     def _opens(self, event: Event, block: Block) -> None:
         if event.session and event.subject:
             key = _key(event, block)
-            self._known.pop(key, None)
+            self._forget(key)
             session = self._at(key, event.time)
             session.subject, session.address = event.subject, event.fields.get("addr", "")
 
     def _ends(self, event: Event, block: Block) -> list[Event]:
-        session = self._known.pop(_key(event, block), None)
+        if event.session not in self._threads:
+            return []
+        session = self._forget(_key(event, block))
         if session is None or not event.subject or not _fresh(session, event.time):
             return []
         address = event.fields.get("addr", "")
@@ -99,11 +102,20 @@ class Sessions:
         """The session of that key; a new one if there is none, or one too old to be the same."""
         session = self._known.get(key)
         if session is None or not _fresh(session, time):
-            self._known.pop(key, None)
+            self._forget(key)
             if len(self._known) >= self._limit:
-                self._known.pop(next(iter(self._known)))
+                self._forget(next(iter(self._known)))
                 self.forgotten += 1
             session = self._known[key] = _Session(time)
+            self._threads[key[3]] = self._threads.get(key[3], 0) + 1
+        return session
+
+    def _forget(self, key: Key) -> _Session | None:
+        session = self._known.pop(key, None)
+        if session is not None:
+            self._threads[key[3]] -= 1
+            if not self._threads[key[3]]:
+                del self._threads[key[3]]
         return session
 
 

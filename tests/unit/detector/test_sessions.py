@@ -123,3 +123,9 @@ def test_other_events_are_not_touched() -> None:
     batch = Batch("log", 0, events=list(events))
     Sessions(ROLES).join(batch, Block("log", b"abc\n", 0, 0, 0))
     assert batch.events == events
+
+
+def test_what_waited_is_not_told_of_the_next_connection() -> None:
+    table = Sessions(ROLES)
+    events = play(table, (JOINS, "7", ""), (OPENS, "7", "192.0.2.7"), (ENDS, "7", "192.0.2.7"))
+    assert said(events) == [("x.connected", "192.0.2.7"), ("x.left", "192.0.2.7")]
