@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
-from tidegate.daemon.act import Result, by_hand
+from tidegate.daemon.act import Actor, Result, by_hand
+from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.wiring import Wiring
 from tidegate.errors import LedgerError
 from tidegate.model import HOUR, SECOND, Micros, Subject
 from tidegate.policy.durations import format_duration, parse_duration
 from tidegate.policy.values import ports as read_ports
+from tidegate.source.port import Source
 from tidegate.text import time_text
 
-if TYPE_CHECKING:
-    from tidegate.daemon.watcher import Watcher
+
+class Daemon(Protocol):
+    """What the answers are made from: the watcher, as far as they need it."""
+
+    pipeline: Pipeline
+    sources: dict[str, Source]
+    actor: Actor
+    wiring: Wiring
+    started: Micros
+    loaded_at: Micros
+
+    def reload(self, now: Micros) -> list[str]:
+        """New policy in; the faults if the old one stays."""
+
+    def checkpoint(self, now: Micros) -> None:
+        """Save now."""
+
 
 Answer = tuple[int, object]
 
@@ -36,7 +54,7 @@ class WrongError(Exception):
 class Answerer:
     """One method a path; `answer` finds it."""
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: Daemon) -> None:
         self._watcher = watcher
         self._paths: dict[tuple[str, str], Callable[[Call, Micros], Answer]] = {
             ("GET", "/status"): self._status,
