@@ -47,7 +47,7 @@ _FULL = (
 class ControlServer:
     """The listening socket, its threads, and the calls that wait for the main loop.
 
-    It listens from its making to its `close`. The loop watches `fileno()` for readability, then
+    Call `start` once no more forks are to come. The loop watches `fileno()` for readability, then
     takes the calls and answers each. `notes` holds what went wrong inside, for the log. Give
     `path`, or `fd` of a socket bound already. `mode` 0o660 lets in the owner and the groups that
     `access` names, whose requests are then judged one by one.
@@ -72,6 +72,9 @@ class ControlServer:
         self._calls: queue.Queue[Call] = queue.Queue(maxsize=2 * CONNECTIONS)
         self._server = _Server(listening, self)
         self._thread = threading.Thread(target=self._server.run, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Begin to accept those who knock; until then they wait."""
         self._thread.start()
 
     def fileno(self) -> int:
@@ -93,7 +96,8 @@ class ControlServer:
         if self._wake < 0:
             return
         self._server.stop()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._server.server_close()
         for call in self.take():
             call.refuse(503, "the daemon is stopping")

@@ -47,6 +47,7 @@ def serve(public_folder: Path) -> Iterator[Callable[..., Loop]]:
 
     def start(answer: Callable[[Call], None], **options: object) -> Loop:
         server = ControlServer(str(public_folder / "socket"), **{"mode": 0o666} | options)  # type: ignore[arg-type]
+        server.start()
         loops.append(Loop(server, answer))
         return loops[-1]
 

@@ -7,6 +7,7 @@ import grp
 import json
 import os
 import pwd
+import select
 import socket
 import stat
 import threading
@@ -72,6 +73,7 @@ def test_a_request_reaches_the_loop_whole(serve: Callable[..., Any], public_fold
 def test_the_socket_has_its_mode_from_the_start_and_goes_with_the_server(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     server = ControlServer(str(path))
+    server.start()
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     server.close()
     assert list(tmp_path.iterdir()) == []
@@ -103,6 +105,7 @@ def test_without_access_lists_everybody_may_ask_and_is_judged(
 
     monkeypatch.setattr(os, "setxattr", refuse)
     server = ControlServer(str(tmp_path / "socket"))
+    server.start()
     assert stat.S_IMODE((tmp_path / "socket").stat().st_mode) == 0o666
     server.close()
 
@@ -112,6 +115,7 @@ def test_a_stale_socket_is_replaced_a_living_one_never(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
     first = ControlServer(str(path))
+    first.start()
     with pytest.raises(ControlError, match="another daemon listens"):
         ControlServer(str(path))
     assert path.is_socket()
@@ -134,8 +138,10 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 def test_closing_leaves_the_socket_of_a_successor(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     first = ControlServer(str(path))
+    first.start()
     path.unlink()
     second = ControlServer(str(path))
+    second.start()
     first.close()
     assert path.is_socket()
     second.close()
@@ -147,12 +153,12 @@ def test_a_socket_bound_elsewhere_can_be_handed_in(tmp_path: Path) -> None:
         bound.bind(path)
         bound.listen()
         server = ControlServer(fd=os.dup(bound.fileno()))
+    server.start()
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(Client(path).get("/status")))
     asking.start()
-    while not (calls := server.take()):
-        pass
-    calls[0].reply(200, "fine")
+    assert select.select([server], [], [], 20)[0]
+    server.take()[0].reply(200, "fine")
     asking.join()
     server.close()
     assert answers == ["fine"]
@@ -329,6 +335,7 @@ def test_a_call_nobody_waits_for_is_not_carried_out(
 ) -> None:
     monkeypatch.setattr(server_module, "ANSWER_SECONDS", 0.1)
     server = ControlServer(str(public_folder / "socket"))
+    server.start()
     with pytest.raises(ControlError):
         Client(str(public_folder / "socket")).get("/status")
     assert server.take() == []
@@ -337,6 +344,7 @@ def test_a_call_nobody_waits_for_is_not_carried_out(
 
 def test_too_many_waiting_calls_are_refused(public_folder: Path) -> None:
     server = ControlServer(str(public_folder / "socket"))
+    server.start()
     peer = Peer(1, 0, 0, "root", frozenset())
     calls = [Call("GET", f"/{n}", {}, {}, peer) for n in range(99)]
     queued = [server.put(call) for call in calls]
@@ -378,6 +386,7 @@ def test_an_answer_that_is_no_json_is_told_as_our_fault(
 def test_stopping_answers_those_who_wait(public_folder: Path) -> None:
     path = str(public_folder / "socket")
     server = ControlServer(path)
+    server.start()
     errors: list[str] = []
 
     def ask() -> None:
@@ -388,8 +397,7 @@ def test_stopping_answers_those_who_wait(public_folder: Path) -> None:
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while server._calls.empty():
-        pass
+    assert select.select([server], [], [], 20)[0]
     server.close()
     asking.join()
     assert errors == ["the daemon is stopping"]
