@@ -65,13 +65,18 @@ def test_ipv6_64(world: World, gate: NftablesGate) -> None:
         assert world.attacker.cut_off(HOST6, 25, ATTACKERS6[0])
         assert world.attacker.cut_off(HOST6, 25, ATTACKERS6[1])
         assert world.attacker.reaches(HOST6, 25, ATTACKERS6[2])
-        # Neighbour discovery still works from the banned /64: with its entry forgotten, the
-        # host finds the attacker again.
-        world.host.ip("-6", "neigh", "flush", "dev", "to-attacker")
-        assert world.attacker.reaches(HOST6, 25, ATTACKERS6[2])
         apply(world, gate, unban("2001:db8:1::/64"), ban("2001:db8:1::8"))
         assert world.attacker.reaches(HOST6, 25, ATTACKERS6[0])
         assert world.attacker.cut_off(HOST6, 25, ATTACKERS6[1])
+
+
+def test_neighbour_discovery_goes_on(world: World, gate: NftablesGate) -> None:
+    """The host still learns where a banned neighbour is, as it must to reach those behind it."""
+    apply(world, gate, ban("2001:db8:1::/64"))
+    world.host.ip("-6", "neigh", "flush", "dev", "to-attacker")
+    assert world.host.cut_off(ATTACKERS6[0], 25, HOST6)  # the answer to this is dropped
+    found = world.host.run("ip", "-6", "neigh", "show", ATTACKERS6[0])
+    assert "lladdr" in found
 
 
 def test_port_scope(world: World, gate: NftablesGate) -> None:
@@ -199,6 +204,17 @@ def test_timed_allow(world: World, gate: NftablesGate) -> None:
         assert world.attacker.cut_off(HOST, 25, TWO)
         time.sleep(1.1)
         assert world.attacker.cut_off(HOST, 25, THREE)
+
+
+def test_a_timed_allow_keeps_its_connections(world: World, gate: NftablesGate) -> None:
+    with world.host.listen(25) as server:
+        client = world.attacker.connect(HOST, 25, TWO, ALIVE)
+        assert client is not None
+        accepted, _peer = server.accept()
+        with client, accepted:
+            apply(world, gate, allow(TWO), ban("192.0.2.0/24"))
+            client.sendall(b"never cut")
+            assert accepted.recv(100) == b"never cut"
 
 
 def test_loopback_is_never_closed(world: World, gate: NftablesGate) -> None:

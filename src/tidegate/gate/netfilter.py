@@ -179,14 +179,6 @@ class Netfilter:
             for payload in self._own(GETCHAIN)
         ]
 
-    def dormant(self) -> bool:
-        """Whether somebody has put the table to sleep. False where there is no table."""
-        try:
-            [payload] = self._netlink.ask(GETTABLE, _INET + self._table)
-        except FileNotFoundError:
-            return False
-        return any(dict(attributes(payload, 4)).get(2, b""))
-
     def fingerprint(self) -> bytes:
         """A digest of table, chains, rules and sets, without counters and elements; b"": no table.
 

@@ -16,7 +16,7 @@ from tidegate.gate.netfilter import Netfilter
 from tidegate.gate.port import Closed, Refusal, Request
 from tidegate.gate.table import Table
 from tidegate.gate.transaction import Refused, TableMissing, transactions
-from tidegate.model import Ban, Micros
+from tidegate.model import MINUTE, Ban, Micros
 from tidegate.subject import Network
 
 CAPACITY = 131_072
@@ -58,6 +58,7 @@ class NftablesGate:
         self._book = Book(capacity)
         self._uncut: dict[Scope, dict[bytes, Micros]] = {}
         self._next_cut = 0.0
+        self._next_prune: Micros = 0
 
     @property
     def allow(self) -> tuple[Network, ...]:
@@ -84,6 +85,9 @@ class NftablesGate:
         """Carry out requests; see `Gate.apply`. One transaction, unless there are very many."""
         if not self._table.known:
             self._adopt(now)
+        if now >= self._next_prune:
+            self._book.prune(now)
+            self._next_prune = now + MINUTE
         plan = self._book.take(requests, now)
         try:
             refusals = plan.refusals + self._commit(plan, requests, now)

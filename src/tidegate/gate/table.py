@@ -93,17 +93,11 @@ class Table:
 
     def _fits(self, sets: Sets) -> bool:
         """Whether what stands (if anything) is no more than a part of what is wanted."""
-        netfilter = self._netfilter
-        wanted = {scope.name: self._size for scope in sets} | dict.fromkeys(
-            layout.ALWAYS.values(), 0
-        )
-        return (
-            all(
-                wanted.get(name) == size or name.startswith("__")
-                for name, size in netfilter.sets().items()
-            )
-            and set(layout.CHAINS).issuperset(netfilter.chains())
-            and not netfilter.dormant()
+        wanted = dict.fromkeys(layout.ALWAYS.values(), 0)
+        wanted |= {scope.name: self._size for scope in sets}
+        return set(layout.CHAINS).issuperset(self._netfilter.chains()) and all(
+            wanted.get(name) == size or name.startswith("__")
+            for name, size in self._netfilter.sets().items()
         )
 
     def _lay(self, allow: Sequence[Network], sets: Sets) -> bool:
