@@ -1,0 +1,128 @@
+"""`tidegate run`, real and whole: it decides what `replay` decides, on the same log."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kernel.daemon import FAST, SLOW, Daemon, good, until, virus
+from tests.kernel.namespaces import Namespace
+
+pytestmark = pytest.mark.kernel
+
+COMPARED = ("id", "time", "action", "subject", "rule", "ports", "until", "count", "step", "spared",
+            "mode", "reason", "collateral")  # fmt: skip
+POLICY = FAST + SLOW + '[allow]\naddresses = ["198.51.100.99"]\n'
+
+
+@pytest.fixture
+def daemon(public_folder: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons in a namespace of their own; all of them end with the test."""
+    with ExitStack() as stack:
+        space = Namespace("daemon")
+        stack.callback(space.close)
+
+        def make(policy: str = POLICY) -> Daemon:
+            made = Daemon(public_folder, space, policy)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def traffic(seed: int, lines: int) -> str:
+    """Half an hour of a mail server's log that ends now: some abuse, some mail, some rubbish."""
+    chance = random.Random(seed)
+    worms = [f"192.0.2.{n}" for n in range(12)] + ["2001:db8:7::25", "198.51.100.99"]
+    text = []
+    for n in range(lines):
+        ago = 1800 * (1 - n / lines) + chance.choice((0, 0, 0, 40))
+        text.append(
+            chance.choice(
+                (
+                    lambda ago=ago: virus(chance.choice(worms), ago, chance.choice(("a", "b\x7f"))),
+                    lambda ago=ago: good(chance.choice(worms[:3]), ago),
+                    lambda: "\x00\x00rubbish \udce4\n",
+                    lambda: "1tGood-000000000-00aB Completed\n",
+                )
+            )()
+        )
+    return "".join(text)
+
+
+def replayed(daemon: Daemon) -> list[dict[str, Any]]:
+    done = daemon.verb("replay", "--json", "--config", str(daemon.policy), str(daemon.log))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def alike(rows: Any) -> list[dict[str, Any]]:
+    """What must be the same: the decision, and the lines and places of its evidence."""
+    return sorted(
+        (
+            {key: row[key] for key in COMPARED}
+            | {"evidence": [(one["offset"], one["file"], one["line"]) for one in row["evidence"]]}
+            for row in rows
+        ),
+        key=lambda row: (row["time"], row["id"]),
+    )
+
+
+def test_a_log_from_before_and_one_in_random_pieces_are_decided_as_replay_decides(daemon):
+    here = daemon()
+    text = traffic(1, 3000).encode("utf-8", "surrogateescape")
+    before = text[: len(text) // 3]
+    here.log.write_bytes(before)
+    here.start()
+    here.wait_read(before.count(b"\n"))
+    chance, at = random.Random(2), len(before)
+    while at < len(text):
+        size = chance.choice((1, 7, 120, 5000, 40_000))
+        here.append(text[at : at + size])
+        at += size
+        if chance.random() < 0.3:
+            time.sleep(0.003)
+    here.wait_read(3000)
+    expected = alike(replayed(here))
+    assert len(expected) > 15
+    assert {row["spared"] for row in expected} == {"", "allowlist"}
+    assert alike(here.history()) == expected
+    standing = {(row["subject"], tuple(row["ports"])) for row in here.rows("/list")}
+    assert set(here.closed()) == standing != set()
+
+
+def test_a_daemon_stopped_and_started_in_between_decides_as_replay_decides(daemon):
+    here = daemon()
+    lines = traffic(3, 1200).encode("utf-8", "surrogateescape").splitlines(keepends=True)
+    for part in range(3):
+        here.start()
+        here.append(b"".join(lines[part * 400 : part * 400 + 200]))
+        here.wait_read(200 if part == 0 else 400)
+        assert here.stop() == 0
+        here.append(b"".join(lines[part * 400 + 200 : part * 400 + 400]))
+    here.start()
+    here.wait_read(200)
+    assert alike(here.history()) == alike(replayed(here)) != []
+
+
+def test_every_moment_of_a_ban_from_line_to_end(daemon):
+    """Written, closed in the kernel, listed, explained, ended by the kernel alone."""
+    here = daemon(FAST.replace('"1h"', '"5s"')).start()
+    here.append("".join(virus("192.0.2.7") for _ in range(15)))
+    here.wait_read(15)
+    assert here.closed() == {}
+    here.append(virus("192.0.2.7"))
+    until("the ban", here.closed)
+    assert set(here.closed()) == {("192.0.2.7", (25,))}
+    why = here.verb("why", "192.0.2.7").stdout
+    assert why.startswith("192.0.2.7: port 25 is closed until ")
+    assert why.count("W32/Sobig.F@mm") == 16
+    until("its end", lambda: not here.closed())
+    assert here.rows("/list") == []
+    assert here.verb("list").stdout == "Nothing is closed.\n"
