@@ -63,8 +63,8 @@ class Player:
         return moment
 
 
-def story(line: stage.Timeline, stack: ExitStack) -> None:
-    """The timeline, top to bottom."""
+def story(line: stage.Timeline, stack: ExitStack) -> str:
+    """The timeline, top to bottom; the verdict."""
     why_not = stage.real_gate()
     folder = stack.enter_context(stage.folder())
     policy = folder / "tidegate.toml"
@@ -93,8 +93,9 @@ def story(line: stage.Timeline, stack: ExitStack) -> None:
     )
     if hosts:
         _with_packets(line, stack, hosts, player, policy)
-    else:
-        _in_memory(line, player, policy)
+        return "SOBIG.F: the sixteenth virus closed port 25 for its sender alone, and it opened by itself."
+    _in_memory(line, player, policy)
+    return f"SOBIG.F: the sixteenth virus was convicted; no packet was stopped, since {why_not}."
 
 
 def _with_packets(line, stack, hosts, player, policy):
@@ -168,7 +169,6 @@ def main() -> int:
     return stage.play(
         "SOBIG.F: more than 15 viruses in 5 minutes",
         story,
-        "SOBIG.F: the sixteenth virus closed port 25 for its sender alone, and it opened by itself.",
     )
 
 

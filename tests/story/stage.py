@@ -165,12 +165,12 @@ def tidegate(*words: str, config: Path | None = None) -> subprocess.CompletedPro
     )
 
 
-def play(title: str, story, verdict: str) -> int:
-    """Run one story; its exit code. The last line is the verdict."""
+def play(title: str, story) -> int:
+    """Run one story, which returns its verdict, the last line; the exit code."""
     timeline = Timeline(title)
     try:
         with ExitStack() as stack:
-            story(timeline, stack)
+            verdict = story(timeline, stack)
     except StoryError as failure:
         print(f"\nNOT AS THE STORY GOES: {failure}")
         return 1
