@@ -10,8 +10,7 @@ import socket
 from collections.abc import Sequence
 
 from tidegate.gate.book import Book
-from tidegate.gate.nftables import CAPACITY
-from tidegate.gate.port import Closed, Refusal, Request
+from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
 from tidegate.model import Ban, Micros
 from tidegate.subject import Network
 

@@ -13,15 +13,11 @@ from tidegate.errors import GateError
 from tidegate.gate import layout, sockets
 from tidegate.gate.book import Book, Plan, Scope, closed
 from tidegate.gate.netfilter import Netfilter
-from tidegate.gate.port import Closed, Refusal, Request
+from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
 from tidegate.gate.table import Table
 from tidegate.gate.transaction import Refused, TableMissing, transactions
 from tidegate.model import MINUTE, Ban, Micros
 from tidegate.subject import Network
-
-CAPACITY = 131_072
-"""Elements in one set. The kernel sets aside 16 bytes for each, and is told of a quarter more:
-within a transaction an element that is renewed counts twice, and one that is over until swept."""
 
 Sever = Callable[[Mapping[Scope, Collection[bytes]], Sequence[Network]], int]
 
@@ -53,6 +49,8 @@ class NftablesGate:
     ) -> None:
         self._allow = tuple(allow)
         self._sever = sever
+        # The kernel is told of a quarter more than fits: within a transaction an element that is
+        # renewed counts twice, and one that is over until it is swept.
         self._slack = max(1024, capacity // 4)
         self._table = Table(capacity + self._slack)
         self._book = Book(capacity)

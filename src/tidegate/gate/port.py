@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from tidegate.model import DAY, Ban, Micros, Subject
 
+CAPACITY = 131_072
+"""Elements in one set; the kernel sets aside 16 bytes for each beforehand."""
+
 MAX_PORTS = 40
 """Ports in one scope: the kernel set is named after them, and its name holds 255 characters."""
 
