@@ -87,8 +87,9 @@ class Stamps(dict[bytes, Micros | None]):
         if found is None:
             return None
         year, month, day, hour, minute, second = map(int, found.group(1, 2, 3, 4, 5, 6))
-        local = datetime(year, month, day, hour, minute, min(second, 59))
-        extra = _micros(found[7]) + (second == 60) * SECOND
+        leap = second == 60
+        local = datetime(year, month, day, hour, minute, second - leap)
+        extra = _micros(found[7]) + leap * SECOND
         if found[8] is not None:
             return _since_epoch(local) + extra
         if found[9] is not None:
@@ -101,8 +102,9 @@ class Stamps(dict[bytes, Micros | None]):
         if found is None or found[1] not in _MONTHS:
             return None
         month, day, second = _MONTHS[found[1]], int(found[2]), int(found[6])
-        clock = (int(found[4]), int(found[5]), min(second, 59))
-        extra = _micros(found[7]) + (second == 60) * SECOND
+        leap = second == 60
+        clock = (int(found[4]), int(found[5]), second - leap)
+        extra = _micros(found[7]) + leap * SECOND
         if found[3] is not None:
             return self._local(datetime(int(found[3]), month, day, *clock)) + extra
         return self._yearless(month, day, clock, extra)

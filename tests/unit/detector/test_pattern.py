@@ -1,0 +1,200 @@
+"""Slots and macros, and the judgement on patterns that are slow, blind or not allowed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tidegate.detector.pattern import expand, faults, first_bytes
+
+
+def judge(pattern: str, *literals: str) -> str:
+    return "\n".join(faults(pattern, literals or ("literal",), slot=False))
+
+
+def test_slots_and_macros_are_put_in() -> None:
+    macros = {"client": r"\[<addr>\]", "from": "from <client>"}
+    expanded = expand(r"x <from> <unknown> (?P<addr_>y)(?P<from>z)", macros)
+    found = re.fullmatch(expanded, "x from [192.0.2.7] <unknown> yz")
+    assert found
+    assert found["addr"] == "192.0.2.7"
+    assert found["from"] == "z"
+
+
+@pytest.mark.parametrize(
+    "address", ["192.0.2.7", "2001:db8::1", "::1", "::", "::ffff:192.0.2.7", "fe80::1%eth0.7"]
+)
+def test_the_slots_take_addresses(address: str) -> None:
+    for slot in ("<addr>", "<host>"):
+        found = re.fullmatch(expand(rf"\[{slot}\](?::\d+)?", {}), f"[{address}]:25")
+        assert found
+        assert found["addr"] == address
+
+
+def test_an_address_ends_before_its_port() -> None:
+    found = re.fullmatch(expand(r"from <addr>(?::\d+)?(?P<rest>.*)", {}), "from 192.0.2.7:25 x")
+    assert found
+    assert (found["addr"], found["rest"]) == ("192.0.2.7", " x")
+
+
+def test_only_the_host_slot_takes_names() -> None:
+    assert re.fullmatch(expand("<host>", {}), "1.mail.example.com")
+    assert not re.fullmatch(expand("<addr>", {}), "mail.example.com")
+
+
+def test_macros_in_a_circle_are_refused() -> None:
+    with pytest.raises(ValueError, match="each other"):
+        expand("<a>", {"a": "x<b>", "b": "y<a>"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("literal ä", "expected ASCII"),
+        (r"(literal)\1", "named back-references"),
+        (r"(literal)(?(1)a|b)", "named back-references"),
+        (r"literal (", "expected a regular expression"),
+        (r"(?i)literal", "expected a regular expression"),  # not at the start, once put together
+        (r"literal(?<=a+)", "expected a regular expression"),
+        (r"(?P<_stamp>literal)", "reserved"),
+        (r"literal(?>a)", "possessive repeats of groups"),
+        (r"literal(?:ab)?+", "possessive repeats of groups"),
+        (r"literal(?:x(?:ab)*+)", "possessive repeats of groups"),
+        (r"literal(?<=\s)", "look-behind"),
+        (r"literal(?<!x[^a])", "look-behind"),
+        (r"literal(?:(?<=(?:\n|a)))", "look-behind"),
+    ],
+)
+def test_what_is_refused(pattern: str, said: str) -> None:
+    assert said in judge(f"(?:{pattern})")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?P<a>literal)(?P=a)\\1",
+        r"(?P<a>x)?literal(?(a)b|c)",
+        r"(?P<a>x)?literal(?(a)b)",
+        r"literal\d++[a-z]*+.*+",
+        r"literal(?<=l)(?<![ab].)",
+        r"literal(?i:[^a]+)",
+        r"literal$|literal^",
+    ],
+)
+def test_what_is_allowed(pattern: str) -> None:
+    assert judge(pattern) == ""
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?:a+)*",
+        r"(?:a*)+",
+        r"(?:a+){2,}",
+        r"(?:\S+ ?)*",
+        r"(?:\w+\d*-?)*",
+        r"(?:(?:ab)+a?)*",
+        r"(?:a|a)*",
+        r"(?:a|[ab]c)*",
+        r"(?:x(?:y+z?)+)*",
+        r"(?:(?:a+)?)*",
+        r"(?:.*,)*",
+        r"(?:(?P<x>a)|a)+",
+        r"(?:(?=a)a+)*",
+        r"(?P<y>b)?(?:(?(y)a+|c))*",
+        r"(?:a{20,30})*",
+        r"(?:[^\n]+)+",
+    ],
+)
+def test_what_can_match_for_ever_is_refused(pattern: str) -> None:
+    assert "for ever" in judge(f"literal(?:{pattern})")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?:\S+ )*",
+        r"(?: \S+)*",
+        r"(?:[A-Z]+=[^ ]* )*",
+        r"(?:\d{1,3}\.){3}",
+        r"(?:a|b)*",
+        r"(?:a++)*",
+        r"(?:x?y+,)*",
+        r"(?:a+)?",
+        r'(?:"[^"]*",)*',
+        r"(?:a(?:b|c)d+e)*",
+        r"(?:[^ ]++ )*",
+        r"(?:\d+(?=,),)*",
+    ],
+)
+def test_repeats_with_an_end_are_fine(pattern: str) -> None:
+    assert judge(f"literal(?:{pattern})") == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "literals"),
+    [
+        (r"a literal b", ["literal"]),
+        (r"a (?:literal|other) b", ["literal", "other"]),
+        (r"rejected (?:RCPT|DATA) by", ["rejected RCPT", "rejected DATA"]),
+        (r"(?:x )?literal(?: y)?", ["literal"]),
+        (r"(?:literal ){2,}", ["literal"]),
+        (r"(?P<g>lit[e]ral)", ["literal"]),
+        (r"[Ll]iteral", ["Literal", "literal"]),
+        (r"(?i:x) literal", ["literal"]),
+        (
+            r"literal (?:a|b|c)? (?:d|e|f)? (?:g|h|i)? [a-z]+ (?:j|k)? (?:l|m)? (?:n|o)? (?:p|q)?",
+            ["literal"],
+        ),
+        (r"literal(?!x)$", ["literal"]),
+    ],
+)
+def test_a_literal_is_in_every_line(pattern: str, literals: list[str]) -> None:
+    assert faults(pattern, literals, slot=False) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shown"),
+    [
+        (r"a (?:literal|other) b", "'a other b'"),
+        (r"(?:literal)?b", "'b'"),
+        (r"(?:literal)*b", "'…b'"),
+        (r"lit.ral", "…ral'"),
+        (r"lit\w*eral", "…eral'"),
+        (r"(?i:literal)", "'…'"),
+        (r"Literal", "'Literal'"),
+        (r"(?=literal)\w+", "'…'"),
+        (r"(?P<x>literal)(?P=x)|y(?P<y>a)?(?(y)literal)", "…'"),
+    ],
+)
+def test_a_pattern_that_needs_no_literal_is_told(pattern: str, shown: str) -> None:
+    said = judge(pattern)
+    assert "expected one of them in every line" in said
+    assert shown in said
+
+
+def test_a_slot_where_there_must_be_one() -> None:
+    assert "expected <addr> or <host>" in faults("literal", ["literal"], slot=True)[0]
+    assert faults(expand("literal <addr>", {}), ["literal"], slot=True) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "first"),
+    [
+        (rb"abc", b"a"),
+        (rb"a?bc", b"ab"),
+        (rb"(?:a|b)c", b"ab"),
+        (rb"[a-c]+", b"abc"),
+        (rb"(?:ab)*c", b"ac"),
+        (rb"(?=a)..", b"a"),
+        (rb"(?!a)b", b"b"),
+        (rb"^b", b"b"),
+    ],
+)
+def test_first_bytes(pattern: bytes, first: bytes) -> None:
+    assert first_bytes(pattern) == sum(1 << byte for byte in set(first))
+
+
+def test_first_bytes_of_what_may_be_empty_are_all() -> None:
+    assert first_bytes(rb"a*") == (1 << 256) - 1
