@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from tidegate.gate.port import LONGEST, MAX_PORTS, MAX_SCOPES, WIDEST, Closed, Refusal, Request
-from tidegate.model import Micros, Subject
+from tidegate.model import Ban, Micros, Subject
 from tidegate.subject import Network, from_network
 
 _NAME = re.compile(r"(ban|allow)([46])_(\d{1,3})((?:_\d{1,5})*)", re.ASCII)
@@ -268,6 +268,13 @@ class Book:
             for bits, until in held.items():
                 if until > now:
                     yield closed(scope, bits, until)
+
+
+def requests_of(bans: Sequence[Ban], allows: Sequence[Ban]) -> list[Request]:
+    """The bans, then the allows, as requests."""
+    make = tuple.__new__  # what a NamedTuple does in the end, at a third of the time
+    found = [make(Request, ("ban", *ban)) for ban in bans]
+    return found + [make(Request, ("allow", *allow)) for allow in allows]
 
 
 def closed(scope: Scope, bits: bytes, until: Micros) -> Closed:

@@ -6,6 +6,7 @@ While that exists nothing is closed and all work refused. Limits: one watcher; n
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
@@ -17,9 +18,10 @@ from typing import Any, Protocol
 
 from tidegate.errors import GateError, TidegateError
 from tidegate.gate.charter import Charter, Tempo, judge_all
-from tidegate.gate.port import Gate, Refusal, Request
+from tidegate.gate.port import Gate, Refusal
 from tidegate.gate.protocol import PART, VERSION, Channel, Closed, Frame, Malformed
-from tidegate.model import Ban, Micros
+from tidegate.gate.replacement import Replacement
+from tidegate.model import Micros
 from tidegate.subject import Network
 
 OFF_FILE = Path("/etc/tidegate/off")
@@ -39,23 +41,6 @@ class AllowingGate(Gate, Protocol):
 def clock() -> Micros:
     """Now, by the system's clock."""
     return time.time_ns() // 1000
-
-
-class _Replacement:
-    """What was streamed of a replacement so far, and where in the stream each stood."""
-
-    def __init__(self) -> None:
-        self.taken: dict[str, list[Ban]] = {"ban": [], "allow": []}
-        self.places: dict[str, list[int]] = {"ban": [], "allow": []}
-        self.refusals: list[Refusal] = []
-        self.seen = 0
-
-    def take(self, verb: str, requests: list[Request], places: list[int]) -> None:
-        """Requests that passed, and their places in the part that is being read."""
-        self.taken[verb] += [
-            Ban(subject, ports or (), until) for _verb, subject, ports, until in requests
-        ]
-        self.places[verb] += [self.seen + place for place in places]
 
 
 class Keeper:
@@ -81,7 +66,7 @@ class Keeper:
         self._off_file = off_file
         self._off = False
         self._noticed = ""
-        self._replacement: _Replacement | None = None
+        self._replacement: Replacement | None = None
         self.malformed = 0
         self._in_a_row = 0
         self._charter = load_charter()
@@ -203,7 +188,7 @@ class Keeper:
         return {"refusals": refusals}
 
     def _begin(self, _frame: Frame) -> Frame:
-        self._replacement = _Replacement()
+        self._replacement = Replacement()
         return {}
 
     def _part(self, frame: Frame) -> Frame:
@@ -215,21 +200,16 @@ class Keeper:
             if bringing.seen + len(items) > MOST_BANS:
                 self._replacement = None
                 raise Malformed(f"more than {MOST_BANS} bans")
-            whole = [[verb, *item] if item.__class__ is list else item for item in items]
-            requests, places, refusals = judge_all(whole, self._charter, self._tempo, self._now())
-            bringing.take(verb, requests, places)
-            bringing.refusals += [Refusal(bringing.seen + i, reason) for i, reason in refusals]
-            bringing.seen += len(items)
+            bringing.add(verb, items, self._charter, self._tempo, self._now())
         return {}
 
     def _commit(self, _frame: Frame) -> Frame:
         bringing, self._replacement = self._replacement, None
         if bringing is None:
             raise Malformed("nothing to commit")
-        found = self._gate.replace(bringing.taken["ban"], bringing.taken["allow"], self._now())
-        places = bringing.places["ban"] + bringing.places["allow"]
+        found = self._gate.replace(*bringing.wanted(), self._now())
         self._noticed = ""
-        return {"refusals": bringing.refusals + [Refusal(places[i], why) for i, why in found]}
+        return {"refusals": bringing.refusals + bringing.placed(found)}
 
     def _drifted(self, _frame: Frame) -> Frame:
         off = self._is_off()
@@ -288,6 +268,10 @@ def serve(
 ) -> None:
     """Answer the watcher until it goes. Raises TidegateError where the first charter is faulty."""
     keeper = Keeper(connection, gate, load_charter, now=now, off_file=off_file)
+    # A restore makes some hundred thousand tuples and no cycle; looking for cycles again and
+    # again took a fifth of its time.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(500_000, 10, 10)
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     due = time.monotonic() + 1
@@ -301,4 +285,5 @@ def serve(
                 if not keeper.tick():
                     return
     finally:
+        gc.set_threshold(*thresholds)
         keeper.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from tidegate.gate.book import Book
+from tidegate.gate.book import Book, requests_of
 from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
 from tidegate.model import Ban, Micros
 from tidegate.subject import Network
@@ -36,9 +36,7 @@ class MemoryGate:
     def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
         """Make exactly this the state; see `Gate.replace`."""
         book = Book(self._book.capacity)
-        requests = [Request("ban", *ban) for ban in bans]
-        requests += [Request("allow", *allow) for allow in allows]
-        refusals = book.take(requests, now).refusals
+        refusals = book.take(requests_of(bans, allows), now).refusals
         book.evicted += self._book.evicted
         self._book = book
         self._disturbed = False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tidegate.errors import GateError
 from tidegate.gate import layout, sockets
-from tidegate.gate.book import Book, Plan, Scope, closed
+from tidegate.gate.book import Book, Plan, Scope, closed, requests_of
 from tidegate.gate.netfilter import Netfilter
 from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
 from tidegate.gate.table import Table
@@ -100,9 +100,7 @@ class NftablesGate:
 
     def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
         """Make the table exactly this; see `Gate.replace`."""
-        requests = [Request("ban", *ban) for ban in bans]
-        requests += [Request("allow", *allow) for allow in allows]
-        plan = self._anew().take(requests, now)
+        plan = self._anew().take(requests_of(bans, allows), now)
         self._table.put_in(self._allow, self._book.sets, now)
         self._cut(plan.puts)
         return plan.refusals
