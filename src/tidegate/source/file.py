@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 from tidegate.model import SECOND, Block, Micros, Origin, Position
 from tidegate.source import rotation
@@ -91,7 +90,7 @@ class FileSource:
             path
             for path in sorted(glob.glob(pattern, recursive=True))
             if not path.endswith(rotation.COMPRESSED)
-            and not Path(path).is_dir()
+            and not os.path.isdir(path)
             and not self._is_rotated(path)
         ]
 
@@ -189,7 +188,7 @@ class FileSource:
     ) -> bool:
         """Whether there is more."""
         if tail.changed() != "no":
-            follow.renew(tail)
+            self._renew(follow, tail)
             return True
         while room > 0:
             piece = tail.next()
@@ -199,9 +198,20 @@ class FileSource:
             room -= len(piece[1])
             blocks.append(self._block(tail, piece, now))
             if tail.changed() != "no":
-                follow.renew(tail)
+                self._renew(follow, tail)
                 break
         return True
+
+    def _renew(self, follow: Follow, tail: Tail) -> None:
+        self._left(tail)
+        follow.renew(tail)
+
+    def _left(self, tail: Tail) -> None:
+        """Tell the final place of a file on, so that a restart does not find an older one."""
+        self._retired.append(self._position(tail))
+
+    def _position(self, tail: Tail) -> Position:
+        return Position(self.name, tail.path, tail.identity, tail.offset)
 
     def _block(self, tail: Tail, piece: tuple[int, bytes], now: Micros) -> Block:
         # A young file is numbered anew once, when its first 256 bytes are complete.
@@ -216,8 +226,7 @@ class FileSource:
             if last:
                 blocks.append(self._block(tail, last, now))
             self._retired_cuts += tail.cut_lines
-            # Its final place is told on, so that a restart does not read its last words again.
-            self._retired.append(Position(self.name, tail.path, tail.identity, tail.offset))
+            self._left(tail)
             follow.close(tail)
 
     def positions(self) -> list[Position]:
@@ -225,10 +234,7 @@ class FileSource:
         found = list(self._retired)
         for follow in self._follows.values():
             found += follow.pending
-            found += (
-                Position(self.name, tail.path, tail.identity, tail.offset)
-                for tail in follow.tails()
-            )
+            found += map(self._position, follow.tails())
         return found
 
     def origins(self) -> list[Origin]:

@@ -6,13 +6,14 @@ caller's look once a second does alone. Limits: not for network file systems, wh
 
 from __future__ import annotations
 
-from pathlib import Path
+import errno
 
 from inotify_simple import INotify, flags  # type: ignore[import-untyped]
 
 _ENTRIES = (
     flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.ATTRIB | flags.ONLYDIR
 )
+_SCARCE = (errno.ENOSPC, errno.ENOMEM)
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF
 
 
@@ -65,7 +66,7 @@ class Watch:
         try:
             self._directories[path] = self._notify.add_watch(path, _ENTRIES | _GONE)
         except OSError as error:
-            if Path(path).is_dir():
+            if error.errno in _SCARCE:  # else it is missing or closed to us; the look tells that
                 self._fail(error)
 
     def read(self) -> tuple[set[int], set[str]]:

@@ -389,6 +389,21 @@ class TestRotation:
         append(log, b"5\n")
         assert read.read() == [b"3", b"4", b"5"]
 
+    def test_a_restart_knows_how_far_an_emptied_file_had_been_read(
+        self, log: Path, read: Reader
+    ) -> None:
+        append(log, b"x" * 300 + b"\n")
+        read.read()
+        early = read.source.positions()
+        append(log, b"2\n")
+        read.read()
+        copytruncate(log)
+        read.read()
+        read.stop()
+        read.saved = list({each.identity: each for each in early + read.saved}.values())
+        read.start()
+        assert read.read() == []
+
     def test_truncated_and_grown_beyond_the_old_end_between_two_looks(
         self, log: Path, read: Reader
     ) -> None:
@@ -798,6 +813,25 @@ class TestTrouble:
             os.chmod(tmp_path, 0o755)
             assert ask() == "ok  b'after\\n'\n"
             child.stdin.close()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+    def test_a_glob_in_a_directory_that_is_closed_to_us(self, public_folder: Path) -> None:
+        logs = public_folder / "logs"
+        logs.mkdir(mode=0o700)
+        (logs / "a.log").write_bytes(b"1\n")
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            reader = Reader(f"{public_folder}/*/a.log", logs / "b.log", start="end")
+            assert reader.read() == []
+            state, detail = reader.health()
+            assert state == "degraded"
+            assert f"nobody may not enter {logs}" in detail
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert reader.read() == [b"1"]
+        reader.source.close()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
     def test_links_of_strangers_are_refused(self, log: Path) -> None:
