@@ -42,6 +42,7 @@ class Window:
         self.kinds = {kind: place for place, kind in enumerate(paired)}
         # One row per session: a hash of its name, then what it wrote of each kind.
         self.row = 4 + len(paired) if paired else 0
+        self.full = rule.threshold * 16
         self.tallies: dict[Subject, bytes] = {}
         self.held: dict[Subject, Micros] = {}
         self.dirty: set[Subject] = set()
@@ -58,7 +59,7 @@ class Window:
         """`count` for rules without sessions, bound to local names: it runs for every event."""
         held, tallies, mark = self.held, self.tallies, self.dirty.add
         pop = tallies.pop
-        full, within, weights = self.rule.threshold * 16, self.rule.within, self.weights
+        full, within, weights = self.full, self.rule.within, self.weights
         simple = set(weights.values()) == {1}
 
         def count(event: Event, ref: int, convict: Convict) -> None:
@@ -99,7 +100,13 @@ class Window:
             rows = b"\0"  # process ids are used again: an old session is not this one
         if event.session and kind in self.kinds:
             rows, weight = self._attempt(rows, event, weight)
-        if weight:
+        if (
+            weight == 1
+            and len(tally) + 16 < self.full
+            and (entry := pack(time, ref)) >= tally[-16:]
+        ):
+            self.tallies[subject] = rows + tally + entry
+        elif weight:
             self._add(event, tally, rows, weight, ref, convict)
         else:
             self.tallies[subject] = rows + tally
@@ -143,21 +150,26 @@ class Window:
     def _attempt(self, rows: bytes, event: Event, weight: int) -> tuple[bytes, int]:
         """Count in the event's session: its n-th line of one kind is attempt n, counted once."""
         name = crc32(event.session.encode("utf-8", "surrogateescape")).to_bytes(4)
-        row = self.row
-        for start in range(1, len(rows), row):
-            if rows.startswith(name, start):
-                known = rows[start + 4 : start + row]
-                rows = rows[:start] + rows[start + row :]
-                break
+        row, place = self.row, self.kinds[event.kind.name]
+        start = self._row_of(name, rows) if name in rows else 0
+        if start:
+            known = rows[start + 4 : start + row]
+            rows = rows[:start] + rows[start + row :]
+            most = max(known)
         else:
-            known = bytes(row - 4)
-        place = self.kinds[event.kind.name]
+            known, most = bytes(row - 4), 0
         seen = min(known[place] + event.count, 255)
-        new = seen - max(known)
-        counts = known[:place] + bytes((seen,)) + known[place + 1 :]
-        kept = rows[1:][-(_SESSIONS - 1) * row :] + name + counts
+        kept = rows[1:][-(_SESSIONS - 1) * row :] + name
+        kept += known[:place] + bytes((seen,)) + known[place + 1 :]
         rows = bytes((len(kept) // row,)) + kept
-        return rows, (new * self.weights[event.kind.name] if new > 0 else 0)
+        if seen <= most:
+            return rows, 0
+        return rows, weight if most == 0 else (seen - most) * self.weights[event.kind.name]
+
+    def _row_of(self, name: bytes, rows: bytes) -> int:
+        """Where the row of a session starts; 0 if it has none."""
+        starts = range(1, len(rows), self.row)
+        return next((start for start in starts if rows.startswith(name, start)), 0)
 
     def _late(self, tally: bytes, entry: bytes) -> tuple[bytes, bool]:
         """An event older than the newest: put it in its place and look at every window of N."""
