@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,13 +20,12 @@ from tidegate.control.views import decision_view
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.privilege import become_nobody
-from tidegate.model import Decision, Evidence, Subject
+from tidegate.daemon.quote import quoted
+from tidegate.model import Decision, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.policy.models import SourceSpec
 from tidegate.source.replay import Replay
 from tidegate.text import printable
-
-_LINE_LIMIT = 1000
 
 
 @click.command(
@@ -84,6 +82,13 @@ def decisions(
     recordings: Sequence[Replay], pipeline: Pipeline, tick: Callable[[], None]
 ) -> Iterator[Decision]:
     """Every decision, with the lines that led to it."""
+
+    def of(number: int) -> Replay:
+        return next(one for one in recordings if one.origin and one.origin.number == number)
+
+    def fetch(number: int, offset: int) -> bytes | None:
+        return of(number).fetch(number, offset)
+
     for recording in recordings:
         for block in recording.blocks():
             found, batch = pipeline.feed(block)
@@ -93,20 +98,8 @@ def decisions(
             for note in pipeline.judge.take_notes():
                 say(note.text)
             for decision in found:
-                yield replace(decision, evidence=_evidence(decision, recordings))
+                yield quoted(decision, block, fetch, lambda number: of(number).path)
             tick()
-
-
-def _evidence(decision: Decision, recordings: Sequence[Replay]) -> tuple[Evidence, ...]:
-    by_origin = {one.origin.number: one for one in recordings if one.origin is not None}
-    found = []
-    for ref in decision.refs:
-        recording = by_origin[ref.origin]
-        line = recording.fetch(ref.origin, ref.offset)
-        if line is not None:
-            text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
-            found.append(Evidence(ref.time, recording.path, ref.offset, text))
-    return tuple(found)
 
 
 class Summary:

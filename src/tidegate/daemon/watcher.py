@@ -9,26 +9,25 @@ from __future__ import annotations
 import logging
 import os
 import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.quote import quoted
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError
-from tidegate.model import MINUTE, SECOND, Block, Change, Decision, Evidence, Micros, Origin
+from tidegate.model import MINUTE, SECOND, Block, Change, Micros
 from tidegate.source.port import Source
 
 log = logging.getLogger("tidegate.watcher")
 
 CHECKPOINT_EVERY: Micros = 2 * SECOND
 TICK: Micros = SECOND
-_LINE_LIMIT = 1000
 
 
 class Watcher:
@@ -132,25 +131,22 @@ class Watcher:
         for note in self.pipeline.judge.take_notes():
             log.warning("%s", note.text)
         if decisions:
-            told = [self._with_evidence(decision) for decision in decisions]
+            told = [quoted(one, block, self._fetch, self._path) for one in decisions]
             self.actor.act(told, now_micros())
 
-    def _with_evidence(self, decision: Decision) -> Decision:
-        lines = []
-        paths = {origin.number: origin.path for origin in self._origins()}
-        for ref in decision.refs:
-            line = None
-            for source in self.sources.values():
-                line = source.fetch(ref.origin, ref.offset)
-                if line is not None:
-                    break
+    def _fetch(self, origin: int, offset: int) -> bytes | None:
+        for source in self.sources.values():
+            line = source.fetch(origin, offset)
             if line is not None:
-                text = line[:_LINE_LIMIT].decode("utf-8", "backslashreplace")
-                lines.append(Evidence(ref.time, paths.get(ref.origin, "?"), ref.offset, text))
-        return replace(decision, evidence=tuple(lines))
+                return line
+        return None
 
-    def _origins(self) -> Sequence[Origin]:
-        return [origin for source in self.sources.values() for origin in source.origins()]
+    def _path(self, number: int) -> str:
+        for source in self.sources.values():
+            for origin in source.origins():
+                if origin.number == number:
+                    return origin.path
+        return "?"
 
     def _answer(self) -> None:
         for call in self.wiring.control.take():

@@ -14,6 +14,9 @@ from tidegate import subject as subjects
 from tidegate.model import Micros, Mode, Subject
 from tidegate.policy.durations import parse_duration
 
+MOST_PORTS = 40
+"""Ports in one scope; a gate compares them one by one."""
+
 _SIZE = re.compile(r"(\d{1,6})\s*(KiB|MiB|GiB)", re.ASCII)
 _MATCH = re.compile(r"_[A-Z][A-Z0-9_]*=\S+")
 _KIND = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+", re.ASCII)
@@ -106,7 +109,10 @@ def ports(value: object) -> tuple[int, ...]:
     if isinstance(value, list) and all(
         isinstance(one, int) and not isinstance(one, bool) and 1 <= one <= 65535 for one in value
     ):
-        return tuple(sorted(set(value)))
+        found = tuple(sorted(set(value)))
+        if len(found) <= MOST_PORTS:
+            return found
+        raise ValueError(f"at most {MOST_PORTS} ports in one ban; [] is every port")
     raise ValueError("a list of port numbers from 1 to 65535, such as [25]; [] is every port")
 
 
