@@ -11,7 +11,6 @@ from typing import Literal
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
 
-
 EngineName = Literal["auto", "vectorscan", "re"]
 Start = Literal["end", "beginning"]
 
