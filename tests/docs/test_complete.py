@@ -1,4 +1,4 @@
-"""Nothing is undocumented: every verb and policy key stands on a page; links lead on."""
+"""Nothing is undocumented: every verb, option, policy key and kind; links lead on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from tests.docs.examples import PAGES, REPOSITORY
 
 from tidegate.cli import VERBS, group
+from tidegate.detector.pack import load_packs
 from tidegate.policy.tables import SECTIONS
 
-README = (REPOSITORY / "README.md").read_text("utf-8")
 POLICY = (REPOSITORY / "docs" / "policy.md").read_text("utf-8")
 COMMANDS = (REPOSITORY / "docs" / "commands.md").read_text("utf-8")
+KINDS = (REPOSITORY / "docs" / "kinds.md").read_text("utf-8")
 
 KEYS = [
     f"{section}.{key}" if section else key
@@ -26,8 +27,8 @@ KEYS = [
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_is_on_a_page(verb: str) -> None:
-    assert re.search(rf"\btidegate {verb}\b", README + COMMANDS)
+def test_every_verb_has_its_section(verb: str) -> None:
+    assert re.search(rf"^## .*`tidegate {verb}\b", COMMANDS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -35,6 +36,7 @@ def test_every_verb_and_option_says_what_it_is(verb: str) -> None:
     found = group.get_command(click.Context(group), verb)
     assert found is not None
     assert found.help
+    assert "Examples:" in (found.epilog or "")
     unsaid = [
         param.name
         for param in found.params
@@ -51,6 +53,12 @@ def test_every_policy_key_is_on_its_page(key: str) -> None:
 def test_the_page_knows_no_other_key() -> None:
     named = set(re.findall(r"^\| `([a-z][\w.-]*)` \|", POLICY, re.MULTILINE | re.IGNORECASE))
     assert named - set(KEYS) == set()
+
+
+def test_every_kind_is_on_its_page_with_its_class() -> None:
+    kinds = {detector.kind for pack in load_packs() for detector in pack.detectors}
+    rows = {f"| `{kind.name}` | {kind.klass} |" for kind in kinds}
+    assert sorted(row for row in rows if row not in KINDS) == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
