@@ -2,7 +2,8 @@
 
 Touches the shipped packs only. What costs a scanner most is taken off, in ripgrep's favour: groups
 are not captured, wide bounds (`{1,253}`) become `+`; look-arounds and conditions, which its engine
-lacks, go, and a back-reference stands for any text. Limits: so it may find a few lines more.
+lacks, go, and a back-reference stands for any text. Limits: it may find a few lines more, and an
+address with a zone (`fe80::1%eth0`) not at all.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from tidegate.detector.pack import Pack, load_packs
 from tidegate.detector.pattern import SLOTS
 
-ADDRESS = "[0-9A-Fa-f.:]+"
+ADDRESS = {"addr": "[0-9A-Fa-f.:]+", "host": "[0-9A-Za-z_.:-]+"}
 STAMP = {
     "exim": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: [+-]\d{4})? ",
     "syslog": r"[A-Z][a-z][a-z] [ \d]\d \d\d:\d\d:\d\d \S+ ",
@@ -38,8 +39,8 @@ WIDE = 8
 
 def plain(pattern: str) -> str:
     """A Python pattern without captures, look-arounds and wide bounds."""
-    for slot in SLOTS.values():
-        pattern = pattern.replace(slot, ADDRESS)
+    for name, slot in SLOTS.items():
+        pattern = pattern.replace(slot, ADDRESS[name])
     parts: list[str] = []
     groups: list[str] = []  # the kinds of the groups that are open
     for token in _TOKEN.finditer(pattern):
