@@ -63,7 +63,7 @@ class Engine:
 
     def detect(self, block: Block, *, fields: bool = False) -> Batch:
         """The events in a block, in line order; with `fields` successes are events too."""
-        if block.data[-1:] != b"\n":
+        if not block.data.endswith(b"\n"):
             block = block._replace(data=block.data + b"\n")
         batch = Batch(block.source, block.origin)
         batch.lines = len(block.data) - len(block.data.replace(b"\n", b""))  # count: ten times this

@@ -101,7 +101,7 @@ class Shape(NamedTuple):
 # The swift forms: what most lines look like, without what only some have.
 _SWIFT_TAG = (
     r"[0-9A-Za-z_.:-]++(?<!:) ++(?P<_program>{program})(?:\[(?P<_pid>[0-9]{1,10})\])?: ++"
-    r"(?![\[k0-9 ])"  # what _AFTER begins with
+    r"(?![\[0-9 ]|kernel: )"  # what _AFTER begins with
 )
 _SWIFT_ISO = r"(?P<_stamp>[0-9]{{4}}-.{{5}}{}[^ ]{{8,23}}+) (?! |Z |[-+][0-9])"
 _SWIFT_BSD = rf"(?P<_stamp>{_MONTH} .{{11}}) (?! )"

@@ -65,7 +65,7 @@ pattern = '''(?:rattled by|wrong key for [^ ]* from) <addr>'''
 match = [{ line = "rattled by 192.0.2.7", subject = "192.0.2.7" }]
 """
 
-ARRIVAL: Micros = 1_787_400_000_000_000  # 2026-08-22T10:40:00Z
+ARRIVAL: Micros = 1_787_400_000_000_000  # 2026-08-22T12:00:00Z
 
 
 def packs(*texts: str) -> list[Pack]:

@@ -61,6 +61,9 @@ def test_macros_in_a_circle_are_refused() -> None:
         (r"literal(?>a)", "possessive repeats of groups"),
         (r"literal(?:ab)?+", "possessive repeats of groups"),
         (r"literal(?:x(?:ab)*+)", "possessive repeats of groups"),
+        (r"literal(?>(?:a+)*)", "for ever"),
+        (r"literal(?:x(?>a))", "possessive repeats of groups"),
+        (r"literal(?:a(?:b|(?<=(?:cd|\sx))))", "look-behind"),
         (r"literal(?<=\s)", "look-behind"),
         (r"literal(?<!x[^a])", "look-behind"),
         (r"literal(?:(?<=(?:\n|a)))", "look-behind"),
@@ -143,6 +146,7 @@ def test_repeats_with_an_end_are_fine(pattern: str) -> None:
         (r"(?P<g>lit[e]ral)", ["literal"]),
         (r"[Ll]iteral", ["Literal", "literal"]),
         (r"(?i:x) literal", ["literal"]),
+        (r"[abcd][abcd][abcd][abcd][abcd][abcd] literal", ["literal"]),
         (
             r"literal (?:a|b|c)? (?:d|e|f)? (?:g|h|i)? [a-z]+ (?:j|k)? (?:l|m)? (?:n|o)? (?:p|q)?",
             ["literal"],
