@@ -240,6 +240,18 @@ def test_an_undoing_undoes_what_was_intended_before_it_and_nothing_after(
     assert ledger.wanted(NOW)[0] == Ban(A, (25,), NOW + 9)
 
 
+def test_order_holds_within_one_call_too(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("1", until=NOW + DAY), decide("2", "unban"), decide("3", until=NOW + 9)])
+    assert ledger.wanted(NOW) == [Ban(A, (25,), NOW + 9)]
+
+
+def test_of_bans_that_end_together_the_first_is_the_one_that_stands(
+    ledger: Ledger, decide: Decide
+) -> None:
+    ledger.intend([decide(name, until=NOW + 9, time=NOW - int(name)) for name in "1432"])
+    assert [entry.decision.id for entry in ledger.standing(NOW)] == ["1"]
+
+
 def test_an_undoing_with_ports_undoes_those_alone(ledger: Ledger, decide: Decide) -> None:
     ledger.intend([decide("1"), decide("2", ports=(80, 443)), decide("3", ports=())])
     ledger.intend([decide("4", "unban", ports=(443, 80))])
@@ -334,6 +346,14 @@ def test_an_undone_ban_does_not_come_back_when_its_undoing_is_dropped(
     assert [e.decision.id for e in ledger.history(9)] == ["ban"]
     assert ledger.wanted(NOW + KEEP) == []
     assert ledger.forget(NOW + KEEP + DAY) == 1
+
+
+def test_a_second_undoing_does_not_keep_the_ban_longer(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("ban", until=NOW + 99 * DAY), decide("1", "unban", until=NOW)])
+    ledger.intend([decide("2", "unban", time=NOW + 20 * DAY, until=NOW)])
+    ledger.settle(applied("ban", "1", "2"))
+    assert ledger.forget(NOW + KEEP + DAY) == 2
+    assert [entry.decision.id for entry in ledger.history(9)] == ["2"]
 
 
 def test_a_dropped_id_is_new_again(ledger: Ledger, decide: Decide) -> None:

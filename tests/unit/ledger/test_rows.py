@@ -70,6 +70,14 @@ def test_short_evidence_comes_back_byte_for_byte(lines: list[Evidence]) -> None:
     )
 
 
+def test_lone_surrogates_are_spelt_out_in_text_and_kept_in_lines() -> None:
+    assert clean("a\udcff\n") == "a\\udcff\n"
+    (kept,) = evidence_of(evidence_text(holding(Evidence(0, "", 0, "a\udcff"))))
+    assert kept.line == "a\udcff"
+    (kept,) = evidence_of(evidence_text(holding(Evidence(0, "", 0, "é" * 600))))
+    assert kept.line == "é" * 500
+
+
 @given(TEXT.filter(bool))
 def test_long_evidence_is_cut_between_characters(text: str) -> None:
     line = text * 1001

@@ -47,6 +47,25 @@ def test_of_a_sound_file_everything_is_saved(old: str, tmp_path: Path) -> None:
     second.close()
 
 
+def test_rows_on_both_sides_of_the_damage_are_saved(tmp_path: Path, decide: Decide) -> None:
+    path = tmp_path / "old.db"
+    ledger = SqliteLedger(str(path))
+    ledger.intend([decide(f"id-{n:04}", subject=f"10.0.{n >> 8}.{n & 255}") for n in range(1000)])
+    ledger.close()
+    pages = bytearray(path.read_bytes())
+    where = -1
+    while (where := pages.find(b"id-0500", where + 1)) >= 0:
+        start = where // 4096 * 4096
+        pages[start : start + 100] = b"\xa5" * 100
+    path.write_bytes(pages)
+    saved(str(path), str(tmp_path / "new.db"))
+    ledger = SqliteLedger(str(tmp_path / "new.db"))
+    names = {entry.decision.id for entry in ledger.history(2000)}
+    assert {"id-0000", "id-0400", "id-0600", "id-0999"} <= names
+    assert "id-0500" not in names
+    ledger.close()
+
+
 def test_what_lost_its_decision_is_dropped(old: str, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(old)) as connection:
         connection.execute("DELETE FROM decision WHERE id = '1'")

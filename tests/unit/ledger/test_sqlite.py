@@ -100,6 +100,16 @@ def test_a_failure_halfway_leaves_nothing_of_the_step(tmp_path: Path, decide: De
     ledger.close()
 
 
+def test_a_value_of_a_wrong_type_is_refused_and_over_with_the_next_call(tmp_path: Path) -> None:
+    ledger = SqliteLedger(str(tmp_path / "ledger.db"))
+    wrong = [Change("p", "k", b"1"), Change("p", "l", "no bytes")]  # type: ignore[arg-type]
+    with pytest.raises(LedgerError, match="cannot store TEXT"):
+        ledger.checkpoint([], wrong)
+    ledger.checkpoint([], [Change("q", "k", b"1")])
+    assert list(ledger.memory()) == [Change("q", "k", b"1")]
+    ledger.close()
+
+
 def test_a_checkpoint_without_changes_writes_nothing(tmp_path: Path) -> None:
     ledger = SqliteLedger(str(tmp_path / "ledger.db"))
     ledger.checkpoint([Position("a", "/m", "1:x", 1)], [])
