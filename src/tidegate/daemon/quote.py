@@ -1,0 +1,38 @@
+"""Quotes the lines behind a decision, so that every ban explains itself.
+
+Touches nothing itself: lines come from the block at hand, or from the `fetch` it is given.
+Limits: 1,000 bytes a line; a line that is gone is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tidegate.model import Block, Decision, Evidence
+
+LINE_LIMIT = 1000
+
+Fetch = Callable[[int, int], bytes | None]
+"""Origin number and offset → the line there, without newline; None if it is gone."""
+
+
+def quoted(decision: Decision, block: Block, fetch: Fetch, path: Callable[[int], str]) -> Decision:
+    """The decision with its lines. `path` names the file behind an origin number."""
+    lines = []
+    for time, origin, offset in decision.refs:
+        line = _line_in(block, offset) if origin == block.origin else None
+        if line is None:
+            line = fetch(origin, offset)
+        if line is not None:
+            text = line[:LINE_LIMIT].decode("utf-8", "backslashreplace")
+            lines.append(Evidence(time, path(origin), offset, text))
+    return replace(decision, evidence=tuple(lines))
+
+
+def _line_in(block: Block, offset: int) -> bytes | None:
+    start = offset - block.offset
+    if block.framing != "lines" or not 0 <= start < len(block.data):
+        return None
+    end = block.data.find(b"\n", start)
+    return block.data[start : end if end >= 0 else len(block.data)]
