@@ -35,8 +35,9 @@ def _show(answer: Mapping[str, Any]) -> None:
     click.echo(
         f"policy   {policy['hash']}, loaded {local(policy['loaded'])}: {', '.join(policy['files'])}"
     )
+    bans = "unknown" if answer["bans"] is None else answer["bans"]
     click.echo(
-        f"gate     {gate['kind']}: {printable(gate['state'])}; {answer['bans']} bans in force,"
+        f"gate     {gate['kind']}: {printable(gate['state'])}; {bans} bans in force,"
         f" {gate['applied']} done, {gate['refused']} refused, {gate['repaired']} times repaired"
     )
     click.echo("sources")

@@ -6,11 +6,11 @@ what a full disk kept out of it. Limits: a gate that refuses is tried again at e
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from tidegate.daemon.orders import opened
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate, Request
 from tidegate.ledger.port import Entry, Ledger
@@ -25,6 +25,11 @@ _VERBS: dict[Action, Literal["ban", "unban", "allow", "disallow"]] = {
     "unban": "unban",
     "allow": "allow",
     "disallow": "disallow",
+}
+_UNDOES: dict[Action, tuple[Action, ...]] = {
+    "unban": ("ban",),
+    "allow": ("ban",),
+    "disallow": ("allow",),
 }
 
 
@@ -47,6 +52,7 @@ class Actor:
         self.out_of_step = ""  # why the gate may not be as wanted; "" while it is
         self._unwritten: list[Decision] = []
         self._unsettled: list[Outcome] = []
+        self._orphaned: Policy | None = None  # bans of rules that it lacks could not be opened yet
 
     def act(self, decisions: Sequence[Decision], now: Micros) -> list[Result]:
         """Write down, carry out, write down what became of it."""
@@ -69,16 +75,17 @@ class Actor:
         self._open_orphans(policy, now)
         self._reconcile("start", now)
 
-    def reloaded(self, before: Policy, after: Policy, now: Micros) -> None:
-        """After a reload: bans of removed rules open; the gate's own limits may have changed."""
-        self._open_orphans(after, now)
+    def reload(self, before: Policy, after: Policy) -> bool:
+        """Have the gate read its own limits anew; whether it has to be made as wanted after that.
+
+        Raises GateError if they are faulty: then it keeps to the old ones.
+        """
         reload = getattr(self.gate, "reload", None)
-        try:
-            changed = bool(reload()) if reload is not None else before.allow != after.allow
-        except GateError as error:
-            self._lost(str(error))
-            return
-        if changed:
+        return bool(reload()) if reload is not None else before.allow != after.allow
+
+    def reloaded(self, after: Policy, changed: bool, now: Micros) -> None:
+        """After a reload: bans of removed rules open; the gate's own limits may have changed."""
+        if self._open_orphans(after, now) or changed:
             self._reconcile("reload", now)
 
     def heed(self, now: Micros) -> None:
@@ -92,6 +99,8 @@ class Actor:
         """Notice drift and repair it; write down what a full disk kept back."""
         if self._unwritten or self._unsettled:
             self._write_again()
+        if self._orphaned is not None and self._open_orphans(self._orphaned, now):
+            self._reconcile("reload", now)
         try:
             drifted = self.gate.drifted()
         except GateError as error:
@@ -108,17 +117,32 @@ class Actor:
             log.warning("ledger: %s", error)
 
     def wanted(self, now: Micros) -> list[Ban]:
-        """Every ban that should stand now."""
+        """Every ban that should stand now. Raises LedgerError where nobody can know."""
+        return self._with_unwritten("ban", self.ledger.wanted(now), now)
+
+    def in_force(self, now: Micros) -> int | None:
+        """How many bans should stand now; None while the ledger can't be read."""
         try:
-            bans = self.ledger.wanted(now)
+            return len(self.wanted(now))
         except LedgerError:
-            bans = []
-        extra = [
-            Ban(one.subject, one.ports, one.until)
-            for one in self._unwritten
-            if one.action == "ban" and one.mode == "enforce" and not one.spared and one.until > now
-        ]
-        return bans + extra
+            return None
+
+    def _with_unwritten(self, action: Action, bans: Sequence[Ban], now: Micros) -> list[Ban]:
+        """What the ledger wants, and on top of it what a full disk kept out of it."""
+        if not self._unwritten:
+            return list(bans)
+        found = {(ban.subject, ban.ports): ban.until for ban in bans}
+        for one in self._unwritten:
+            key = one.subject, one.ports
+            if one.mode == "observe" or one.spared:
+                continue
+            if one.action == action:
+                if one.until > now:
+                    found[key] = max(one.until, found.get(key, 0))
+            elif action in _UNDOES.get(one.action, ()):
+                for other in [k for k in found if k[0] == key[0] and one.ports in ((), k[1])]:
+                    del found[other]
+        return [Ban(subject, ports, until) for (subject, ports), until in found.items()]
 
     def standing(self, now: Micros) -> list[Entry]:
         """The decisions behind the bans in force."""
@@ -139,8 +163,14 @@ class Actor:
     def _apply(self, due: Sequence[Decision], now: Micros) -> dict[str, Outcome]:
         if not due:
             return {}
+        ends = self._ends([one.subject for one in due if one.action == "ban"], now)
         requests = [
-            Request(_VERBS[one.action], one.subject, one.ports or _every(one), one.until)
+            Request(
+                _VERBS[one.action],
+                one.subject,
+                one.ports or _every(one),
+                max(one.until, ends.get((one.subject, one.ports), 0)),
+            )
             for one in due
         ]
         try:
@@ -154,6 +184,17 @@ class Actor:
             due[refusal.index].id: Outcome(due[refusal.index].id, "refused", refusal.reason, now)
             for refusal in refusals
         }
+
+    def _ends(
+        self, subjects: Sequence[Subject], now: Micros
+    ) -> dict[tuple[Subject, tuple[int, ...]], Micros]:
+        """When their bans end, by the ledger: a second ban never shortens the first."""
+        try:
+            bans = self.ledger.wanted(now, subjects) if subjects else []
+        except LedgerError:
+            bans = []
+        bans = self._with_unwritten("ban", bans, now)
+        return {(ban.subject, ban.ports): ban.until for ban in bans}
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         try:
@@ -172,7 +213,8 @@ class Actor:
 
     def _reconcile(self, why: str, now: Micros) -> None:
         try:
-            bans, allows = self.wanted(now), self.ledger.allowed(now)
+            bans = self.wanted(now)
+            allows = self._with_unwritten("allow", self.ledger.allowed(now), now)
             refusals = self.gate.replace(bans, allows, now)
         except (GateError, LedgerError) as error:
             self._lost(str(error))
@@ -196,21 +238,33 @@ class Actor:
             log.error("gate: %s; it is tried again every second", why)
         self.out_of_step = why
 
-    def _open_orphans(self, policy: Policy, now: Micros) -> None:
-        """Bans of rules that are gone or switched off open at once."""
+    def _open_orphans(self, policy: Policy, now: Micros) -> bool:
+        """Write down that bans of rules that are gone or switched off are over.
+
+        Whether there were any: then the gate has to be made as wanted, since another rule may
+        still want the very same closed.
+        """
         live = {rule.name for rule in policy.rules if rule.enabled and rule.mode == "enforce"}
         if policy.mode == "observe":
             live = set()
+        self._orphaned, found = policy, False
         try:
-            orphans = [
+            # Again, because behind the longest ban of a subject another orphan may stand.
+            while orphans := [
                 entry.decision
                 for entry in self.ledger.standing(now)
                 if entry.decision.by == "rule" and entry.decision.rule not in live
-            ]
+            ]:
+                ends = [opened(one, "reload", "its rule is gone", now) for one in orphans]
+                if not self.ledger.intend(ends):
+                    break
+                found = True
+                for one in ends:
+                    log.info("unban %s: rule %s is gone", one.subject, one.rule)
+            self._orphaned = None
         except LedgerError as error:
-            log.warning("ledger: %s", error)
-            return
-        self.act([opened(one, "reload", "its rule is gone", now) for one in orphans], now)
+            log.warning("ledger: %s; bans of removed rules open when it is well again", error)
+        return found
 
     def _tell(self, decision: Decision, outcome: Outcome) -> None:
         scope = "ports " + ",".join(map(str, decision.ports)) if decision.ports else "every port"
@@ -219,43 +273,6 @@ class Actor:
             decision.action, decision.subject, scope, decision.rule or decision.by,
             outcome.state, f": {outcome.detail}" if outcome.detail else "",
         )  # fmt: skip
-
-
-def opened(ban: Decision, by: str, why: str, now: Micros) -> Decision:
-    """The decision that undoes a ban."""
-    return by_hand("unban", ban.subject, ban.ports, now, now, by=by, reason=why, rule=ban.rule)
-
-
-def by_hand(
-    action: Action,
-    subject: Subject,
-    ports: tuple[int, ...],
-    now: Micros,
-    until: Micros,
-    *,
-    by: str,
-    reason: str = "",
-    note: str = "",
-    rule: str = "",
-) -> Decision:
-    """A decision that no rule took: a person's, or the daemon's own."""
-    told = f"{action}\0{subject}\0{ports}\0{now}\0{by}"
-    return Decision(
-        id=hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16],
-        time=now,
-        action=action,
-        subject=subject,
-        rule=rule,
-        ports=ports,
-        until=until,
-        duration=max(0, until - now),
-        count=0,
-        step=0,
-        mode="enforce",
-        reason=reason or "by hand",
-        by=by,
-        note=note,
-    )
 
 
 def _every(decision: Decision) -> tuple[int, ...] | None:

@@ -14,7 +14,8 @@ from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
-from tidegate.daemon.act import Actor, Result, by_hand
+from tidegate.daemon.act import Actor, Result
+from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import LedgerError
@@ -110,7 +111,7 @@ class Answerer:
                 "refused": actor.refused,
                 "repaired": actor.repaired,
             },
-            "bans": len(actor.wanted(now)),
+            "bans": actor.in_force(now),
             "sources": [self._source(name) for name in watcher.sources],
             "rules": self._rules(),
             "lines": totals.lines,

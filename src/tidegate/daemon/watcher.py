@@ -56,6 +56,9 @@ class Watcher:
         """Work until told to stop."""
         self._restore()
         self._look()
+        # Where reading begins is remembered before the first line: killed on a quiet day, we must
+        # not begin at the end again.
+        self._checkpoint(now_micros())
         self.alive(b"R")
         while not self.stopping:
             self._wait()
@@ -217,16 +220,24 @@ class Watcher:
         try:
             fresh = self.wiring.reloaded()
         except OperatorError as error:
-            faults = str(error).splitlines()
-            log.error("reload: the old policy stays: %s", "; ".join(faults))
-            return faults
+            return self._not_reloaded(error)
+        before, after = self.pipeline.policy, fresh.pipeline.policy
+        try:
+            changed = self.actor.reload(before, after)
+        except GateError as error:
+            return self._not_reloaded(error)
         fresh.pipeline.take_over(self.pipeline)
         self.sources = self.wiring.exchange_sources(self.sources, fresh)
-        before, after = self.pipeline.policy, fresh.pipeline.policy
         self.pipeline = self.wiring.pipeline = fresh.pipeline
         self.loaded_at = now
         self._dirty = True
-        self.actor.reloaded(before, after, now)
+        self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)
         return []
+
+    @staticmethod
+    def _not_reloaded(error: OperatorError | GateError) -> list[str]:
+        faults = str(error).splitlines()
+        log.error("reload: the old policy stays: %s", "; ".join(faults))
+        return faults

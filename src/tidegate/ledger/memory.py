@@ -136,7 +136,7 @@ class MemoryLedger:
         return [] if last is None else [self._rows[last]]
 
     def _undo(self, new: _Row) -> None:
-        undone, ports = _UNDOES.get(new.values[2]), new.values[5]
+        undone, rule, ports = _UNDOES.get(new.values[2]), new.values[4], new.values[5]
         if undone is None or not new.counts:
             return
         for row in self._rows.values():
@@ -145,6 +145,7 @@ class MemoryLedger:
                 and row.values[2] == undone
                 and row.undone is None
                 and ports in ("", row.values[5])
+                and rule in ("", row.values[4])
             ):
                 row.undone = new.time
 
@@ -163,9 +164,10 @@ class MemoryLedger:
         self.open()
         return [row.entry().decision for row in self._rows.values() if row.outcome is None]
 
-    def wanted(self, now: Micros) -> list[Ban]:
+    def wanted(self, now: Micros, subjects: Collection[Subject] | None = None) -> list[Ban]:
         """The bans in force: per (subject, ports) the latest end."""
-        return [_ban(row) for row in self._in_force("ban", now)]
+        bans = [_ban(row) for row in self._in_force("ban", now)]
+        return [ban for ban in bans if subjects is None or ban.subject in subjects]
 
     def allowed(self, now: Micros) -> list[Ban]:
         """Temporary allows by hand that are not over."""

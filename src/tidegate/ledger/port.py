@@ -46,7 +46,8 @@ class Ledger(Protocol):
     Decisions stand in the order in which they were intended. What a ban or allow still closes or
     opens depends on that order alone, not on the times (which are event times): a later `unban` or
     `allow` undoes every earlier ban of the same subject, a later `disallow` every earlier allow.
-    An undoing with `ports` undoes those of exactly these ports; with none, of every scope.
+    An undoing with `ports` undoes those of exactly these ports; with none, of every scope. One that
+    names a rule undoes that rule's alone.
     Only decisions of mode `enforce` that are not spared close, open or undo anything.
 
     What is stored of a decision is bounded: `refs` are not kept (the evidence is), evidence to 20
@@ -92,9 +93,10 @@ class Ledger(Protocol):
     def unsettled(self) -> list[Decision]:
         """Intended but not settled: we died in between. In the order they were intended."""
 
-    def wanted(self, now: Micros) -> list[Ban]:
+    def wanted(self, now: Micros, subjects: Collection[Subject] | None = None) -> list[Ban]:
         """The bans in force: per (subject, ports) the latest end, not undone, not over, not spared.
 
+        With `subjects`, only theirs: exactly them, neither networks around nor addresses inside.
         A second ban never shortens the first; to shorten, unban and ban. Sorted by subject
         and ports, both as text.
         """

@@ -77,9 +77,9 @@ def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -
     """Mark what the new decisions undo among all those before each of them."""
     connection.executemany(
         "UPDATE decision SET undone = ? WHERE place = ? AND number < ? AND action = ?"
-        " AND undone IS NULL AND (? = '' OR ports = ?)",
+        " AND undone IS NULL AND (? = '' OR ports = ?) AND (? = '' OR rule = ?)",
         [
-            (row[1], place(row[3]), number, undone, row[5], row[5])
+            (row[1], place(row[3]), number, undone, row[5], row[5], row[4], row[4])
             for number, decision in numbered
             if decision.action in _UNDOES and decision.mode == "enforce" and not decision.spared
             for row in (decision_row(decision),)

@@ -260,6 +260,28 @@ def test_an_undoing_with_ports_undoes_those_alone(ledger: Ledger, decide: Decide
     assert ledger.wanted(NOW) == []
 
 
+def test_an_undoing_that_names_a_rule_undoes_that_rules_alone(
+    ledger: Ledger, decide: Decide
+) -> None:
+    ledger.intend([decide("1", until=NOW + 5), decide("2", rule="slow"), decide("3", ports=())])
+    ledger.intend([decide("4", "unban", rule="slow")])
+    assert ledger.wanted(NOW) == [Ban(A, (), NOW + 10 * MINUTE), Ban(A, (25,), NOW + 5)]
+    ledger.intend([decide("5", "unban", rule="")])
+    assert ledger.wanted(NOW) == []
+
+
+def test_what_is_wanted_for_some_subjects_is_theirs_alone(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("1"), decide("2", subject=B), decide("3", subject="192.0.2.0/24")])
+    ledger.intend([decide("4", ports=(), until=NOW + DAY), decide("5", until=NOW + 5)])
+    assert ledger.wanted(NOW, [A, A, Subject("192.0.2.99")]) == [
+        Ban(A, (), NOW + DAY),
+        Ban(A, (25,), NOW + 10 * MINUTE),
+    ]
+    assert ledger.wanted(NOW, []) == []
+    many = [Subject(f"10.0.{n >> 8}.{n & 255}") for n in range(1000)]
+    assert ledger.wanted(NOW, [*many, B]) == [Ban(B, (25,), NOW + 10 * MINUTE)]
+
+
 def test_an_undoing_of_an_address_leaves_the_network_around_it(
     ledger: Ledger, decide: Decide
 ) -> None:
