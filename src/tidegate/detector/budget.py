@@ -11,6 +11,7 @@ process (ITIMER_VIRTUAL), not the clock on the wall, so that a busy machine neve
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Protocol
 
@@ -43,16 +44,20 @@ class Unlimited:
 
 
 class CpuBudget:
-    """So many seconds of this process's CPU time. Made in the main thread, closed after use."""
+    """So many seconds of this process's CPU time. Used in the main thread only; closed after use.
+
+    There may be several, one for each engine, as long as they take turns.
+    """
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._counting = False
-        self._before = signal.signal(signal.SIGVTALRM, self._used_up)
+        self._before = signal.getsignal(signal.SIGVTALRM) or signal.SIG_DFL
 
     def start(self) -> None:
         """Count from zero."""
         self._counting = True
+        signal.signal(signal.SIGVTALRM, self._used_up)  # another budget may have had it since
         signal.setitimer(signal.ITIMER_VIRTUAL, self._seconds)
 
     def stop(self) -> None:
@@ -69,3 +74,10 @@ class CpuBudget:
         if self._counting:
             self._counting = False
             raise RanAway(f"matching took more than {self._seconds:g} s of CPU time")
+
+
+def budget_here(seconds: float = SECONDS) -> Budget:
+    """A real budget in the main thread; in any other none, as no signal would arrive there."""
+    if threading.current_thread() is threading.main_thread():
+        return CpuBudget(seconds)
+    return Unlimited()

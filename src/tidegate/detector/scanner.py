@@ -91,6 +91,14 @@ def choose(name: EngineName, literals: Sequence[bytes], cpu_flags: str | None = 
     return VectorScanner(literals)
 
 
+def flags_of(cpuinfo: str) -> str | None:
+    """The flags line of the text of /proc/cpuinfo, for `choose`; None if it has none."""
+    for line in cpuinfo.splitlines():
+        if line.startswith("flags"):
+            return line.partition(":")[2]
+    return None
+
+
 def can_vectorscan(cpu_flags: str | None) -> bool:
     """Whether Vectorscan has a wheel here and this processor can run it."""
     intel = platform.machine() in ("x86_64", "AMD64")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tidegate.detector.budget import CpuBudget, RanAway, Unlimited
+from tidegate.detector.budget import CpuBudget, RanAway, Unlimited, budget_here
 
 ENDLESS = re.compile(b"(?:a|a)*b")
 
@@ -62,6 +63,28 @@ def test_the_signal_is_given_back() -> None:
     CpuBudget(1).close()
     assert signal.getsignal(signal.SIGVTALRM) == before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_several_take_turns(budget: CpuBudget) -> None:
+    other = CpuBudget(0.05)
+    other.start()
+    other.stop()
+    budget.start()
+    with pytest.raises(RanAway):
+        ENDLESS.match(b"a" * 40)
+    budget.stop()
+    other.close()
+
+
+def test_other_threads_have_none() -> None:
+    made: list[object] = []
+    thread = threading.Thread(target=lambda: made.append(budget_here()))
+    thread.start()
+    thread.join()
+    assert isinstance(made[0], Unlimited)
+    here = budget_here()
+    assert isinstance(here, CpuBudget)
+    here.close()
 
 
 def test_no_budget_stops_nothing() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.detector import scanner
-from tidegate.detector.scanner import ReScanner, VectorScanner, choose
+from tidegate.detector.scanner import ReScanner, VectorScanner, choose, flags_of
 
 NAMES: tuple[scanner.EngineName, ...] = ("vectorscan", "re")
 PIECES = [b"abcab", b"cabca", b"bcabc", b"a.c*d", b"\\x41(", b"\x00\xff\n[", b"aaaaa", b"abcabcab"]
@@ -57,6 +58,13 @@ def test_auto_is_vectorscan_where_it_can_run(monkeypatch: pytest.MonkeyPatch) ->
 def test_auto_is_re_on_an_old_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner.platform, "machine", lambda: "x86_64")
     assert choose("auto", [b"literal"], "fpu sse2 sse4_1").name == "re"
+
+
+def test_flags_of_this_machine() -> None:
+    assert flags_of("processor\t: 0\nflags\t\t: fpu sse4_2\n\nflags\t\t: x\n") == " fpu sse4_2"
+    assert flags_of("processor : 0\nFeatures : fp asimd\n") is None
+    here = flags_of(Path("/proc/cpuinfo").read_text("utf-8"))
+    assert choose("auto", [b"literal"], here).name in NAMES
 
 
 def test_flags_say_nothing_on_other_processors(monkeypatch: pytest.MonkeyPatch) -> None:
