@@ -99,6 +99,24 @@ def test_strange_answers_become_one_line(tmp_path: Path, data: bytes, words: str
     assert "\n" not in str(caught.value)
 
 
+def test_a_refusal_is_heard_even_when_the_request_was_not_read(tmp_path: Path) -> None:
+    answer = b'HTTP/1.1 503 Busy\r\nContent-Length: 17\r\n\r\n{"error": "busy"}'
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(ControlError, match=r"^busy$"):
+            Client(str(tmp_path / "s")).post("/ban", {"note": "x" * 5_000_000})
+        thread.join()
+
+
 def test_a_long_list_arrives_line_by_line(serve: Callable[..., Any], public_folder: Path) -> None:
     serve(lambda call: call.stream({"n": n, "text": "é\n" * (n % 50)} for n in range(20_000)))
     found = list(Client(str(public_folder / "socket")).lines("/history"))

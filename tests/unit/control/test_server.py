@@ -11,6 +11,7 @@ import select
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,20 @@ def test_a_client_that_says_nothing_is_cut_off(
         silent.connect(str(public_folder / "socket"))
         silent.sendall(b"GET / HTTP/1.1\r\nX: ")
         assert silent.recv(1) == b""
+
+
+def test_a_client_that_dribbles_is_cut_off_too(
+    serve: Callable[..., Any], public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "READ_SECONDS", 0.1)
+    serve(echo)
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.connect(str(public_folder / "socket"))
+        slow.sendall(b"GET / HTTP/1.1\r\nX: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(200):
+                slow.sendall(b"a")
+                time.sleep(0.05)
 
 
 def test_stuck_clients_do_not_lock_others_out(
