@@ -369,6 +369,33 @@ class TestRotation:
         assert links_to(log) <= 10
         assert read.lines() == wanted
 
+    def test_several_rotations_between_two_looks(self, log: Path, read: Reader) -> None:
+        append(log, b"1\n")
+        read.read()
+        append(log, b"2\n")
+        rotate(log)
+        append(log, b"3\n")
+        rotate(log)
+        append(log, b"4\n")
+        assert read.read() == [b"2", b"3", b"4"]
+        append(log, b"5\n")
+        rotate(log)
+        append(log, b"6\n")
+        rotate(log)  # and nothing is under the name now
+        assert read.read() == [b"5", b"6"]
+        append(log, b"7\n")
+        assert read.read() == [b"7"]
+
+    def test_several_copytruncates_between_two_looks(self, log: Path, read: Reader) -> None:
+        append(log, b"1\n")
+        read.read()
+        append(log, b"2\n")
+        copytruncate(log)
+        append(log, b"3\n")
+        copytruncate(log)
+        append(log, b"4\n")
+        assert read.read() == [b"2", b"3", b"4"]
+
     def test_copytruncate_after_all_was_read(self, log: Path, read: Reader) -> None:
         append(log, b"1\n2\n")
         read.read()

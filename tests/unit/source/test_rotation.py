@@ -9,7 +9,7 @@ import pytest
 
 from tidegate.model import Position
 from tidegate.source import rotation
-from tidegate.source.tail import open_tail
+from tidegate.source.tail import Fingerprint, open_tail
 
 
 def make(folder: Path, *names: str) -> None:
@@ -109,6 +109,27 @@ def test_positions_that_are_none_of_a_file(tmp_path: Path) -> None:
     assert resumed.live is not None
     assert resumed.live.offset == 0
     resumed.live.close()
+
+
+def test_the_position_of_an_empty_file_whose_inode_is_another_file_by_now(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "log.1").write_bytes(b"read long ago\n")
+    log.write_bytes(b"one\n")
+    live = open_tail(str(log), str(log))
+    inode = (tmp_path / "log.1").stat().st_ino
+    stale = Position("log", str(log), Fingerprint.of(inode, b"").identity, 0)
+    resumed = rotation.resume(str(log), [stale, Position("log", str(log), live.identity, 4)])
+    assert resumed.leaving == []
+    assert resumed.live is not None
+    assert resumed.live.offset == 4
+    resumed.live.close()
+    live.close()
+    # Alone it is all we know.
+    resumed = rotation.resume(str(log), [stale])
+    assert [tail.offset for tail in resumed.leaving] == [0]
+    assert resumed.live is not None
+    for tail in (*resumed.leaving, resumed.live):
+        tail.close()
 
 
 def test_of_two_copies_the_longer_one_holds_more(tmp_path: Path) -> None:
