@@ -46,6 +46,7 @@ class Stamps(dict[bytes, Micros | None]):
     def __init__(self, zone: tzinfo) -> None:
         super().__init__()
         self.zone = zone
+        self._hours: dict[bytes, Micros | None] = {}
         self._arrival = 0
         # What is known holds while the arrival is in [since, until): years and repeated
         # hours are read relative to it.
@@ -56,6 +57,7 @@ class Stamps(dict[bytes, Micros | None]):
         """From now on stamps are read as of this arrival (call it once a block)."""
         if not self._since <= arrival < self._until:
             self.clear()
+            self._hours.clear()
             self._since, self._until = -_FOREVER, _FOREVER
         self._arrival = arrival
 
@@ -69,11 +71,38 @@ class Stamps(dict[bytes, Micros | None]):
         if finer is not None:
             second = self[finer[1] + finer[3]]
             return None if second is None else second + _micros(finer[2])
-        moment = self._parse(stamp)
+        moment = self._in_hour(stamp)
+        if moment is None:
+            moment = self._parse(stamp)
         if len(self) >= _REMEMBERED:
             self.clear()
         self[stamp] = moment
         return moment
+
+    def _in_hour(self, stamp: bytes) -> Micros | None:
+        """The moment by its hour's, for `…hh:mm:ss…` in an hour without a change of the clocks.
+
+        None where that is not known: then the whole stamp is read. Ten times as quick.
+        """
+        end = 19 if stamp[4:5] == b"-" else 15
+        clock, rest = stamp[end - 5 : end], stamp[end:]
+        if len(clock) != 5 or clock[2:3] != b":":
+            return None
+        minute, second = clock[:2], clock[3:]
+        if not (minute.isdigit() and second.isdigit() and minute < b"60" and second < b"60"):
+            return None
+        hour = stamp[: end - 5]
+        key = hour + rest
+        if key in self._hours:
+            begins = self._hours[key]
+        else:
+            begins, ends = self._parse(hour + b"00:00" + rest), self._parse(hour + b"59:59" + rest)
+            if begins is None or ends is None or ends - begins != 3599 * SECOND:
+                begins = None
+            if len(self._hours) >= _REMEMBERED:
+                self._hours.clear()
+            self._hours[key] = begins
+        return None if begins is None else begins + (int(minute) * 60 + int(second)) * SECOND
 
     def _parse(self, stamp: bytes) -> Micros | None:
         try:
