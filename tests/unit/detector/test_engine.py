@@ -117,6 +117,37 @@ def test_sums_count_on_the_short_way_too() -> None:
     assert {event.count for event in engine().detect(block(text * 40)).events} == {3}
 
 
+def test_one_detector_of_a_pack_wins_on_the_short_way_too() -> None:
+    text = BSD + "wrong key for bob from 192.0.2.7\n"
+    batch = engine().detect(block(text * 40))
+    assert events(batch) == [("door.wrong_key", "192.0.2.7", 1)] * 40
+    assert batch.last_time == moment("2026-08-21T14:03:22Z")
+
+
+def test_all_literals_of_a_line_count() -> None:
+    text = "Aug 21 14:03:22 jammed doord[1]: knock at 192.0.2.7\n"
+    assert events(engine().detect(block(text * 40))) == [("door.knock", "192.0.2.7", 1)] * 40
+
+
+def test_the_latest_time_is_known_on_the_short_way_too() -> None:
+    each = engine()
+    each.detect(block(KNOCK * 40))
+    later = each.detect(block(KNOCK.replace("14:03", "15:03")))
+    assert later.last_time == moment("2026-08-21T15:03:22Z")
+
+
+def test_repeated_lines_never_take_the_short_way() -> None:
+    loose = DOOR.replace(
+        "pattern = '''(?:visit (?P<session>\\w+): )?knock at", "pattern = '''.*knock at"
+    )
+    loose = loose.replace("knock at <addr>", "knock at <addr>\\]?")
+    assert loose != DOOR
+    each = engine(loose)
+    each.detect(block(KNOCK * 40))
+    repeated = BSD + "message repeated 3 times: [ knock at 192.0.2.7]\n"
+    assert events(each.detect(block(repeated))) == [("door.knock", "192.0.2.7", 3)]
+
+
 def test_successes_on_the_short_way() -> None:
     each = engine()
     each.detect(block(BSD + "opened for 192.0.2.8\n" + (BSD + "opened for 192.0.2.9\n") * 40))

@@ -189,15 +189,29 @@ LINES = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.binary(m
 )
 
 
-@given(LINES, st.sampled_from(["", MESSAGE]))
-def test_no_line_has_two_forms(start: str, message: str) -> None:
-    line = (start + message).encode("latin-1")
+def has_one_form(line: bytes) -> None:
     assert len([name for name, form in EXACT if form.match(line)]) <= 1
 
 
 @given(LINES, st.sampled_from(["", MESSAGE]))
+def test_no_line_has_two_forms(start: str, message: str) -> None:
+    has_one_form((start + message).encode("latin-1"))
+
+
+@pytest.mark.parametrize("header", [row[0] for row in FORMS])
+@pytest.mark.parametrize("message", [MESSAGE, "Z x", " x", "-0100 x", "x[1]: y", "x y: z", "[1] x"])
+def test_known_lines_have_one_form_and_read_alike(header: str, message: str) -> None:
+    line = (header + message).encode("latin-1")
+    has_one_form(line)
+    reads_alike(line)
+
+
+@given(LINES, st.sampled_from(["", MESSAGE]))
 def test_a_swift_form_reads_what_the_exact_one_reads(start: str, message: str) -> None:
-    line = (start + message).encode("latin-1")
+    reads_alike((start + message).encode("latin-1"))
+
+
+def reads_alike(line: bytes) -> None:
     for number, swift in SWIFT:
         found = swift.match(line)
         exact = EXACT[number][1].match(line)

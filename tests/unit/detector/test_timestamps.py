@@ -182,6 +182,18 @@ def test_what_is_remembered_never_decides(steps: list[tuple[bytes, int]]) -> Non
         assert remembering[stamp] == fresh[stamp]
 
 
+def test_the_year_changes_when_the_arrival_does() -> None:
+    stamps = Stamps(UTC)
+    for arrival, means in {
+        "2026-12-31T23:59:59Z": "2026-01-02T00:00:00Z",
+        "2027-01-01T00:00:00Z": "2027-01-02T00:00:00Z",
+        "2026-12-31T23:59:58Z": "2026-01-02T00:00:00Z",
+        "2028-06-01T00:00:00Z": "2028-01-02T00:00:00Z",
+    }.items():
+        stamps.arrive(moment(arrival))
+        assert stamps[b"Jan  2 00:00:00"] == moment(means)
+
+
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timestamps, "_REMEMBERED", 8)
     stamps = Stamps(UTC)
