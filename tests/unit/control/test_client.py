@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,14 @@ def test_a_reader_that_leaves_early_harms_nobody(
     lines = client.lines("/history")
     assert next(lines) == {"n": 0}
     lines.close()  # type: ignore[attr-defined]
-    assert next(client.lines("/history")) == {"n": 0}
+    again = client.lines("/history")
+    assert next(again) == {"n": 0}
+    again.close()  # type: ignore[attr-defined]
+    for _ in range(400):  # until the server has done with both
+        if not loop.server._server._open:
+            break
+        time.sleep(0.05)
+    assert not loop.server._server._open
     assert not loop.server.notes
 
 
