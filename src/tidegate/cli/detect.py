@@ -15,6 +15,7 @@ import click
 
 from tidegate.cli.common import as_json, config, emit, table
 from tidegate.cli.recordings import opened
+from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.privilege import become_nobody
 from tidegate.model import Event
@@ -42,6 +43,7 @@ def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     recordings = opened(files or ["-"], lambda _path: "detect")
     engine = planned.engine(detectors)
     become_nobody()
+    garbage.seldom()
 
     def rows() -> Iterator[dict[str, Any]]:
         for recording in recordings:

@@ -17,6 +17,7 @@ from tidegate.cli.common import as_json, config, emit, ports_text, say
 from tidegate.cli.progress import progress
 from tidegate.cli.recordings import opened
 from tidegate.control.views import decision_view
+from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.privilege import become_nobody
@@ -49,6 +50,7 @@ def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     recordings.sort(key=lambda one: one.arrival)
     pipeline = planned.pipeline(_specs(planned, recordings))
     become_nobody()
+    garbage.seldom()
     summary = Summary(planned)
     with progress(recordings) as tick:
         for decision in decisions(recordings, pipeline, tick):

@@ -18,6 +18,7 @@ from setproctitle import setproctitle
 
 from tidegate.control.peer import Access
 from tidegate.control.server import ControlServer
+from tidegate.daemon import garbage
 from tidegate.daemon.privilege import CAP_NET_ADMIN, Identity, die_with_parent, drop
 from tidegate.gate.charter import Charter
 
@@ -106,6 +107,7 @@ def watcher(
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
     setproctitle(f"tidegate: watcher ({len(wiring.sources)} sources, {len(policy.rules)} rules)")
+    garbage.seldom()
     daemon.run()
 
 

@@ -20,7 +20,7 @@ from tidegate.detector.sessions import Sessions
 from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
 from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
-from tidegate.model import Batch, Block, Event, Quarantined, Success
+from tidegate.model import Batch, Block, Event, Quarantined, Subject, Success
 
 LONGEST = 32 * 1024
 _literal = itemgetter(1)
@@ -90,7 +90,8 @@ class Engine:
         rfind, find, new = data.rfind, data.find, tuple.__new__
         times, merge, append = self._stamps, self._literals.merge, batch.events.append
         read = self._steps.read
-        tallies, latest, last = batch.successes, arrival + AHEAD, batch.last_time
+        tallies: dict[Subject, list[int]] = {}  # of Success; a list, since most hits only add to it
+        latest, last = arrival + AHEAD, batch.last_time
         overlong = batch.cut > 0
         plain = fields or block.framing == "journal"
         ready = {} if plain else self._steps.ready
@@ -124,10 +125,14 @@ class Engine:
                     count = count_of(found[n]) if n else 1
                     place = base + line_start
                     if not t:
-                        if who in tallies:
-                            tally(tallies, who, count, place, time)
-                        else:
-                            tallies[who] = new(Success, (count, place, time, time))
+                        if (told := tallies.get(who)) is None:
+                            tallies[who] = [count, place, time, time]
+                            continue
+                        told[0] += count
+                        if time > told[3]:
+                            told[3] = time
+                        elif time < told[2]:
+                            told[2] = time
                         continue
                     thread = found[t]
                     session = matcher.thread(found) if thread is None else thread.decode("latin-1")
@@ -145,6 +150,8 @@ class Engine:
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
+        for subject, told in tallies.items():
+            tally(batch.successes, subject, Success(*told))
         batch.last_time = max(last, batch.last_time)
         return at
 

@@ -68,7 +68,7 @@ class Steps:
             count = (header.repeated or 1) * matcher.count(found)
             offset = block.offset + start
             if matcher.success:
-                tally(batch.successes, who, count, offset, time)
+                tally(batch.successes, who, Success(count, offset, time, time))
                 if not fields:
                     continue
             session = matcher.session(found, header.pid)
@@ -117,13 +117,15 @@ class Steps:
             self.ready[key] = tuple(each.with_header(form, shape) for each in self._ask(key))
 
 
-def tally(
-    successes: dict[Subject, Success], who: Subject, count: int, offset: int, time: Micros
-) -> None:
+def tally(successes: dict[Subject, Success], who: Subject, more: Success) -> None:
     """Add to the successes of a subject."""
     before = successes.get(who)
     if before is None:
-        successes[who] = Success(count, offset, time, time)
+        successes[who] = more
         return
-    first, last = min(before.first_time, time), max(before.last_time, time)
-    successes[who] = Success(before.count + count, before.first_offset, first, last)
+    successes[who] = Success(
+        before.count + more.count,
+        min(before.first_offset, more.first_offset),
+        min(before.first_time, more.first_time),
+        max(before.last_time, more.last_time),
+    )

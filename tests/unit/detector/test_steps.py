@@ -94,7 +94,7 @@ def test_tallies() -> None:
     successes: dict[Subject, Success] = {}
     who = Subject("192.0.2.8")
     for count, offset, time in ((1, 10, 50), (2, 20, 40), (1, 30, 60)):
-        tally(successes, who, count, offset, time)
+        tally(successes, who, Success(count, offset, time, time))
     assert successes == {who: Success(4, 10, 40, 60)}
 
 
