@@ -119,10 +119,10 @@ class Judge:
         if change.value is None:
             return False
         if change.part == "exempt":
-            self.allow.exempt[Subject(change.key)] = int.from_bytes(change.value)
+            self.allow.exempt[Subject(change.key)] = int.from_bytes(change.value[:8])
             return True
         if change.part == "breaker":
-            self._saved_trip = int.from_bytes(change.value)
+            self._saved_trip = int.from_bytes(change.value[:8])
             self.breaker.restore(self._saved_trip)
             return True
         return self.ladder.restore(change)

@@ -60,7 +60,7 @@ class Ladder:
     def restore(self, change: Change) -> bool:
         """Take back one saved change; False if it is not ours."""
         what, _space, rule = change.part.partition(" ")
-        if what != "offence" or change.value is None:
+        if what != "offence" or change.value is None or len(change.value) != _OFFENCE.size:
             return False
         self._offences[rule, Subject(change.key)] = _OFFENCE.unpack(change.value)
         return True

@@ -81,7 +81,7 @@ class GoodRecord:
 
     def restore(self, change: Change) -> bool:
         """Take back one saved change; False if it is not ours."""
-        if change.part != _PART or change.value is None:
+        if change.part != _PART or change.value is None or len(change.value) != 8:
             return False
         time = int.from_bytes(change.value)
         self._latest[Subject(change.key)] = self._saved[Subject(change.key)] = time

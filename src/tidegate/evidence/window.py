@@ -263,9 +263,13 @@ class Windows:
             return False
         subject = Subject(change.key)
         if what == "held":
-            window.held[subject] = int.from_bytes(change.value)
-        else:
-            window.tallies[subject] = _relaid(change.value, kinds.split(), window)
+            window.held[subject] = int.from_bytes(change.value[:8])
+            return True
+        tally = _relaid(change.value, kinds.split(), window)
+        rows = 1 + tally[0] * window.row if window.row and tally else 0
+        if not tally or len(tally) < rows or (len(tally) - rows) % 16:
+            return False  # damaged on the disk: one count is lost, nothing else
+        window.tallies[subject] = tally
         return True
 
     def take_over(self, old: Windows) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.evidence.window import Windows
-from tidegate.model import HOUR, MINUTE, SECOND, Batch, Event, Kind, Subject, Verdict
+from tidegate.model import HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Subject, Verdict
 from tidegate.policy.models import BanTerms, Rule
 
 MALWARE = Kind("exim.malware", "abuse", 1, "exim.malware-data", "exim")
@@ -204,3 +204,11 @@ def test_memory_of_a_removed_rule_belongs_to_nobody():
     left = [one for one in first.changes() if one.value is not None]
     assert left
     assert not any(windows(rule(name="other")).restore(one) for one in left)
+
+
+@given(st.binary(max_size=60), st.sampled_from([(("exim.malware", None),), SSHD]))
+def test_memory_that_was_damaged_on_disk_never_breaks_counting(value, on):
+    core = windows(rule(2, on=on))
+    core.restore(Change(core.windows[0].part, HOST, value))
+    play(core, [event(HOUR, subject=HOST), event(HOUR, FAILED, session="7")])
+    assert core.windows[0].holding(HOST) >= 0
