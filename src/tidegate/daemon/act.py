@@ -7,13 +7,13 @@ what a full disk kept out of it. Limits: a gate that refuses is tried again at e
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
 from tidegate.daemon.orders import opened
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate, Request
-from tidegate.ledger.port import Entry, Ledger
+from tidegate.ledger.port import AT_ONCE, Entry, Ledger
 from tidegate.model import Action, Ban, Decision, Micros, Outcome, Subject
 from tidegate.policy.models import Policy
 
@@ -109,12 +109,13 @@ class Actor:
         if drifted or self.out_of_step:
             self._reconcile("drift" if drifted and not self.out_of_step else "retry", now)
 
-    def forget(self, now: Micros) -> None:
-        """Keep the ledger within its bounds."""
+    def forget(self, now: Micros, parts: Collection[str]) -> bool:
+        """Keep the ledger within its bounds; `parts` of memory are known. Whether there is more."""
         try:
-            self.ledger.forget(now)
+            return self.ledger.forget(now, parts) >= AT_ONCE
         except LedgerError as error:
             log.warning("ledger: %s", error)
+            return False
 
     def wanted(self, now: Micros) -> list[Ban]:
         """Every ban that should stand now. Raises LedgerError where nobody can know."""

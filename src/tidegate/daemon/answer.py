@@ -182,7 +182,7 @@ class Answerer:
         subject = _subject(call.query.get("address"))
         ledger = self._watcher.wiring.ledger
         entries = ledger.history(100, subject)
-        standing = {entry.decision.id for entry in ledger.standing(now)}
+        standing = {entry.decision.id for entry in ledger.standing(now, subject)}
         return 200, {
             "v": 1,
             "subject": subject,

@@ -84,6 +84,13 @@ class Pipeline:
         """What changed since the last call, for a checkpoint."""
         return chain(self.windows.changes(), self.record.changes(), self.judge.changes())
 
+    def parts(self) -> set[str]:
+        """The parts of memory that belong to somebody; all others may be dropped."""
+        rules = [rule.name for rule in self.policy.rules]
+        named = {f"{what} {rule}" for what in ("held", "offence") for rule in rules}
+        windows = {window.part for window in self.windows.windows}
+        return {"success", "exempt", "breaker"} | named | windows
+
     def restore(self, changes: Iterator[Change]) -> Sequence[Change]:
         """Take back saved memory; returns what belongs to nobody any more."""
         stages = (self.windows.restore, self.record.restore, self.judge.restore)

@@ -172,7 +172,11 @@ class Watcher:
         if now - self._last_expiry >= 10 * MINUTE:
             self._last_expiry = now
             self.pipeline.expire(now)
-            self.actor.forget(now)
+            if self.actor.forget(now, self.pipeline.parts()):
+                self._last_expiry = 0  # there is more to drop: go on at the next tick
+        for notes in (self.wiring.ledger.notes, self.wiring.control.notes):
+            while notes:
+                log.warning("%s", notes.pop())
 
     def _look(self) -> None:
         self.pipeline.judge.look(Surroundings(protected(), sessions()))
