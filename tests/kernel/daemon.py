@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,6 +29,9 @@ from tidegate.gate.book import named
 from tidegate.subject import Network, from_network
 
 Found = TypeVar("Found")
+
+COMPARED = ("id", "time", "action", "subject", "rule", "ports", "until", "count", "step", "spared",
+            "mode", "reason", "collateral")  # fmt: skip
 
 TIDEGATE = [sys.executable, "-m", "tidegate"]
 PATIENCE = 40.0
@@ -85,6 +89,26 @@ def good(address: str, ago: float = 0.0) -> str:
         f"{moment:%Y-%m-%d %H:%M:%S} 1tGood-000000000-00aB <= anna@customer.example"
         f" H=mail.customer.example [{address}] P=esmtps S=2213 id=x@customer.example\n"
     )
+
+
+def traffic(seed: int, lines: int) -> str:
+    """Half an hour of a mail server's log that ends now: some abuse, some mail, some rubbish."""
+    chance = random.Random(seed)
+    worms = [f"192.0.2.{n}" for n in range(12)] + ["2001:db8:7::25", "198.51.100.99"]
+    text = []
+    for n in range(lines):
+        ago = 1800 * (1 - n / lines) + chance.choice((0, 0, 0, 40))
+        text.append(
+            chance.choice(
+                (
+                    lambda ago=ago: virus(chance.choice(worms), ago, chance.choice(("a", "b\x7f"))),
+                    lambda ago=ago: good(chance.choice(worms[:3]), ago),
+                    lambda: "\x00\x00rubbish \udce4\n",
+                    lambda: "1tGood-000000000-00aB Completed\n",
+                )
+            )()
+        )
+    return "".join(text)
 
 
 class Daemon:
@@ -269,6 +293,25 @@ def closed(space: Namespace | None) -> dict[tuple[str, tuple[int, ...]], float]:
             network = Network(scope.family, scope.length, ip_address(address).packed)
             found[str(from_network(network)), scope.ports] = left
     return found
+
+
+def replayed(daemon: Daemon) -> list[dict[str, Any]]:
+    """What `tidegate replay` decides about the daemon's log under its policy."""
+    done = daemon.verb("replay", "--json", "--config", str(daemon.policy), str(daemon.log))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def alike(rows: Any) -> list[dict[str, Any]]:
+    """What must be the same: the decision, and the lines and places of its evidence."""
+    return sorted(
+        (
+            {key: row[key] for key in COMPARED}
+            | {"evidence": [(one["offset"], one["file"], one["line"]) for one in row["evidence"]]}
+            for row in rows
+        ),
+        key=lambda row: (row["time"], row["id"]),
+    )
 
 
 def children_of(pid: int) -> list[int]:

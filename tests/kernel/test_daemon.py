@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.kernel.daemon import FAST, SLOW, Daemon, good, until, virus
+from tests.kernel.daemon import FAST, SLOW, Daemon, alike, replayed, traffic, until, virus
 from tests.kernel.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
 
-COMPARED = ("id", "time", "action", "subject", "rule", "ports", "until", "count", "step", "spared",
-            "mode", "reason", "collateral")  # fmt: skip
 POLICY = FAST + SLOW + '[allow]\naddresses = ["198.51.100.99"]\n'
 
 
@@ -34,44 +30,6 @@ def daemon(public_folder: Path) -> Iterator[Callable[..., Daemon]]:
             return made
 
         yield make
-
-
-def traffic(seed: int, lines: int) -> str:
-    """Half an hour of a mail server's log that ends now: some abuse, some mail, some rubbish."""
-    chance = random.Random(seed)
-    worms = [f"192.0.2.{n}" for n in range(12)] + ["2001:db8:7::25", "198.51.100.99"]
-    text = []
-    for n in range(lines):
-        ago = 1800 * (1 - n / lines) + chance.choice((0, 0, 0, 40))
-        text.append(
-            chance.choice(
-                (
-                    lambda ago=ago: virus(chance.choice(worms), ago, chance.choice(("a", "b\x7f"))),
-                    lambda ago=ago: good(chance.choice(worms[:3]), ago),
-                    lambda: "\x00\x00rubbish \udce4\n",
-                    lambda: "1tGood-000000000-00aB Completed\n",
-                )
-            )()
-        )
-    return "".join(text)
-
-
-def replayed(daemon: Daemon) -> list[dict[str, Any]]:
-    done = daemon.verb("replay", "--json", "--config", str(daemon.policy), str(daemon.log))
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def alike(rows: Any) -> list[dict[str, Any]]:
-    """What must be the same: the decision, and the lines and places of its evidence."""
-    return sorted(
-        (
-            {key: row[key] for key in COMPARED}
-            | {"evidence": [(one["offset"], one["file"], one["line"]) for one in row["evidence"]]}
-            for row in rows
-        ),
-        key=lambda row: (row["time"], row["id"]),
-    )
 
 
 def test_a_log_from_before_and_one_in_random_pieces_are_decided_as_replay_decides(daemon):

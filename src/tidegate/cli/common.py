@@ -18,7 +18,7 @@ import click
 
 from tidegate.control.client import Client
 from tidegate.errors import OperatorError, PolicyError
-from tidegate.policy.loader import load
+from tidegate.policy.loader import load, salvaged
 from tidegate.policy.models import Paths
 from tidegate.text import printable
 
@@ -48,11 +48,11 @@ def socket_option(function: Function) -> Function:
 
 
 def paths(policy: Path | None = None) -> Paths:
-    """The paths of the policy; the usual ones where it can't be read."""
+    """The paths of the policy, also of a faulty one."""
     try:
         return load(policy).policy.paths
     except PolicyError:
-        return Paths()
+        return salvaged(policy)
 
 
 def client(socket: str | None) -> Client:

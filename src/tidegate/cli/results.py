@@ -29,4 +29,9 @@ def show(answer: Mapping[str, Any], as_json: bool) -> int:
             click.echo(f"{text}: {row['state']}: {printable(row['detail'])}", err=True)
     if not rows and not as_json:
         click.echo("Nothing is closed.")
-    return int(any(row["state"] == "refused" for row in rows))
+    still = answer.get("still", [])
+    for network in still:
+        click.echo(
+            f"{network} stays closed, and it is inside; to open: tidegate unban {network}", err=True
+        )
+    return int(bool(still) or any(row["state"] == "refused" for row in rows))

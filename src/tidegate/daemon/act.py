@@ -145,9 +145,9 @@ class Actor:
                     del found[other]
         return [Ban(subject, ports, until) for (subject, ports), until in found.items()]
 
-    def standing(self, now: Micros) -> list[Entry]:
-        """The decisions behind the bans in force."""
-        return self.ledger.standing(now)
+    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
+        """The decisions behind the bans in force, about one subject if given."""
+        return self.ledger.standing(now, subject)
 
     # -- the parts ------------------------------------------------------------------------------
 
@@ -165,15 +165,15 @@ class Actor:
         if not due:
             return {}
         ends = self._ends([one.subject for one in due if one.action == "ban"], now)
-        requests = [
-            Request(
-                _VERBS[one.action],
-                one.subject,
-                one.ports or _every(one),
-                max(one.until, ends.get((one.subject, one.ports), 0)),
-            )
-            for one in due
-        ]
+        requests, owners = [], []
+        for one in due:
+            if one.action == "allow":  # it undoes what is closed, also after its own end
+                requests.append(Request("unban", one.subject, None, now))
+                owners.append(one)
+            until = max(one.until, ends.get((one.subject, one.ports), 0))
+            ports = None if one.action == "unban" and not one.ports else one.ports
+            requests.append(Request(_VERBS[one.action], one.subject, ports, until))
+            owners.append(one)
         try:
             refusals = self.gate.apply(requests, now)
         except GateError as error:
@@ -182,8 +182,8 @@ class Actor:
         self.applied += len(due) - len(refusals)
         self.refused += len(refusals)
         return {
-            due[refusal.index].id: Outcome(due[refusal.index].id, "refused", refusal.reason, now)
-            for refusal in refusals
+            owners[index].id: Outcome(owners[index].id, "refused", reason, now)
+            for index, reason in refusals
         }
 
     def _ends(
@@ -274,11 +274,6 @@ class Actor:
             decision.action, decision.subject, scope, decision.rule or decision.by,
             outcome.state, f": {outcome.detail}" if outcome.detail else "",
         )  # fmt: skip
-
-
-def _every(decision: Decision) -> tuple[int, ...] | None:
-    """No ports means everything; to open, that is every scope."""
-    return None if decision.action == "unban" else ()
 
 
 def _without_gate(

@@ -6,22 +6,23 @@ Limits: each answer is made in the loop, between two blocks; long lists are stre
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
+from tidegate.daemon import asked
 from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import LedgerError
 from tidegate.model import HOUR, SECOND, Micros, Subject
-from tidegate.policy.durations import format_duration, parse_duration
-from tidegate.policy.values import ports as read_ports
+from tidegate.policy.durations import format_duration
 from tidegate.source.port import Source
 from tidegate.text import time_text
 
@@ -43,13 +44,11 @@ class Daemon(Protocol):
         """Save now."""
 
 
+log = logging.getLogger("tidegate.watcher")
+
 Answer = tuple[int, object]
 
 LONGEST_HISTORY = 10_000
-
-
-class WrongError(Exception):
-    """The caller's input is wrong: answered with 400 and the text."""
 
 
 class Answerer:
@@ -76,10 +75,13 @@ class Answerer:
             return
         try:
             status, value = handler(call, now)
-        except WrongError as wrong:
+        except asked.WrongError as wrong:
             call.reply(400, {"error": str(wrong)})
         except LedgerError as error:
             call.reply(503, {"error": str(error)})
+        except Exception:  # a question must never end the daemon, whatever is wrong with the answer
+            log.exception("%r could not be answered", call)
+            call.reply(500, {"error": "an error inside; the daemon's log has it"})
         else:
             if isinstance(value, Iterator):
                 call.stream(value, status)
@@ -179,7 +181,7 @@ class Answerer:
         return 200, rows()
 
     def _why(self, call: Call, now: Micros) -> Answer:
-        subject = _subject(call.query.get("address"))
+        subject = asked.subject(call.query.get("address"))
         ledger = self._watcher.wiring.ledger
         entries = ledger.history(100, subject)
         standing = {entry.decision.id for entry in ledger.standing(now, subject)}
@@ -188,7 +190,9 @@ class Answerer:
             "subject": subject,
             "banned": [entry_view(one) for one in entries if one.decision.id in standing],
             "earlier": [entry_view(one) for one in entries if one.decision.id not in standing],
-            "protected": self._watcher.pipeline.judge.allow.spared(subject, now, good=True),
+            "protected": self._watcher.pipeline.judge.allow.spared(
+                subject, now, self._good(subject)
+            ),
             "tallies": [
                 {"rule": window.rule.name, "stated": window.rule.stated, "count": count}
                 for window in self._watcher.pipeline.windows.windows
@@ -198,57 +202,61 @@ class Answerer:
 
     def _history(self, call: Call, _now: Micros) -> Answer:
         given = call.query.get("subject")
-        subject = _subject(given) if given else None
-        limit = _number(call.query.get("limit", "100"), LONGEST_HISTORY)
+        subject = asked.subject(given) if given else None
+        limit = asked.number(call.query.get("limit", "100"), LONGEST_HISTORY)
         entries = self._watcher.wiring.ledger.history(limit, subject)
         return 200, (entry_view(entry) for entry in entries)
 
     # -- acting -------------------------------------------------------------------------------
 
     def _ban(self, call: Call, now: Micros) -> Answer:
-        subject, span = _subject(call.body.get("subject")), _span(call.body, "1h")
-        limit = self._watcher.pipeline.policy.limits.longest_ban
-        if span > limit:
-            raise WrongError(f"for: at most {format_duration(limit)} (limits.longest-ban)")
+        subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1h")
+        judge, limit = self._watcher.pipeline.judge, self._watcher.pipeline.policy.limits
+        if span > limit.longest_ban:
+            at_most = format_duration(limit.longest_ban)
+            raise asked.WrongError(f"for: at most {at_most} (limits.longest-ban)")
         if subjects.network(subject) is None:
-            raise WrongError(f"{subject}: only addresses and networks can be banned")
-        spared = self._watcher.pipeline.judge.allow.spared(subject, now, good=True)
-        if spared and spared != "exempt":
-            raise WrongError(f"{subject} can't be banned: {spared}")
+            raise asked.WrongError(f"{subject}: only addresses and networks can be banned")
+        ports = asked.ports(call.body)
+        spared = judge.allow.spared(subject, now, self._good(subject))
+        if spared == "exempt":
+            judge.exempt(subject, 0)
+            spared = judge.allow.spared(subject, now, self._good(subject))
         if spared:
-            self._watcher.pipeline.judge.exempt(subject, 0)
-        decision = by_hand(
-            "ban", subject, _ports(call.body), now, now + span,
-            by=call.peer.label, note=_note(call.body),
-        )  # fmt: skip
-        return self._done([decision], now)
+            raise asked.WrongError(f"{subject} can't be banned: {spared}")
+        words = {"by": call.peer.label, "note": asked.note(call.body)}
+        decisions = [by_hand("ban", subject, ports, now, now + span, **words)]
+        # Who was allowed by hand is not any more: an allow stands before every ban.
+        if any(one.subject == subject for one in self._watcher.wiring.ledger.allowed(now)):
+            decisions.insert(0, by_hand("disallow", subject, (), now, now, **words))
+        return self._done(decisions, now)
+
+    def _good(self, subject: Subject) -> bool:
+        return self._watcher.pipeline.record.ever(subject)
 
     def _unban(self, call: Call, now: Micros) -> Answer:
+        standing = self._watcher.actor.standing
         if call.body.get("all") is True:
-            chosen = [entry.decision.subject for entry in self._watcher.actor.standing(now)]
+            chosen = [entry.decision.subject for entry in standing(now)]
         else:
-            chosen = [_subject(call.body.get("subject"))]
+            chosen = [asked.subject(call.body.get("subject"))]
+        words = {"by": call.peer.label, "note": asked.note(call.body)}
         decisions = []
         for subject in dict.fromkeys(chosen):
             self._watcher.pipeline.pardon(subject, now)
-            decisions.append(
-                by_hand(
-                    "unban",
-                    subject,
-                    (),
-                    now,
-                    now + HOUR,
-                    by=call.peer.label,
-                    note=_note(call.body),
-                )
-            )
-        return self._done(decisions, now)
+            decisions.append(by_hand("unban", subject, (), now, now + HOUR, **words))
+        status, answer = self._done(decisions, now)
+        if len(chosen) == 1:
+            around = subjects.covering(chosen[0])
+            still = {one.decision.subject for one in standing(now, chosen[0])}
+            answer["still"] = [network for network in around if network in still]
+        return status, answer
 
     def _allow(self, call: Call, now: Micros) -> Answer:
-        subject, span = _subject(call.body.get("subject")), _span(call.body, "1d")
+        subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1d")
         self._watcher.pipeline.judge.exempt(subject, now + span)
         decision = by_hand(
-            "allow", subject, (), now, now + span, by=call.peer.label, note=_note(call.body)
+            "allow", subject, (), now, now + span, by=call.peer.label, note=asked.note(call.body)
         )
         return self._done([decision], now)
 
@@ -258,7 +266,7 @@ class Answerer:
             return 400, {"error": "\n".join(faults), "faults": faults}
         return 200, {"v": 1, "policy": self._watcher.pipeline.policy.hash}
 
-    def _done(self, decisions: list[Any], now: Micros) -> Answer:
+    def _done(self, decisions: list[Any], now: Micros) -> tuple[int, dict[str, Any]]:
         results = self._watcher.actor.act(decisions, now)
         self._watcher.checkpoint(now)
         return 200, {"v": 1, "results": [_result_view(one) for one in results]}
@@ -268,35 +276,3 @@ def _result_view(result: Result) -> dict[str, Any]:
     view = decision_view(result.decision)
     view["state"], view["detail"] = result.outcome.state, result.outcome.detail
     return view
-
-
-def _subject(given: object) -> Subject:
-    found = subjects.parse(given) if isinstance(given, str) else None
-    if found is None:
-        raise WrongError(f"expected an address or a network such as 192.0.2.7, found {given!r}")
-    return found
-
-
-def _span(body: Mapping[str, object], default: str) -> Micros:
-    try:
-        return parse_duration(body.get("for", default))
-    except ValueError as expected:
-        raise WrongError(f"for: expected {expected}") from expected
-
-
-def _ports(body: Mapping[str, object]) -> tuple[int, ...]:
-    try:
-        return read_ports(body.get("ports", []))
-    except ValueError as expected:
-        raise WrongError(f"ports: expected {expected}") from expected
-
-
-def _note(body: Mapping[str, object]) -> str:
-    note = body.get("note", "")
-    return note if isinstance(note, str) else ""
-
-
-def _number(text: str, most: int) -> int:
-    if text.isdigit() and 1 <= int(text) <= most:
-        return int(text)
-    raise WrongError(f"limit: expected a whole number from 1 to {most}")

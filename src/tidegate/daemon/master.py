@@ -123,7 +123,7 @@ class Master:
         while not self._stopping:
             select.select([self._wake_read, self._alive_fd], [], [], 1.0)
             self._drain(self._wake_read)
-            if self._reload:
+            if self._reload and self._ready:  # before that a child would die of the signal
                 self._reload = False
                 self._signal(signal.SIGHUP)
             words = self._drain(self._alive_fd)

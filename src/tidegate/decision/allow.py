@@ -109,7 +109,15 @@ class Allow:
             return "allowlist"
         if good and subject in self.surroundings.sessions:
             return "session"
-        until = self.exempt.get(subject)
-        if until is not None and time < until:
-            return "exempt"
-        return ""
+        return "exempt" if self._is_exempt(subject, found, time) else ""
+
+    def _is_exempt(self, subject: Subject, found: Network, time: Micros) -> bool:
+        if time < self.exempt.get(subject, 0):
+            return True
+        for wide, until in self.exempt.items():
+            length = wide.partition("/")[2]
+            if length.isdecimal() and time < until and int(length) < found.length:
+                network = subjects.network(wide)
+                if network is not None and network.holds(found):
+                    return True
+        return False

@@ -23,6 +23,7 @@ class Ladder:
         self.evicted = 0
         self._offences: dict[tuple[str, Subject], tuple[Micros, int]] = {}
         self._dirty: set[tuple[str, Subject]] = set()
+        self._rules: set[str] = set()  # few, so that a pardon need not walk all offences
 
     def __len__(self) -> int:
         return len(self._offences)
@@ -30,6 +31,7 @@ class Ladder:
     def climb(self, rule: str, subject: Subject, time: Micros, forget: Micros) -> int:
         """Remember an offence; returns how many came before it and are not forgotten (0, 1, …)."""
         key = (rule, subject)
+        self._rules.add(rule)
         last, before = self._offences.pop(key, (time, 0))
         if time - last > forget:
             before = 0
@@ -45,9 +47,9 @@ class Ladder:
 
     def pardon(self, subject: Subject) -> None:
         """Forget every offence of a subject."""
-        for key in [key for key in self._offences if key[1] == subject]:
-            del self._offences[key]
-            self._dirty.add(key)
+        for rule in self._rules:
+            if self._offences.pop((rule, subject), None) is not None:
+                self._dirty.add((rule, subject))
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint."""
@@ -62,6 +64,7 @@ class Ladder:
         what, _space, rule = change.part.partition(" ")
         if what != "offence" or change.value is None or len(change.value) != _OFFENCE.size:
             return False
+        self._rules.add(rule)
         self._offences[rule, Subject(change.key)] = _OFFENCE.unpack(change.value)
         return True
 

@@ -14,6 +14,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PolicyError
-from tidegate.policy.models import Policy
-from tidegate.policy.tables import Reader
+from tidegate.policy.models import Paths, Policy
+from tidegate.policy.tables import PATHS, Reader
 
 DEFAULT = Path("/etc/tidegate/tidegate.toml")
 _LARGEST = 1 << 20
@@ -76,6 +77,27 @@ def read(texts: Sequence[tuple[str, str]]) -> Loaded:
     if faults:
         raise PolicyError(faults)
     return Loaded(policy, places, dict(_leaves(merged)))
+
+
+def salvaged(config: Path | None = None) -> Paths:
+    """The paths that even a faulty policy still names; the usual ones for the rest. Never raises.
+
+    For what must work whatever is wrong with a policy: switching everything off.
+    """
+    main = config or DEFAULT
+    found: dict[str, str] = {}
+    for file in (main, *sorted(main.parent.glob("policy.d/*.toml"))):
+        try:
+            text = _text(file)
+        except PolicyError:
+            continue
+        lines = text.splitlines()
+        for key, number in _lines(text):
+            section, _dot, name = key.rpartition(".")
+            if section == "paths" and name in PATHS:
+                with suppress(ValueError):  # no value, or no path
+                    found[name] = PATHS[name](tomllib.loads(lines[number - 1]).get(name))
+    return Paths(**found)
 
 
 def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> None:

@@ -188,6 +188,14 @@ def test_a_second_ban_never_shortens_the_first(world):
     assert {one.until for one in world.gate.observe(NOW)} == {NOW + 3 * HOUR}
 
 
+def test_an_allow_opens_also_for_after_its_end(world):
+    world.act(ban(span=3 * HOUR), ban(rule="broad", ports=()))
+    world.act(by_hand("allow", A, (), NOW, NOW + MINUTE, by="anna (uid 1000)"))
+    assert world.closed() == set()
+    assert world.closed(NOW + HOUR) == set()
+    assert world.ledger.wanted(NOW) == []
+
+
 def test_after_an_unban_a_shorter_ban_holds(world):
     world.act(ban(rule="slow", span=3 * HOUR))
     world.act(unban())

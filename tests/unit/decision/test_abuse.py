@@ -150,3 +150,15 @@ def test_memory_survives_a_restart():
     assert second.judge(verdict("192.0.2.9"), False).spared == "exempt"
     assert second.breaker.tripped_until == first.breaker.tripped_until
     assert list(first.changes()) == []
+
+
+def test_an_exempt_network_spares_who_is_inside_and_nobody_else():
+    judge = Judge(policy())
+    judge.exempt(Subject("198.51.100.0/28"), START + HOUR)
+    judge.exempt(Subject("2001:db8:5::/48"), START + HOUR)
+    inside = ("198.51.100.7", "2001:db8:5:1::/64", "198.51.100.0/28", "198.51.100.8/29")
+    outside = ("198.51.100.16", "2001:db8:6::/64", "198.51.100.0/27")
+    assert {judge.judge(verdict(one), good=False).spared for one in inside} == {"exempt"}
+    assert {judge.judge(verdict(one), good=False).spared for one in outside} == {""}
+    late = verdict("198.51.100.7", START + HOUR)
+    assert judge.judge(late, good=False).spared == ""
