@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tidegate.detector.lean import lean
-from tidegate.detector.pattern import first_bytes
+from tidegate.detector.tree import first_bytes
 from tidegate.model import Micros
 
 
