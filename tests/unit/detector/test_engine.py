@@ -153,13 +153,16 @@ def test_successes_on_the_short_way() -> None:
     each.detect(block(BSD + "opened for 192.0.2.8\n" + (BSD + "opened for 192.0.2.9\n") * 40))
     text = "".join(
         f"Aug 21 14:03:{second} mx doord[1]: opened for {address}\n"
-        for second, address in ((20, "192.0.2.8"), (10, "192.0.2.9"), (30, "192.0.2.8"), (40, "x"))
+        for second, address in (
+            *((20, "192.0.2.8"), (10, "192.0.2.9"), (30, "192.0.2.8")),
+            *((15, "192.0.2.8"), (40, "x")),
+        )
     )
     batch = each.detect(block(text, offset=7)._replace(origin=2))
-    first, second, third = (moment(f"2026-08-21T14:03:{n}Z") for n in (20, 10, 30))
+    first, second, third = (moment(f"2026-08-21T14:03:{n}Z") for n in (15, 10, 30))
     length = len(text.splitlines()[0]) + 1
     assert batch.successes == {
-        "192.0.2.8": Success(2, 7, first, third),
+        "192.0.2.8": Success(3, 7, first, third),
         "192.0.2.9": Success(1, 7 + length, second, second),
     }
     assert (batch.last_time, batch.events) == (third, [])

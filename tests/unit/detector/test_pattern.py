@@ -63,6 +63,7 @@ def test_macros_in_a_circle_are_refused() -> None:
         (r"literal(?:x(?:ab)*+)", "possessive repeats of groups"),
         (r"literal(?>(?:a+)*)", "for ever"),
         (r"literal(?:x(?>a))", "possessive repeats of groups"),
+        (r"literal(?P<x>y(?>z))", "possessive repeats of groups"),
         (r"literal(?:a(?:b|(?<=(?:cd|\sx))))", "look-behind"),
         (r"literal(?<=\s)", "look-behind"),
         (r"literal(?<!x[^a])", "look-behind"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -204,6 +204,28 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         assert stamps[b"2026-08-21 14:03:%02d.5" % second] is not None
     assert len(stamps) <= 8
+    for hour in range(24):
+        assert stamps[b"2026-08-21 %02d:00:07" % hour] == moment(f"2026-08-21T{hour:02d}:00:07Z")
+    assert len(stamps._hours) <= 8
+
+
+@given(
+    st.sampled_from([BERLIN, ZoneInfo("America/St_Johns"), ZoneInfo("Asia/Kathmandu")]),
+    st.integers(0, 366 * 24 * 3600),
+    st.sampled_from(["%Y-%m-%d %H:%M:%S", "%b %d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.000007"]),
+    st.lists(st.integers(-3700, 3700), max_size=4),
+)
+def test_what_is_written_now_is_read_as_now(
+    zone: ZoneInfo, second: int, form: str, before: list[int]
+) -> None:
+    arrival = moment("2026-01-01T00:00:00Z") + second * SECOND
+    stamps = Stamps(zone)
+    for nearby in [*before, 0]:
+        at = arrival + nearby * SECOND
+        local = datetime.fromtimestamp(at // SECOND, zone)
+        stamps.arrive(at)
+        found = stamps[local.strftime(form).encode()]
+        assert found == at + (7 if "." in form else 0)
 
 
 def test_a_fraction_behind_an_impossible_second() -> None:
