@@ -32,15 +32,17 @@ class LineCutter:
         self._parts: list[bytes] = []
         self._size = 0
         self._skipping = False
+        self._begun = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
         """The lines that this chunk (at most 1 MiB) completes."""
         if self._skipping:
             chunk = self._skip(chunk)
-        if not self.offset and not self._size:
+        if not self._begun:
             # As in files: leading NULs are a hole that copytruncate left.
             text = chunk.lstrip(b"\0")
-            self.offset, chunk = len(chunk) - len(text), text
+            self.offset += len(chunk) - len(text)
+            chunk, self._begun = text, bool(text)
         end = chunk.rfind(b"\n") + 1
         if not end:
             self._keep(chunk)

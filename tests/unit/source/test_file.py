@@ -396,6 +396,19 @@ class TestRotation:
         append(log, b"4\n")
         assert read.read() == [b"2", b"3", b"4"]
 
+    def test_copytruncate_and_then_a_renaming_between_two_looks(
+        self, log: Path, read: Reader
+    ) -> None:
+        append(log, b"1\n")
+        read.read()
+        append(log, b"2\n")
+        copytruncate(log)
+        append(log, b"3\n")
+        rotate(log)
+        assert read.read() == [b"2", b"3"]
+        append(log, b"4\n")
+        assert read.read() == [b"4"]
+
     def test_copytruncate_after_all_was_read(self, log: Path, read: Reader) -> None:
         append(log, b"1\n2\n")
         read.read()
@@ -684,6 +697,10 @@ class TestGlobs:
         assert reader.read() == []
         append(tmp_path / "today.log", b"4\n")
         assert reader.read() == [b"4"]
+        assert {Path(each.path).name for each in reader.source.positions()} == {
+            "today.log",
+            "yesterday.log",
+        }
         reader.source.close()
 
     def test_a_deleted_file_is_read_to_its_end_and_forgotten(self, tmp_path: Path) -> None:

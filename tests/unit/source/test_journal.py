@@ -386,6 +386,30 @@ class TestWithoutJournal:
         assert source.health()[:2] == ("degraded", f"{broken}: Exec format error")
         source.close()
 
+    def test_it_is_started_anew_when_another_journal_directory_appears(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "tidegate.source.journal.PLACES", (str(tmp_path / "run"), str(tmp_path / "var"))
+        )
+        (tmp_path / "run" / "machine").mkdir(parents=True)
+        fake = tmp_path / "journalctl"
+        fake.write_text("#!/bin/sh\nexec sleep 60\n")
+        fake.chmod(0o755)
+        source = JournalSource("ssh", SSHD, programs=[str(fake)])
+        source.read(MINUTE)
+        assert source._child
+        first = source._child.pid
+        source.read(MINUTE + 10 * SECOND)
+        assert source._child.pid == first
+        (tmp_path / "var" / "machine").mkdir(parents=True)
+        source.read(MINUTE + 19 * SECOND)
+        assert source._child.pid == first
+        source.read(MINUTE + 20 * SECOND)
+        assert source._child.pid != first
+        assert source.health().state == "waiting"
+        source.close()
+
     @pytest.mark.parametrize(
         "matches",
         [

@@ -132,6 +132,17 @@ def test_the_position_of_an_empty_file_whose_inode_is_another_file_by_now(tmp_pa
         tail.close()
 
 
+def test_of_two_copies_at_a_restart_the_longer_one_holds_more(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    (tmp_path / "log.2").write_bytes(b"one\ntwo\n")
+    (tmp_path / "log.1").write_bytes(b"one\n")
+    position = Position("log", str(log), Fingerprint.of(0, b"one\n").identity, 4)
+    resumed = rotation.resume(str(log), [position])
+    assert resumed.leaving[0].next() == (4, b"two\n")
+    for tail in resumed.leaving:
+        tail.close()
+
+
 def test_of_two_copies_the_longer_one_holds_more(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"one\n")

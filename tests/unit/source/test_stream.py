@@ -46,6 +46,13 @@ def test_long_lines_are_cut_and_offsets_stay_right(size: int, extra: int) -> Non
     assert cutter.cut_lines == (extra >= 0)
 
 
+def test_leading_nuls_are_passed_over() -> None:
+    cutter = LineCutter()
+    assert cutter.feed(b"\0" * 10) == []
+    assert cutter.feed(b"\0\0one\n") == [(12, b"one\n")]
+    assert cutter.feed(b"\0two\n") == [(16, b"\0two\n")]
+
+
 def test_the_ring_forgets_the_oldest() -> None:
     ring = Ring(20)
     ring.add(0, b"one\ntwo\n")
