@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from datetime import tzinfo
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter
 
 from tidegate.detector.budget import Budget, Unlimited
@@ -150,8 +150,12 @@ class Engine:
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
-        for subject, told in tallies.items():
-            tally(batch.successes, subject, Success(*told))
+        made = zip(tallies, map(new, repeat(Success), tallies.values()), strict=True)
+        if batch.successes:  # some were read the long way
+            for subject, success in made:
+                tally(batch.successes, subject, success)
+        else:
+            batch.successes.update(made)
         batch.last_time = max(last, batch.last_time)
         return at
 
