@@ -13,11 +13,12 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, config, emit, table
-from tidegate.cli.recordings import opened
+from tidegate.cli.common import as_json, config, emit, say, table
+from tidegate.cli.recordings import opened, set_aside
 from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.privilege import become_nobody
+from tidegate.detector.budget import CpuBudget
 from tidegate.model import Event
 from tidegate.text import time_text, well_formed
 
@@ -38,7 +39,7 @@ def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
 
     DETECTOR is a pack such as sshd, or one detector such as exim.malware-data.
     """
-    planned = plan(config)
+    planned = plan(config, budget=CpuBudget())
     detectors, files = _sorted(words, planned)
     recordings = opened(files or ["-"], lambda _path: "detect")
     engine = planned.engine(detectors)
@@ -50,7 +51,10 @@ def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
             line = 1
             for block in recording.blocks():
                 done = 0
-                for event in engine.detect(block, fields=True).events:
+                batch = engine.detect(block, fields=True)
+                for bad in batch.quarantined:
+                    say(set_aside(recording.path, bad))
+                for event in batch.events:
                     at = event.offset - block.offset
                     line += block.data.count(b"\n", done, at)
                     done = at

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tidegate.errors import OperatorError
+from tidegate.model import Quarantined
 from tidegate.source.memory import Numbering
 from tidegate.source.replay import Replay
+from tidegate.text import printable
 
 
 def opened(paths: Sequence[str], source: Callable[[str], str]) -> list[Replay]:
@@ -25,3 +27,11 @@ def opened(paths: Sequence[str], source: Callable[[str], str]) -> list[Replay]:
         recording.open()
         found.append(recording)
     return found
+
+
+def set_aside(path: str, line: Quarantined) -> str:
+    """What to say of a line that no detector could be trusted with."""
+    return (
+        f"{path}: the line at byte {line.offset} was set aside, detector {line.detector}:"
+        f" {printable(line.reason)}"
+    )

@@ -15,13 +15,14 @@ import click
 
 from tidegate.cli.common import as_json, config, emit, ports_text, say
 from tidegate.cli.progress import progress
-from tidegate.cli.recordings import opened
+from tidegate.cli.recordings import opened, set_aside
 from tidegate.control.views import decision_view
 from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.privilege import become_nobody
 from tidegate.daemon.quote import quoted
+from tidegate.detector.budget import CpuBudget
 from tidegate.model import Decision, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.policy.models import SourceSpec
@@ -45,7 +46,7 @@ def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
 
     A file that a source of the policy names is read by that source's detectors, any other by all.
     """
-    planned = plan(config)
+    planned = plan(config, budget=CpuBudget())
     recordings = opened(files, lambda path: _spec(planned, path).name)
     recordings.sort(key=lambda one: one.arrival)
     pipeline = planned.pipeline(_specs(planned, recordings))
@@ -95,8 +96,7 @@ def decisions(
         for block in recording.blocks():
             found, batch = pipeline.feed(block)
             for line in batch.quarantined:
-                say(f"{recording.path}: the line at byte {line.offset} was set aside,"
-                    f" detector {line.detector}: {line.reason}")  # fmt: skip
+                say(set_aside(recording.path, line))
             for note in pipeline.judge.take_notes():
                 say(note.text)
             for decision in found:

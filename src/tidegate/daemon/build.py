@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import Pack, load_packs, try_examples
 from tidegate.errors import PackError
@@ -27,6 +28,7 @@ class Plan:
 
     loaded: Loaded
     packs: tuple[Pack, ...]
+    budget: Budget = field(default_factory=Unlimited)
 
     @property
     def sources(self) -> tuple[SourceSpec, ...]:
@@ -60,13 +62,17 @@ class Plan:
             zone=ZoneInfo(zone) if zone else host_zone(),
             engine=self.loaded.policy.engine,
             detectors=detectors or None,
+            budget=self.budget,
         )
 
 
-def plan(config: Path | None = None, *, trusted: bool = False) -> Plan:
+def plan(
+    config: Path | None = None, *, trusted: bool = False, budget: Budget | None = None
+) -> Plan:
     """Policy and packs, read and checked. Raises PolicyError or PackError with every fault.
 
-    `trusted`: refuse files that others than root could change (the daemon as root does).
+    `trusted`: refuse files that others than root could change (the daemon as root does). `budget`:
+    what every engine may spend on a block; given by whoever reads what others wrote.
     """
     loaded = load(config, trusted=trusted)
     folder = Path(loaded.policy.paths.detectors)
@@ -77,7 +83,7 @@ def plan(config: Path | None = None, *, trusted: bool = False) -> Plan:
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
     names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
     cross_check(loaded, sorted(kinds), sorted(names))
-    return Plan(loaded, packs)
+    return Plan(loaded, packs, budget or Unlimited())
 
 
 def tried(packs: Sequence[Pack], engine: EngineName) -> list[str]:
@@ -125,4 +131,4 @@ def with_policy(old: Plan, **changes: object) -> Plan:
     """The same plan under a changed policy (for `--observe`)."""
     values: Mapping[str, object] = changes
     policy = replace(old.loaded.policy, **values)  # type: ignore[arg-type]
-    return Plan(replace(old.loaded, policy=policy), old.packs)
+    return replace(old, loaded=replace(old.loaded, policy=policy))

@@ -62,11 +62,12 @@ def watcher(
     """Read, decide, remember; ask the keeper (or, without one, the in-memory gate) to act."""
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned
+    from tidegate.detector.budget import CpuBudget
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
     from tidegate.ledger.sqlite import SqliteLedger
 
-    found = planned(config, observe=observe, trusted=trusted)
+    found = planned(config, observe=observe, trusted=trusted, budget=CpuBudget())
     policy = found.loaded.policy
     if to is not None:
         drop(to)

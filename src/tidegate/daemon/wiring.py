@@ -15,6 +15,7 @@ from pathlib import Path
 from tidegate.control.server import ControlServer
 from tidegate.daemon.build import Plan, journal_matches, plan, with_policy
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.detector.budget import Budget
 from tidegate.gate.port import Gate
 from tidegate.ledger.port import Ledger
 from tidegate.model import Origin, Position
@@ -60,7 +61,9 @@ class Wiring:
 
     def reloaded(self) -> Fresh:
         """Policy and detectors read anew. Raises OperatorError; then nothing has changed."""
-        fresh = planned(self.config, observe=self.observe, trusted=self.trusted)
+        fresh = planned(
+            self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
+        )
         return Fresh(fresh, fresh.pipeline())
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
@@ -81,9 +84,9 @@ class Wiring:
         }
 
 
-def planned(config: Path | None, *, observe: bool, trusted: bool) -> Plan:
+def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget) -> Plan:
     """The policy as the daemon takes it: `--observe` outranks its mode."""
-    found = plan(config, trusted=trusted)
+    found = plan(config, trusted=trusted, budget=budget)
     return with_policy(found, mode="observe") if observe else found
 
 
