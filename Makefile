@@ -10,7 +10,9 @@ export LC_ALL := C.UTF-8
 export PYTHONUTF8 := 1
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-BIN := .venv/bin
+# The real place of the environment: `.venv` may be a link to it (see packaging/setup-checkout), and
+# what Python is started as decides where processes without privilege look for modules.
+BIN = $$(readlink -f .venv)/bin
 
 .PHONY: help setup demo stories test check format bench docs clean
 
