@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from tidegate.cli.common import as_json, config, emit, say
-from tidegate.daemon.build import Plan, plan, tried
-from tidegate.errors import OperatorError, PackError
+from tidegate.daemon.build import Plan, plan, prove
+from tidegate.errors import OperatorError
 
 
 @click.command(
@@ -28,10 +28,8 @@ Examples:
 def command(config: Path | None, show: bool, as_json: bool) -> int:
     """Check policy and detectors, and try every example line of every detector."""
     try:
-        checked = plan(config)
-        faults = tried(checked.packs, checked.loaded.policy.engine)
-        if faults:
-            raise PackError(faults)
+        checked = plan(config, thorough=True)
+        prove(checked.packs, checked.loaded.policy.engine, "re")
     except OperatorError as error:
         if as_json:
             emit({"v": 1, "ok": False, "faults": str(error).splitlines()})

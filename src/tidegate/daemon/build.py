@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,6 +18,7 @@ from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import Pack, load_packs, try_examples
+from tidegate.detector.scanner import flags_of
 from tidegate.errors import PackError
 from tidegate.policy.loader import Loaded, cross_check, load, untrusted
 from tidegate.policy.models import EngineName, SourceSpec
@@ -63,36 +65,54 @@ class Plan:
             engine=self.loaded.policy.engine,
             detectors=detectors or None,
             budget=self.budget,
+            cpu_flags=cpu_flags(),
         )
 
 
 def plan(
-    config: Path | None = None, *, trusted: bool = False, budget: Budget | None = None
+    config: Path | None = None,
+    *,
+    trusted: bool = False,
+    budget: Budget | None = None,
+    thorough: bool = False,
 ) -> Plan:
     """Policy and packs, read and checked. Raises PolicyError or PackError with every fault.
 
     `trusted`: refuse files that others than root could change (the daemon as root does). `budget`:
-    what every engine may spend on a block; given by whoever reads what others wrote.
+    what every engine may spend on a block; given by whoever reads what others wrote. `thorough`:
+    judge the shipped packs too, which otherwise the tests have done.
     """
     loaded = load(config, trusted=trusted)
     folder = Path(loaded.policy.paths.detectors)
     own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if trusted and (faults := [fault for path in own for fault in untrusted(path)]):
         raise PackError(faults)
-    packs = load_packs(own)
+    packs = load_packs(own, judge_shipped=thorough)
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
     names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
     cross_check(loaded, sorted(kinds), sorted(names))
     return Plan(loaded, packs, budget or Unlimited())
 
 
-def tried(packs: Sequence[Pack], engine: EngineName) -> list[str]:
-    """Every example line of every pack, tried on one engine; one line a fault."""
-    faults = []
-    for pack in packs:
+def prove(packs: Sequence[Pack], *engines: EngineName) -> None:
+    """Try every example line of every pack on each engine. Raises PackError with every fault."""
+    faults: list[str] = []
+    for name in engines:
         # RFC 3164 stamps in examples mean no zone in particular.
-        faults += try_examples(pack, Engine([pack], zone=UTC, engine=engine))
-    return faults
+        engine = Engine(packs, zone=UTC, engine=name, cpu_flags=cpu_flags())
+        faults += [fault for pack in packs for fault in try_examples(pack, engine)]
+    if faults:
+        raise PackError(list(dict.fromkeys(faults)))
+
+
+@cache
+def cpu_flags() -> str | None:
+    """What this processor can, for the choice of a scanner; None where it is not told."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            return flags_of(file.read(16 << 10))
+    except OSError:
+        return None
 
 
 def journal_matches(source: SourceSpec, packs: Sequence[Pack]) -> tuple[tuple[str, ...], ...]:

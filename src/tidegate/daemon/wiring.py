@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tidegate.control.server import ControlServer
-from tidegate.daemon.build import Plan, journal_matches, plan, with_policy
+from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
 from tidegate.gate.port import Gate
@@ -85,8 +85,9 @@ class Wiring:
 
 
 def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget) -> Plan:
-    """The policy as the daemon takes it: `--observe` outranks its mode."""
+    """The policy as the daemon takes it: every example tried; `--observe` outranks its mode."""
     found = plan(config, trusted=trusted, budget=budget)
+    prove(found.packs, found.loaded.policy.engine)
     return with_policy(found, mode="observe") if observe else found
 
 
