@@ -97,7 +97,10 @@ class Pipeline:
         return [change for change in changes if not any(stage(change) for stage in stages)]
 
     def take_over(self, old: Pipeline) -> None:
-        """On reload: counts, good records, offences and totals are kept."""
+        """On reload: counts, good records, offences, open connections and totals are kept."""
+        common = self.engines.keys() & old.engines.keys()
+        for fresh, before in {(self.engines[name], old.engines[name]) for name in common}:
+            fresh.take_over(before)
         self.windows.take_over(old.windows)
         self.record = old.record
         self.record.capacity = self.policy.limits.subjects

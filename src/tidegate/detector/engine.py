@@ -61,6 +61,10 @@ class Engine:
         """The detectors that failed too often, and are not asked any more."""
         return tuple(self._strikes.disabled)
 
+    def take_over(self, old: Engine) -> None:
+        """Go on with the connections that the engine before a reload has seen the beginning of."""
+        self._sessions.take_over(old._sessions)
+
     def detect(self, block: Block, *, fields: bool = False) -> Batch:
         """The events in a block, in line order; with `fields` successes are events too."""
         if not block.data.endswith(b"\n"):

@@ -67,6 +67,13 @@ class Sessions:
                     joined += self._ends(event, block)
         batch.events[:] = joined
 
+    def take_over(self, old: Sessions) -> None:
+        """Go on, before anything was read, with the connections that another one knows."""
+        self._known |= old._known
+        for thread, count in old._threads.items():
+            self._threads[thread] = self._threads.get(thread, 0) + count
+        self.forgotten += old.forgotten
+
     def _joins(self, event: Event, block: Block) -> list[Event]:
         if not event.session:
             return []

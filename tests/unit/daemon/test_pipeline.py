@@ -317,6 +317,24 @@ def test_a_removed_rule_takes_only_its_own_counts_with_it():
     ]
 
 
+def test_a_reload_between_two_lines_of_a_connection_keeps_them_together():
+    before = planned(DENSE).pipeline()
+    first, second = examples_of("postfix.filter-malware")
+    before.feed(blocks(first + "\n")[0])
+    fresh = planned(DENSE).pipeline()
+    fresh.take_over(before)
+    data = f"{second}\n".encode()
+    (event,) = fresh.feed(Block("exim", data, len(first) + 1, ARRIVAL, 1))[1].events
+    assert (event.kind.name, event.subject) == ("postfix.malware", "192.0.2.7")
+
+
+def examples_of(name: str) -> list[str]:
+    """The lines of a detector's first example."""
+    packs = planned().packs
+    (detector,) = [one for pack in packs for one in pack.detectors if one.name == name]
+    return detector.match[0].line.splitlines()
+
+
 def test_a_pardon_forgets_counts_and_offences_and_spares_for_a_while():
     pipeline = planned(FAST).pipeline()
     (block,) = blocks("".join(virus(n) for n in range(16)))
