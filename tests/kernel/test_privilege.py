@@ -36,7 +36,7 @@ POLICY = FAST + '[allow]\naddresses = ["198.51.100.0/28", "2001:db8:5::/48"]\n'
 
 @pytest.fixture(scope="module")
 def space() -> Iterator[Namespace]:
-    """A namespace that has an address of its own."""
+    """Where the fake watcher's keeper is: a namespace that has an address of its own."""
     made = Namespace("rights")
     made.ip("address", "add", f"{OWN}/24", "dev", "lo")
     yield made
@@ -44,9 +44,11 @@ def space() -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="module")
-def daemon(space: Namespace) -> Iterator[Daemon]:
+def daemon() -> Iterator[Daemon]:
     """One daemon with a ban, for all tests."""
     with ExitStack() as stack:
+        space = Namespace("whole")
+        stack.callback(space.close)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="tidegate-test-", dir="/tmp")))
         folder.chmod(0o755)
         made = Daemon(folder, space, POLICY)
