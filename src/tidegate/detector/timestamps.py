@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, tzinfo
 
-from tidegate.model import DAY, HOUR, SECOND, Micros
+from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros
 
 _REMEMBERED = 8192
 _EPOCH = datetime(1970, 1, 1)
@@ -34,6 +34,7 @@ _TAI = (
     1 << 62
 )  # seconds of a TAI64 label count from here, 10 ahead of UTC (as multilog writes them)
 _FOREVER = 1 << 62
+_SECONDS = {b"%02d" % second: second * SECOND for second in range(60)}
 
 
 class Stamps(dict[bytes, Micros | None]):
@@ -47,6 +48,7 @@ class Stamps(dict[bytes, Micros | None]):
         super().__init__()
         self.zone = zone
         self._hours: dict[bytes, Micros | None] = {}
+        self._minutes: dict[bytes, Micros] = {}  # by the stamp without its seconds
         self._arrival = 0
         # What is known holds while the arrival is in [since, until): years and repeated
         # hours are read relative to it.
@@ -58,22 +60,29 @@ class Stamps(dict[bytes, Micros | None]):
         if not self._since <= arrival < self._until:
             self.clear()
             self._hours.clear()
+            self._minutes.clear()
             self._since, self._until = -_FOREVER, _FOREVER
         self._arrival = arrival
 
     def __missing__(self, stamp: bytes) -> Micros | None:
+        minute, second = self._minutes.get(stamp[:-2]), _SECONDS.get(stamp[-2:])
+        if minute is not None and second is not None:
+            return self._keep(stamp, minute + second)
         digits = stamp[20:26]  # rsyslog writes six, and no two lines alike: this must be quick
         plain = stamp[19:20] == b"." and len(digits) == 6 and not stamp[26:27].isdigit()
         if plain and digits.isdigit():
-            second = self[stamp[:19] + stamp[26:]]
-            return None if second is None else second + int(digits)
+            whole = self[stamp[:19] + stamp[26:]]
+            return None if whole is None else whole + int(digits)
         finer = _FINER(stamp)
         if finer is not None:
-            second = self[finer[1] + finer[3]]
-            return None if second is None else second + _micros(finer[2])
+            whole = self[finer[1] + finer[3]]
+            return None if whole is None else whole + _micros(finer[2])
         moment = self._in_hour(stamp)
         if moment is None:
             moment = self._parse(stamp)
+        return self._keep(stamp, moment)
+
+    def _keep(self, stamp: bytes, moment: Micros | None) -> Micros | None:
         if len(self) >= _REMEMBERED:
             self.clear()
         self[stamp] = moment
@@ -102,7 +111,14 @@ class Stamps(dict[bytes, Micros | None]):
             if len(self._hours) >= _REMEMBERED:
                 self._hours.clear()
             self._hours[key] = begins
-        return None if begins is None else begins + (int(minute) * 60 + int(second)) * SECOND
+        if begins is None:
+            return None
+        start = begins + int(minute) * MINUTE
+        if not rest:
+            if len(self._minutes) >= _REMEMBERED:
+                self._minutes.clear()
+            self._minutes[stamp[:-2]] = start
+        return start + int(second) * SECOND
 
     def _parse(self, stamp: bytes) -> Micros | None:
         try:
