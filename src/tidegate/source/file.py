@@ -19,6 +19,7 @@ from tidegate.source import rotation
 from tidegate.source.follow import Follow, Start
 from tidegate.source.origins import Origins
 from tidegate.source.port import Health, Register
+from tidegate.source.siblings import COMPRESSED, rotated_from
 from tidegate.source.tail import HEAD, Fingerprint, Key, Tail, line_at
 from tidegate.source.watch import Watch
 
@@ -89,13 +90,13 @@ class FileSource:
         return [
             path
             for path in sorted(glob.glob(pattern, recursive=True))
-            if not path.endswith(rotation.COMPRESSED)
+            if not path.endswith(COMPRESSED)
             and not os.path.isdir(path)
             and not self._is_rotated(path)
         ]
 
     def _is_rotated(self, path: str) -> bool:
-        original = rotation.rotated_from(path)
+        original = rotated_from(path)
         return original is not None and (original in self._follows or os.path.lexists(original))
 
     def fds(self) -> Sequence[int]:

@@ -1,29 +1,20 @@
-"""Finding a log again after it was rotated: which names are its former selves, and in what order.
+"""Finding a log's lines again after it was rotated, while we looked elsewhere or were not running.
 
-Touches the log's own directory, read only. Knows files by inode and first bytes, not by name.
-Limits: no other directory (logrotate's `olddir`) is searched, and no compressed copies.
+Touches the log and what is beside it, read only. Knows files by inode and first bytes, not by name.
+Limits: those of `siblings`.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from tidegate.errors import SourceError
 from tidegate.model import Position
+from tidegate.source.siblings import Sibling, itself, siblings
 from tidegate.source.tail import Fingerprint, Key, Tail, open_tail
 
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst", ".lz4", ".Z")
-_MAX_SIBLINGS = 64  # looked at, the newest first
-
-
-class Sibling(NamedTuple):
-    """A name beside the log that may hold its earlier lines. `ordered`: it is one of a rotation."""
-
-    path: str
-    ordered: bool
+_TRIES = 10
 
 
 class Resumed(NamedTuple):
@@ -33,55 +24,6 @@ class Resumed(NamedTuple):
     live: Tail | None
     leaving: list[Tail]
     lost: list[Position]
-
-
-def rotated_from(name: str) -> str | None:
-    """The log that this is a rotated copy of (`mail.log.2.gz` → `mail.log`); None if of none."""
-    for ending in COMPRESSED:
-        name = name.removesuffix(ending)
-    found = re.fullmatch(r"(.+?)[.\-_](?:\d[\d.\-_T]*|old|bak)", name, re.DOTALL)
-    return found[1] if found else None
-
-
-def siblings(path: str) -> list[Sibling]:
-    """Uncompressed former selves of a log, the oldest first; those outside a numbering come first.
-
-    `log.2` is older than `log.1`; `log-20260820` older than `log-20260821`; else by mtime.
-    """
-    directory, base = os.path.split(path)
-    stem, dot, ending = base.rpartition(".")
-    numbered = re.escape(base) + r"[.\-_](\d[\d.\-_T]*)"
-    if stem:  # logrotate's `extension`: mail.log → mail-20260821.log
-        numbered += rf"|{re.escape(stem)}[.\-_](\d[\d.\-_T]*){re.escape(dot + ending)}"
-    rotated = re.compile(numbered, re.DOTALL)
-    found: list[tuple[bool, int, str, str]] = []
-    try:
-        entries = list(os.scandir(directory or "."))
-    except OSError:
-        return []
-    for entry in entries:
-        if entry.name == base or entry.name.endswith(COMPRESSED):
-            continue
-        number = rotated.fullmatch(entry.name)
-        if number or entry.name.startswith(base):
-            place = number[number.lastindex or 0] if number else ""
-            try:
-                moment = entry.stat(follow_symlinks=False).st_mtime_ns
-            except OSError:
-                continue  # gone since
-            found.append((bool(number), moment, place, entry.path))
-    return [Sibling(each[3], each[0]) for each in _in_order(found)][-_MAX_SIBLINGS:]
-
-
-def _in_order(found: list[tuple[bool, int, str, str]]) -> list[tuple[bool, int, str, str]]:
-    """Strays by mtime, then the rotation: by its numbers if all are counters or all are dates."""
-    strays = sorted(each for each in found if not each[0])
-    rotation = [each for each in found if each[0]]
-    if all(each[2].isdigit() and len(each[2]) < 5 for each in rotation):
-        return strays + sorted(rotation, key=lambda each: -int(each[2]))
-    if len({len(each[2]) for each in rotation}) == 1:
-        return strays + sorted(rotation, key=lambda each: each[2])
-    return strays + sorted(rotation)
 
 
 def _open(path: str, name: str) -> Tail | None:
@@ -117,15 +59,36 @@ def find(path: str, identity: str, least: int = 0) -> Tail | None:
     return copy
 
 
+def _opened(path: str, *, whole: bool) -> list[tuple[Sibling, Tail]]:
+    """The siblings of a log, opened; for the `whole` log, what has the name now comes last.
+
+    Names may be shifted while we look: then what is open is not what was listed, and we look again.
+    """
+    opened: list[tuple[Sibling, Tail]] = []
+    for _attempt in range(_TRIES):
+        for _place, tail in opened:
+            tail.close()
+        places = _places(path, whole)
+        found = [(place, _open(place.path, path)) for place in places]
+        opened = [(place, tail) for place, tail in found if tail]
+        steady = all(place.inode == tail.key[1] for place, tail in opened)
+        if steady and [each.inode for each in _places(path, whole)] == [p.inode for p in places]:
+            break
+    return opened
+
+
+def _places(path: str, whole: bool) -> list[Sibling]:
+    now = itself(path) if whole else []
+    return [each for each in siblings(path) if each.inode not in {own.inode for own in now}] + now
+
+
 def unread(tail: Tail, tracked: Container[Key], *, emptied: bool) -> list[Tail]:
     """The lines after those read from `tail` that stand in rotated files, oldest first.
 
     `emptied`: by copytruncate (ask before it is begun anew): first the rest of the copy. Then, as
     after a renaming, the whole files rotated since that nobody has `tracked` yet.
     """
-    opened = [
-        (place, other) for place in siblings(tail.path) if (other := _open(place.path, tail.path))
-    ]
+    opened = _opened(tail.path, whole=False)
     others = [other for _, other in opened]
     same = [index for index, other in enumerate(others) if other.key == tail.key]
     anchor = same[0] if same and not emptied else _copy(tail, others)
@@ -159,8 +122,7 @@ def resume(path: str, positions: Sequence[Position]) -> Resumed:
     than others of the same file do no harm. One of a file that was still empty tells nothing but
     an inode, which may be another file's by now: it counts only if no other fits.
     """
-    places = [*siblings(path), Sibling(path, True)]
-    opened = [(place, tail) for place in places if (tail := _open(place.path, path))]
+    opened = _opened(path, whole=True)
     tails = [tail for _, tail in opened]
     offsets: dict[int, int] = {}
     lost = []

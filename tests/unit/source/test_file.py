@@ -487,6 +487,39 @@ class TestRotation:
         assert read.read() == [b"3"]
         assert links_to(log) == 1
 
+    def test_a_writer_that_never_rests(self, log: Path, read: Reader) -> None:
+        script = textwrap.dedent("""
+            import os, sys
+            from pathlib import Path
+            log = Path(sys.argv[1])
+            out = log.open("ab", buffering=0)
+            for number in range(30_000):
+                out.write(b"%d\\n" % number)
+                if number % 1500 == 700:
+                    for old in range(40, 0, -1):
+                        if Path(f"{log}.{old}").exists():
+                            os.rename(f"{log}.{old}", f"{log}.{old + 1}")
+                    os.rename(log, f"{log}.1")
+                if number % 1500 == 750:
+                    out = log.open("ab", buffering=0)
+        """)
+        log.touch()
+        read.read()
+        writer = subprocess.Popen([sys.executable, "-c", script, str(log)])
+        seen: list[bytes] = []
+        turns = 0
+        while writer.poll() is None:
+            select.select(read.source.fds(), [], [], 0.01)
+            seen += read.read(wait=SECOND // 100)
+            turns += 1
+            if turns % 40 == 0:
+                read.stop()
+                read.start()
+        seen += read.read()
+        assert writer.returncode == 0
+        assert len(seen) == 30_000
+        assert sorted(map(int, seen)) == list(range(30_000))
+
 
 class TestRestart:
     def test_goes_on_where_it_stopped(self, log: Path, read: Reader) -> None:
@@ -573,6 +606,33 @@ class TestRestart:
         append(log, b"3\n")
         read.start()
         assert read.read() == [b"late", b"3"]
+
+    def test_a_link_to_a_file_that_is_rotated_while_down(self, log: Path, read: Reader) -> None:
+        real = log.with_name("data") / "real"
+        real.parent.mkdir()
+        log.symlink_to(real)
+        append(real, b"1\n")
+        assert read.read() == [b"1"]
+        read.stop()
+        append(real, b"2\n")
+        rotate(real)
+        append(real, b"3\n")
+        read.start()
+        assert read.read() == [b"2", b"3"]
+
+    def test_a_link_that_moves_on_to_the_file_of_each_day(self, log: Path, read: Reader) -> None:
+        for day in range(20260820, 20260826):
+            append(log.with_name(f"mail.log-{day}"), b"%d\n" % day)
+            log.unlink(missing_ok=True)
+            log.symlink_to(f"mail.log-{day}")
+            if day in (20260820, 20260821, 20260825):
+                read.read()
+            if day == 20260821:
+                read.stop()
+            if day == 20260823:
+                read.start()
+                read.read()
+        assert read.lines() == [b"%d" % day for day in range(20260820, 20260826)]
 
     def test_positions_of_other_sources_are_none_of_ours(self, log: Path) -> None:
         append(log, b"1\n")
