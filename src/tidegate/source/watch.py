@@ -6,9 +6,11 @@ caller's look once a second does alone. Limits: not for network file systems, wh
 
 from __future__ import annotations
 
+import ctypes
 import errno
 
-from inotify_simple import INotify, flags  # type: ignore[import-untyped]
+import inotify_simple  # type: ignore[import-untyped]
+from inotify_simple import INotify, flags
 
 _ENTRIES = (
     flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.ATTRIB | flags.ONLYDIR
@@ -25,6 +27,8 @@ class Watch:
         self._files: dict[int, int] = {}  # watch → file descriptor
         self._directories: dict[str, int] = {}
         self._notify: INotify | None = None
+        # Left alone, inotify_simple runs ldconfig to find the C library that we have loaded already.
+        inotify_simple._libc = inotify_simple._libc or ctypes.CDLL(None, use_errno=True)
         try:
             self._notify = INotify(nonblocking=True)
         except OSError as error:
