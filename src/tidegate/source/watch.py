@@ -27,7 +27,7 @@ class Watch:
         self._files: dict[int, int] = {}  # watch → file descriptor
         self._directories: dict[str, int] = {}
         self._notify: INotify | None = None
-        # Left alone, inotify_simple runs ldconfig to find the C library that we have loaded already.
+        # Left alone, inotify_simple runs ldconfig to find the C library that is loaded already.
         inotify_simple._libc = inotify_simple._libc or ctypes.CDLL(None, use_errno=True)
         try:
             self._notify = INotify(nonblocking=True)
