@@ -31,7 +31,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 config = click.option(
     "--config",
     "-c",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # the reader of policies says it better
     help="Policy file (default /etc/tidegate/tidegate.toml, else the shipped policy).",
 )
 note = click.option("--note", default="", help="Why; kept in the history.")

@@ -6,6 +6,8 @@ Limits: every fault of every file is collected, then raised at once as one PackE
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -46,15 +48,25 @@ def load_packs(
                 _take(entry.name, entry.read_bytes(), packs, faults, judge=judge_shipped)
     mine: dict[str, Pack] = {}
     for path in own:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            faults.append(f"{path}: expected a readable file: {error.strerror}")
-            continue
-        _take(str(path), content, mine, faults)
+        content = _content(path, faults)
+        if content is not None:
+            _take(str(path), content, mine, faults)
     if faults:
         raise PackError(faults)
     return tuple(pack for _name, pack in sorted((packs | mine).items()))
+
+
+def _content(path: Path, faults: list[str]) -> bytes | None:
+    """The bytes of an own pack; None, and a fault, where it is no file that can be read."""
+    try:
+        # Opened without waiting, so that a FIFO in the place of a pack can't hang anything.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return file.read()
+            faults.append(f"{path}: expected a regular file")
+    except OSError as error:
+        faults.append(f"{path}: expected a readable file: {error.strerror}")
+    return None
 
 
 def _take(

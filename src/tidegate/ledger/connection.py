@@ -30,8 +30,8 @@ _WORDS = {
 }
 _ASIDE = 3  # damaged files that are kept
 _LASTING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT})
+_INCREMENTAL = 2
 _SETTINGS = """
-    PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
     PRAGMA journal_size_limit = 16777216;
@@ -150,6 +150,9 @@ class LedgerFile:
         self._connection = connection
         connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         check(connection)
+        # Even where it changes nothing this one writes, and a full disk must not stop a start.
+        if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(_SETTINGS)
         migrate(connection)
         self.opened += 1
