@@ -13,7 +13,7 @@ from itertools import chain
 from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
 from tidegate.evidence.record import GoodRecord
-from tidegate.evidence.window import Windows
+from tidegate.evidence.windows import Windows
 from tidegate.model import Batch, Block, Change, Decision, Micros, Subject, Verdict
 from tidegate.policy.models import Policy
 

@@ -2,19 +2,17 @@
 
 Touches nothing. A tally is one `bytes`: N entries of 16 bytes (time, origin and offset), oldest
 first, and for rules over several kinds, in front, the attempts of the latest sessions.
-Limits: `capacity` tallies over all rules; the coldest are evicted, counted. An event that comes
-more than an hour late may find its tally already dropped.
+Limits: eight parallel sessions of one subject; what is bounded over all rules stands in `windows`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable
 from struct import Struct
 from zlib import crc32
 
-from tidegate.model import HOUR, Batch, Change, Event, Micros, Ref, Subject, Verdict
+from tidegate.model import Event, Micros, Ref, Subject, Verdict
 from tidegate.policy.models import Rule
 
 Convict = Callable[[Verdict, int], Micros]
@@ -25,7 +23,8 @@ Count = Callable[[Event, int, Convict], None]
 
 _ENTRY = Struct(">QQ")
 pack, from_bytes = _ENTRY.pack, int.from_bytes
-_OFFSET_BITS = 44  # 16 TiB a file, a million files
+OFFSET_BITS = 44  # 16 TiB a file, a million files
+_BYTES = [bytes((number,)) for number in range(256)]
 _SESSIONS = 8  # a ninth parallel session of one subject pushes the oldest out
 
 
@@ -48,7 +47,7 @@ class Window:
         self.dirty: set[Subject] = set()
         self.last_verdict: Verdict | None = None
         self.verdicts = 0
-        self.count = self._count_attempts if self.row else self._counter()
+        self.count = self._attempt_counter() if self.row else self._counter()
 
     @property
     def part(self) -> str:
@@ -87,29 +86,59 @@ class Window:
 
         return count
 
-    def _count_attempts(self, event: Event, ref: int, convict: Convict) -> None:
-        subject, time, kind = event.subject, event.time, event.kind.name
-        if self.held and self._holds(subject, time):
-            return
+    def _attempt_counter(self) -> Count:
+        """`count` for rules with sessions: what is common at once, the rest by `_count_attempt`."""
+        held, tallies, mark, rest = self.held, self.tallies, self.dirty.add, self._count_attempt
+        pop, row, within, weights = tallies.pop, self.row, self.rule.within, self.weights
+        nearly = self.full - 16  # a tally this long may be completed by the next entry
+        places = {kind: 4 + place for kind, place in self.kinds.items()}
+        firsts = {kind: bytes(at - 4) + b"\1" + bytes(row - at - 1) for kind, at in places.items()}
+
+        def count(event: Event, ref: int, convict: Convict) -> None:
+            time, kind, subject, repeated, session = event[:5]
+            if held and self._holds(subject, time):
+                return
+            tally, name, entry = pop(subject, b"\0"), kind.name, pack(time, ref)
+            mark(subject)
+            size = 1 + tally[0] * row
+            entries = len(tally) - size
+            if (
+                repeated != 1
+                or weights[name] != 1
+                or entries >= nearly
+                or (entries and (entry < tally[-16:] or time - from_bytes(tally[-16:-8]) > within))
+            ):
+                rest(event, ref, tally, convict)
+            elif not session or name not in places:
+                tallies[subject] = tally + entry
+            else:
+                label = crc32(session.encode("utf-8", "surrogateescape")).to_bytes(4)
+                start = tally.find(label, 1, size)
+                if start < 0 and tally[0] < _SESSIONS:
+                    rows = _BYTES[tally[0] + 1] + tally[1:size] + label + firsts[name]
+                    tallies[subject] = rows + tally[size:] + entry
+                    return
+                at = start + places[name]
+                if (start - 1) % row or tally[at] >= max(tally[start + 4 : start + row]):
+                    rest(event, ref, tally, convict)
+                else:  # another kind has told of this attempt already
+                    tallies[subject] = tally[:at] + _BYTES[tally[at] + 1] + tally[at + 1 :]
+
+        return count
+
+    def _count_attempt(self, event: Event, ref: int, tally: bytes, convict: Convict) -> None:
+        kind = event.kind.name
         weight = event.count * self.weights[kind]
-        tally = self.tallies.pop(subject, b"\0")
-        self.dirty.add(subject)
         size = 1 + tally[0] * self.row
         rows, tally = tally[:size], tally[size:]
-        if tally and time - from_bytes(tally[-16:-8]) > self.rule.within:
+        if tally and event.time - from_bytes(tally[-16:-8]) > self.rule.within:
             rows = b"\0"  # process ids are used again: an old session is not this one
         if event.session and kind in self.kinds:
             rows, weight = self._attempt(rows, event, weight)
-        if (
-            weight == 1
-            and len(tally) + 16 < self.full
-            and (entry := pack(time, ref)) >= tally[-16:]
-        ):
-            self.tallies[subject] = rows + tally + entry
-        elif weight:
+        if weight:
             self._add(event, tally, rows, weight, ref, convict)
         else:
-            self.tallies[subject] = rows + tally
+            self.tallies[event.subject] = rows + tally
 
     def _holds(self, subject: Subject, time: Micros) -> bool:
         """Whether the subject is banned by this rule already; a hold that is over is dropped."""
@@ -141,7 +170,7 @@ class Window:
     def _cross(self, subject: Subject, tally: bytes, offset: int, convict: Convict) -> None:
         # The tally starts anew: the same lines must not convict twice.
         entries = dict.fromkeys(_ENTRY.iter_unpack(tally))
-        refs = tuple(Ref(time, *divmod(ref, 1 << _OFFSET_BITS)) for time, ref in entries)
+        refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref in entries)
         verdict = Verdict(self.rule.name, subject, refs[-1].time, len(tally) // 16, refs)
         self.last_verdict = verdict
         self.verdicts += 1
@@ -199,139 +228,5 @@ class Window:
         self.dirty.add(subject)
 
 
-class Windows:
-    """All N-in-M rules of a policy. `weights` gives each kind its detectors' default weight."""
-
-    def __init__(
-        self, rules: Sequence[Rule], weights: dict[str, int], capacity: int = 1_000_000
-    ) -> None:
-        self.capacity = capacity
-        self.evicted = 0
-        self.windows = [Window(rule, _weights(rule, weights)) for rule in rules if rule.enabled]
-        self._by_kind: dict[str, list[Window]] = {}
-        for window in self.windows:
-            for kind, weight in window.weights.items():
-                if weight:
-                    self._by_kind.setdefault(kind, []).append(window)
-        self._latest: Micros = 0
-        self._expired: Micros = 0
-
-    def __len__(self) -> int:
-        return sum(len(window.tallies) for window in self.windows)
-
-    def tally(self, batch: Batch, convict: Convict) -> None:
-        """Count the events of a batch in their order; `convict` is called at each crossing."""
-        by_kind, origin = self._by_kind, batch.origin << _OFFSET_BITS
-        latest = self._latest
-        for event in batch.events:
-            windows = by_kind.get(event.kind.name)
-            if windows:
-                if event.time > latest:
-                    latest = event.time
-                ref = origin + event.offset
-                for window in windows:
-                    window.count(event, ref, convict)
-        self._latest = latest
-        if latest - self._expired > HOUR // 60:
-            self._expire(latest)
-        if len(self) > self.capacity:
-            self._evict()
-
-    def forget(self, subject: Subject) -> None:
-        """A person pardoned the subject: no rule remembers it."""
-        for window in self.windows:
-            window.forget(subject)
-
-    def changes(self) -> Iterator[Change]:
-        """What changed since the last call, for a checkpoint; one row per tally, however often."""
-        for window in self.windows:
-            dirty, part = sorted(window.dirty), window.part
-            window.dirty.clear()  # the same set: `count` holds on to it
-            for subject in dirty:
-                yield Change(part, subject, window.tallies.get(subject))
-                until = window.held.get(subject)
-                yield Change(
-                    f"held {window.rule.name}", subject, until.to_bytes(8) if until else None
-                )
-
-    def restore(self, change: Change) -> bool:
-        """Take back one saved change; False if it belongs to no rule of this policy."""
-        what, _space, rest = change.part.partition(" ")
-        name, _space, kinds = rest.partition(" ")
-        window = next((one for one in self.windows if one.rule.name == name), None)
-        if window is None or change.value is None or what not in ("window", "held"):
-            return False
-        subject = Subject(change.key)
-        if what == "held":
-            window.held[subject] = int.from_bytes(change.value[:8])
-            return True
-        tally = _relaid(change.value, kinds.split(), window)
-        rows = 1 + tally[0] * window.row if window.row and tally else 0
-        if not tally or len(tally) < rows or (len(tally) - rows) % 16:
-            return False  # damaged on the disk: one count is lost, nothing else
-        window.tallies[subject] = tally
-        return True
-
-    def take_over(self, old: Windows) -> None:
-        """On reload: every count of a rule that is still there is kept."""
-        for change in old.everything():
-            self.restore(change)
-        for window in self.windows:
-            window.dirty.update(window.tallies)
-            before = next((one for one in old.windows if one.rule.name == window.rule.name), None)
-            if before is not None:
-                window.last_verdict, window.verdicts = before.last_verdict, before.verdicts
-        self.evicted = old.evicted
-        self._latest, self._expired = old._latest, old._expired
-
-    def everything(self) -> Iterator[Change]:
-        """The whole memory, as if all of it had changed."""
-        for window in self.windows:
-            for subject, tally in window.tallies.items():
-                yield Change(window.part, subject, tally)
-            for subject, until in window.held.items():
-                yield Change(f"held {window.rule.name}", subject, until.to_bytes(8))
-
-    def _expire(self, latest: Micros) -> None:
-        """Drop tallies that no event in order can complete any more. Coldest first, in order."""
-        self._expired = latest
-        for window in self.windows:
-            horizon = latest - window.rule.within - HOUR
-            while window.tallies:
-                front = list(islice(window.tallies.items(), 1000))
-                gone = [one for one, tally in front if window.newest(tally) < horizon]
-                for subject in gone:
-                    del window.tallies[subject]
-                window.dirty.update(gone)
-                if len(gone) < 1000:
-                    break
-            for subject in [one for one, until in window.held.items() if until < horizon]:
-                del window.held[subject]
-                window.dirty.add(subject)
-
-    def _evict(self) -> None:
-        while len(self) > self.capacity:
-            window = max(self.windows, key=lambda one: len(one.tallies))
-            surplus = len(self) - self.capacity + self.capacity // 64
-            gone = list(islice(window.tallies, surplus))
-            for subject in gone:
-                del window.tallies[subject]
-            window.dirty.update(gone)
-            self.evicted += len(gone)
-
-
 def _program(kind: str) -> str:
     return kind.partition(".")[0]
-
-
-def _weights(rule: Rule, defaults: dict[str, int]) -> dict[str, int]:
-    return {kind: defaults.get(kind, 1) if weight is None else weight for kind, weight in rule.on}
-
-
-def _relaid(tally: bytes, kinds: list[str], window: Window) -> bytes:
-    """A tally whose rule counted other kinds before: its sessions go, its entries stay."""
-    if kinds == list(window.kinds):
-        return tally
-    if kinds and tally:
-        tally = tally[1 + tally[0] * (4 + len(kinds)) :]
-    return b"\0" + tally if window.row else tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.evidence.window import Windows
+from tidegate.evidence.windows import Windows
 from tidegate.model import HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Subject, Verdict
 from tidegate.policy.models import BanTerms, Rule
 
@@ -212,3 +212,38 @@ def test_memory_that_was_damaged_on_disk_never_breaks_counting(value, on):
     core.restore(Change(core.windows[0].part, HOST, value))
     play(core, [event(HOUR, subject=HOST), event(HOUR, FAILED, session="7")])
     assert core.windows[0].holding(HOST) >= 0
+
+
+_LINES = st.lists(
+    st.tuples(
+        st.integers(0, 40),
+        st.sampled_from([FAILED, INVALID, MALWARE]),
+        st.sampled_from(["", "1", "2", "3"]),
+        st.sampled_from([1, 1, 1, 2]),
+    ),
+    max_size=40,
+)
+
+
+@given(_LINES, st.integers(1, 6), st.integers(1, 30), st.booleans())
+def test_the_quick_way_and_the_long_way_count_alike(lines, threshold, within, ordered):
+    if ordered:
+        lines = sorted(lines, key=lambda line: line[0])
+    on = (*SSHD, ("exim.malware", None))
+    events = [
+        event(HOUR + second * SECOND, kind, session=session, count=count, offset=n)
+        for n, (second, kind, session, count) in enumerate(lines)
+    ]
+    quick, long = (windows(rule(threshold, within * SECOND, on=on)) for _ in range(2))
+    window = long.windows[0]
+
+    def only_the_rest(one, ref, convict):
+        if not (window.held and window._holds(one.subject, one.time)):
+            tally = window.tallies.pop(one.subject, b"\0")
+            window._count_attempt(one, ref, tally, convict)
+
+    window.count = only_the_rest
+    for kind in window.weights:
+        long._by_kind[kind] = [window]
+    assert play(quick, events, hold=3 * SECOND) == play(long, events, hold=3 * SECOND)
+    assert quick.windows[0].holding(HOST) == window.holding(HOST)
