@@ -373,6 +373,8 @@ def test_text_that_is_none_is_shown_harmlessly(policy, public_folder):
 @pytest.mark.parametrize(
     ("stamp", "expected"),
     [
+        ("0001-01-01 00:00:00", "past"),
+        ("1969-12-31 23:59:59", "past"),
         ("1970-01-01 00:00:00", "past"),
         ("2003-08-19 12:00:00", "past"),
         ("2099-12-31 23:59:59", "now"),
@@ -387,6 +389,8 @@ def test_text_that_is_none_is_shown_harmlessly(policy, public_folder):
 def test_stamps_far_away_or_impossible_are_clamped_or_passed_over(
     policy, public_folder, stamp, expected
 ):
+    # East of London 1970 begins before it does.
+    policy.write_text(policy.read_text().replace("start =", 'zone = "Asia/Tokyo"\nstart ='))
     path = public_folder / "log" / "mainlog"
     path.parent.mkdir()
     line = virus(A)

@@ -85,6 +85,8 @@ class Stamps(dict[bytes, Micros | None]):
     def _keep(self, stamp: bytes, moment: Micros | None) -> Micros | None:
         if len(self) >= _REMEMBERED:
             self.clear()
+        if moment is not None and moment < 0:
+            moment = 0  # a host without a battery begins in 1970, and east of London before that
         self[stamp] = moment
         return moment
 

@@ -236,3 +236,13 @@ def test_a_day_is_a_day() -> None:
     later = read("2026-08-22 14:03:22")
     assert later is not None
     assert later - DAY == read("2026-08-21 14:03:22")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["1970-01-01 05:00:00", "1970-01-01 05:00:01.5", "0001-01-01T00:00:00+14:00", "1900-01-01 00:00:00"],
+)  # fmt: skip
+def test_a_moment_before_1970_is_its_beginning(stamp: str) -> None:
+    """All that counts and remembers takes whole numbers from 0 on."""
+    assert read(stamp, ZoneInfo("Asia/Tokyo")) in (0, 500_000)
+    assert read("1970-01-01 00:00:00", ZoneInfo("Asia/Tokyo")) == 0
