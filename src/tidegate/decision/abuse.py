@@ -33,6 +33,10 @@ class Judge:
     def __init__(self, policy: Policy, capacity: int | None = None) -> None:
         self._policy = policy
         self._rules = {rule.name: rule for rule in policy.rules}
+        self._reasons = {
+            rule.name: f"{rule.stated}: {', '.join(kind for kind, _weight in rule.on)}"
+            for rule in policy.rules
+        }
         self.allow = Allow(policy.allow)
         self.ladder = Ladder(capacity or policy.limits.subjects)
         self.breaker = Breaker()
@@ -75,7 +79,7 @@ class Judge:
             count=verdict.count,
             step=min(before, len(rule.ban.ladder) - 1),
             mode="observe" if observe else "enforce",
-            reason=f"{rule.stated}: {', '.join(kind for kind, _weight in rule.on)}",
+            reason=self._reasons[rule.name],
             spared=spared,
             refs=verdict.refs,
             collateral=good,

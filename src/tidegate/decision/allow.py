@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from tidegate import subject as subjects
 from tidegate.model import Micros, Subject
@@ -34,11 +35,11 @@ class PrefixSet:
 
     def holds(self, other: Network) -> bool:
         """Whether a member holds all of `other`."""
-        width, first = len(other.bits) * 8, other.first
-        return any(
-            length <= other.length and first >> (width - length) in numbers
-            for length, numbers in self._lengths[other.family].items()
-        )
+        width, first = len(other.bits) * 8, int.from_bytes(other.bits)
+        for length, numbers in self._lengths[other.family].items():
+            if length <= other.length and first >> (width - length) in numbers:
+                return True
+        return False
 
     def overlaps(self, other: Network) -> bool:
         """Whether any address is in a member and in `other`."""
@@ -80,6 +81,7 @@ class Allow:
     exempt: dict[Subject, Micros] = field(default_factory=dict)
     _listed: PrefixSet = field(init=False)
     _protected: list[tuple[PrefixSet, str]] = field(init=False)
+    _everyone: PrefixSet = field(init=False)
 
     def __post_init__(self) -> None:
         self._listed = PrefixSet(self.addresses)
@@ -92,6 +94,7 @@ class Allow:
         for subject, reason in (*LOOPBACK, *surroundings.protected):
             groups.setdefault(reason, []).append(subject)
         self._protected = [(PrefixSet(members), reason) for reason, members in groups.items()]
+        self._everyone = PrefixSet([*self.addresses, *chain.from_iterable(groups.values())])
 
     def spared(self, subject: Subject, time: Micros, good: bool) -> str:
         """Why this subject must not be closed for; "" if it may be.
@@ -102,11 +105,12 @@ class Allow:
         found = subjects.network(subject)
         if found is None:
             return "not an address"
-        for members, reason in self._protected:
-            if members.overlaps(found):
-                return reason
-        if self._listed.holds(found):
-            return "allowlist"
+        if self._everyone.overlaps(found):  # seldom; only then is asked which, and why
+            for members, reason in self._protected:
+                if members.overlaps(found):
+                    return reason
+            if self._listed.holds(found):
+                return "allowlist"
         if good and subject in self.surroundings.sessions:
             return "session"
         return "exempt" if self._is_exempt(subject, found, time) else ""
