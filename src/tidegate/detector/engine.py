@@ -112,7 +112,9 @@ class Engine:
                 start, stop, key = rfind(b"\n", 0, end) + 1, find(b"\n", end), literal
                 cut = min(line_stop, line_start + LONGEST) if overlong else line_stop
                 taken = -1
-                for match, pack, a, t, n, slot, kind, matcher in ready.get(line_key, ()):
+                asked = ready.get(line_key, ())
+                # `matcher` is for the blame, should this line fail.
+                for match, pack, a, t, process, n, slot, kind, matcher in asked:  # noqa: B007
                     if pack == taken or (found := match(data, line_start, cut)) is None:
                         continue
                     who, time = slot[found[a]], times[found[1]]
@@ -138,8 +140,8 @@ class Engine:
                         elif time < told[2]:
                             told[2] = time
                         continue
-                    thread = found[t]
-                    session = matcher.thread(found) if thread is None else thread.decode("latin-1")
+                    thread = found[t] or found[process]
+                    session = thread.decode("latin-1") if thread else ""
                     length = line_stop - line_start
                     append(new(Event, (time, kind, who, count, session, place, length, NO_FIELDS)))
                 if taken < 0:

@@ -122,16 +122,12 @@ class Matcher:
             self.pack,
             groups.get("addr", nothing),
             0 if self.success else thread,
+            groups.get("_pid", nothing),
             groups.get("count", 0),
             self.slot,
             self.kind,
             self,
         )
-
-    def thread(self, found: re.Match[bytes]) -> str:
-        """The session of a one-step match whose session group took no part."""
-        pid = found["_pid"] if "_pid" in found.re.groupindex else None
-        return (pid or b"").decode("latin-1")
 
 
 def count_of(digits: bytes | None) -> int:
@@ -142,14 +138,16 @@ def count_of(digits: bytes | None) -> int:
 class Ready(NamedTuple):
     """A matcher together with a swift header, laid out for the inner loop.
 
-    `address`, `thread` and `many` are numbers of groups; `thread`, the session, is 0 for a success,
-    which needs none; `many`, the count, is 0 where there is none. Group 1 is the stamp.
+    `address`, `thread`, `process` and `many` are numbers of groups; `thread`, the session (where
+    that took no part `process`, the process id), is 0 for a success, which needs none; `many`, the
+    count, is 0 where there is none. Group 1 is the stamp.
     """
 
     match: Match
     pack: int
     address: int
     thread: int
+    process: int
     many: int
     slot: Slot
     kind: Kind
