@@ -105,7 +105,7 @@ def test_the_watcher_is_another_user_with_no_capability_at_all(daemon):
 def test_titles_tell_role_and_duty(daemon):
     pair = daemon.pair()
     assert title_of(pair["keeper"]) == "tidegate: keeper"
-    assert title_of(pair["watcher"]) == "tidegate: watcher (1 sources, 1 rules)"
+    assert title_of(pair["watcher"]) == "tidegate: watcher (1 source, 1 rule)"
 
 
 def test_the_keeper_holds_no_log_no_ledger_and_the_watcher_no_netlink(daemon):

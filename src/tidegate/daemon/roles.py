@@ -95,7 +95,7 @@ def watcher(
         trusted=trusted,
     )
     wiring.control.start()
-    daemon = Watcher(wiring, alive)
+    daemon = Watcher(wiring, alive, setproctitle)
 
     def stop(_number: int, _frame: object) -> None:
         daemon.stopping = True
@@ -107,7 +107,6 @@ def watcher(
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
-    setproctitle(f"tidegate: watcher ({len(wiring.sources)} sources, {len(policy.rules)} rules)")
     garbage.seldom()
     daemon.run()
 

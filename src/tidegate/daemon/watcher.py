@@ -33,9 +33,15 @@ TICK: Micros = SECOND
 class Watcher:
     """The loop and everything it holds together."""
 
-    def __init__(self, wiring: Wiring, alive: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        wiring: Wiring,
+        alive: Callable[[bytes], None],
+        title: Callable[[str], None] = lambda _title: None,
+    ) -> None:
         self.wiring = wiring
         self.alive = alive
+        self.title = title
         self.pipeline: Pipeline = wiring.pipeline
         self.sources: dict[str, Source] = wiring.sources
         self.actor = Actor(wiring.ledger, wiring.gate)
@@ -59,6 +65,7 @@ class Watcher:
         # Where reading begins is remembered before the first line: killed on a quiet day, we must
         # not begin at the end again.
         self._checkpoint(now_micros())
+        self.title(self.wiring.title())
         self.alive(b"R")
         while not self.stopping:
             self._wait()
@@ -80,7 +87,7 @@ class Watcher:
         more = any(source.more for source in self.sources.values())
         self._watch()
         left = self._last_tick + TICK - now_micros()
-        ready = self._selector.select(0 if more else max(0.0, left / SECOND))
+        ready = self._selector.select(0 if more else min(max(0, left), TICK) / SECOND)
         if any(key.fd == self.wiring.gate_fd() for key, _events in ready):
             self._heed()
         if any(key.fd == self.wiring.wake_fd for key, _events in ready):
@@ -158,18 +165,21 @@ class Watcher:
     # -- every second -----------------------------------------------------------------------
 
     def _tick(self, now: Micros) -> None:
-        if now - self._last_tick < TICK and now >= self._last_tick:
+        if not _due(self._last_tick, TICK, now):
             return
         self._last_tick = now
         self.alive(b".")
         self._look()
         self.actor.tick(now)
+        if self.wiring.gate_fd() == -1:
+            log.error("gate: given up; the master starts both anew")
+            self.stopping = True
         for source in self.sources.values():
             health = source.health()
             self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
-        if self._dirty and now - self._last_checkpoint >= CHECKPOINT_EVERY:
+        if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
             self._checkpoint(now)
-        if now - self._last_expiry >= 10 * MINUTE:
+        if _due(self._last_expiry, 10 * MINUTE, now):
             self._last_expiry = now
             self.pipeline.expire(now)
             if self.actor.forget(now, self.pipeline.parts()):
@@ -232,7 +242,9 @@ class Watcher:
             return self._not_reloaded(error)
         fresh.pipeline.take_over(self.pipeline)
         self.sources = self.wiring.exchange_sources(self.sources, fresh)
+        self.wiring.sources = self.sources
         self.pipeline = self.wiring.pipeline = fresh.pipeline
+        self.title(self.wiring.title())
         self.loaded_at = now
         self._dirty = True
         self.actor.reloaded(after, changed, now)
@@ -245,3 +257,8 @@ class Watcher:
         faults = str(error).splitlines()
         log.error("reload: the old policy stays: %s", "; ".join(faults))
         return faults
+
+
+def _due(last: Micros, every: Micros, now: Micros) -> bool:
+    """Whether it is time again; also when somebody has set the clock back."""
+    return not 0 <= now - last < every

@@ -50,6 +50,11 @@ class Wiring:
     observe: bool
     trusted: bool
 
+    def title(self) -> str:
+        """Role and duty, for the list of processes."""
+        rules = sum(rule.enabled for rule in self.plan.loaded.policy.rules)
+        return f"tidegate: watcher ({_many(len(self.sources), 'source')}, {_many(rules, 'rule')})"
+
     def is_off(self) -> bool:
         """Whether the break-glass switch is set."""
         return os.path.exists(self.plan.loaded.policy.paths.off)
@@ -67,9 +72,9 @@ class Wiring:
         return Fresh(fresh, fresh.pipeline())
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
-        """The sources of the new policy; one whose description did not change goes on reading."""
-        before = {spec.name: (spec, _asked(spec, self.plan)) for spec in self.plan.sources}
-        after = {spec.name: (spec, _asked(spec, fresh.plan)) for spec in fresh.plan.sources}
+        """The sources of the new policy; one that reads the same as before just goes on."""
+        before = {spec.name: _read(spec, self.plan) for spec in self.plan.sources}
+        after = {spec.name: _read(spec, fresh.plan) for spec in fresh.plan.sources}
         places = [place for source in old.values() for place in source.positions()]
         kept = {}
         for name, source in old.items():
@@ -79,8 +84,8 @@ class Wiring:
                 source.close()
         self.plan = fresh.plan
         return {
-            name: kept.get(name) or open_source(spec, fresh.plan, self.ledger, places)
-            for name, (spec, _matches) in after.items()
+            spec.name: kept.get(spec.name) or open_source(spec, fresh.plan, self.ledger, places)
+            for spec in fresh.plan.sources
         }
 
 
@@ -120,5 +125,11 @@ def _register(ledger: Ledger, source: str, path: str, identity: str, rereadable:
     return ledger.origin(source, path, identity, rereadable)
 
 
-def _asked(spec: SourceSpec, found: Plan) -> object:
-    return journal_matches(spec, found.packs) if spec.journal is not None else None
+def _read(spec: SourceSpec, found: Plan) -> tuple[object, ...]:
+    """What a source reads; who looks at it, and in which zone, is the engine's business."""
+    matches = journal_matches(spec, found.packs) if spec.journal is not None else None
+    return spec.files, spec.stdin, matches
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}" + "s" * (count != 1)
