@@ -9,12 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from operator import length_hint
 
 from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
 from tidegate.evidence.record import GoodRecord
+from tidegate.evidence.window import Convict
 from tidegate.evidence.windows import Windows
-from tidegate.model import Batch, Block, Change, Decision, Micros, Subject, Verdict
+from tidegate.model import (
+    Batch,
+    Block,
+    Change,
+    Decision,
+    Micros,
+    Quarantined,
+    Subject,
+    Verdict,
+)
 from tidegate.policy.models import Policy
 
 
@@ -65,10 +76,25 @@ class Pipeline:
             decisions.append(decision)
             return decision.until
 
-        self.windows.tally(batch, convict)
+        self._count(batch, convict)
         self.record.tally(batch.successes)
         self.totals.add(batch)
         return decisions, batch
+
+    def _count(self, batch: Batch, convict: Convict) -> None:
+        """Count every event; one that can't be counted is set aside, and the rest goes on.
+
+        A daemon that ended here would read the same line after every start, and end again.
+        """
+        left = iter(batch.events)
+        while True:
+            try:
+                self.windows.tally(batch, convict, left)
+                return
+            except Exception as error:  # noqa: BLE001  (no line is poison, whatever it does)
+                bad = batch.events[-length_hint(left) - 1]
+                reason = f"{type(error).__name__}: {error}"
+                batch.quarantined.append(Quarantined(bad.offset, bad.kind.detector, reason, b""))
 
     def pardon(self, subject: Subject, now: Micros) -> None:
         """A person unbanned the subject: nothing counts against it any more."""

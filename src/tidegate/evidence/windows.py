@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tidegate.evidence.window import OFFSET_BITS, Convict, Window
-from tidegate.model import HOUR, MINUTE, Batch, Change, Micros, Subject
+from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject
 from tidegate.policy.models import Rule
 
 
@@ -34,11 +34,14 @@ class Windows:
     def __len__(self) -> int:
         return sum(len(window.tallies) for window in self.windows)
 
-    def tally(self, batch: Batch, convict: Convict) -> None:
-        """Count the events of a batch in their order; `convict` is called at each crossing."""
+    def tally(self, batch: Batch, convict: Convict, events: Iterator[Event] | None = None) -> None:
+        """Count the events of a batch in their order; `convict` is called at each crossing.
+
+        `events`: those that are left, where one of the batch could not be counted.
+        """
         by_kind, origin = self._by_kind, batch.origin << OFFSET_BITS
         latest = self._latest
-        for event in batch.events:
+        for event in batch.events if events is None else events:
             windows = by_kind.get(event.kind.name)
             if windows:
                 if event.time > latest:

@@ -269,6 +269,32 @@ def test_a_success_counts_as_a_good_record_for_thirty_days_wherever_blocks_are_c
         assert [one.collateral for one in play(again, SLOW, cuts)] == [True]
 
 
+# -- no line is poison -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [0, 3, 19])
+def test_an_event_that_cannot_be_counted_is_set_aside_and_the_rest_goes_on(monkeypatch, bad):
+    pipeline = planned(FAST).pipeline()
+    text = "".join(virus(n, OTHER if n == bad else WORM) for n in range(20))
+    (block,) = blocks(text)
+    (window,) = pipeline.windows.windows
+    count = window.count
+
+    def broken(event, ref, convict):
+        if event.subject != WORM:
+            raise OverflowError("int too large to convert")
+        count(event, ref, convict)
+
+    monkeypatch.setattr(window, "count", broken)
+    (decision,), batch = pipeline.feed(block)
+    assert (decision.subject, decision.count) == (WORM, 16)
+    assert bad * len(virus(0)) not in [ref.offset for ref in decision.refs]
+    (line,) = batch.quarantined
+    assert (line.offset, line.detector) == (bad * len(virus(0)), "exim.malware")
+    assert line.reason == "OverflowError: int too large to convert"
+    assert pipeline.totals.quarantined == 1
+
+
 # -- reload ------------------------------------------------------------------------------------
 
 
