@@ -49,7 +49,7 @@ def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     planned = plan(config, budget=CpuBudget())
     recordings = opened(files, lambda path: _spec(planned, path).name)
     recordings.sort(key=lambda one: one.arrival)
-    pipeline = planned.pipeline(_specs(planned, recordings))
+    pipeline = planned.pipeline(_specs(planned, recordings), durable=False)
     become_nobody()
     garbage.seldom()
     summary = Summary(planned)

@@ -251,11 +251,13 @@ class Actor:
         self._orphaned, found = policy, False
         try:
             # Again, because behind the longest ban of a subject another orphan may stand.
-            while orphans := [
-                entry.decision
-                for entry in self.ledger.standing(now)
-                if entry.decision.by == "rule" and entry.decision.rule not in live
-            ]:
+            while not self.ledger.ruling(now) <= live and (
+                orphans := [
+                    entry.decision
+                    for entry in self.ledger.standing(now)
+                    if entry.decision.by == "rule" and entry.decision.rule not in live
+                ]
+            ):
                 ends = [opened(one, "reload", "its rule is gone", now) for one in orphans]
                 if not self.ledger.intend(ends):
                     break

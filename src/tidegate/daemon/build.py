@@ -46,8 +46,10 @@ class Plan:
                 found[kind.name] = max(kind.weight, found.get(kind.name, 0))
         return found
 
-    def pipeline(self, sources: Sequence[SourceSpec] | None = None) -> Pipeline:
-        """A fresh pipeline for these sources (default: the policy's)."""
+    def pipeline(
+        self, sources: Sequence[SourceSpec] | None = None, *, durable: bool = True
+    ) -> Pipeline:
+        """A fresh pipeline for these sources (default: the policy's); `durable`: see `Pipeline`."""
         engines: dict[tuple[tuple[str, ...], str], Engine] = {}
         by_source = {}
         for source in self.sources if sources is None else sources:
@@ -55,7 +57,7 @@ class Plan:
             if key not in engines:
                 engines[key] = self.engine(*key)
             by_source[source.name] = engines[key]
-        return Pipeline(self.loaded.policy, by_source, self.weights())
+        return Pipeline(self.loaded.policy, by_source, self.weights(), durable=durable)
 
     def engine(self, detectors: tuple[str, ...] = (), zone: str = "") -> Engine:
         """An engine over these detectors; none named: over all."""

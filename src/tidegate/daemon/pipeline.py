@@ -53,14 +53,22 @@ class Totals:
 
 
 class Pipeline:
-    """Detector, evidence and decision under one policy. `engines` by source name."""
+    """Detector, evidence and decision under one policy. `engines` by source name.
+
+    `durable`: `changes` will be asked for (the daemon does, `replay` does not).
+    """
 
     def __init__(
-        self, policy: Policy, engines: Mapping[str, Engine], weights: Mapping[str, int]
+        self,
+        policy: Policy,
+        engines: Mapping[str, Engine],
+        weights: Mapping[str, int],
+        *,
+        durable: bool = True,
     ) -> None:
         self.policy = policy
         self.engines = dict(engines)
-        self.windows = Windows(policy.rules, dict(weights), policy.limits.subjects)
+        self.windows = Windows(policy.rules, dict(weights), policy.limits.subjects, durable=durable)
         self.record = GoodRecord(policy.limits.subjects)
         self.judge = Judge(policy)
         self.totals = Totals()

@@ -15,12 +15,21 @@ from tidegate.policy.models import Rule
 
 
 class Windows:
-    """All N-in-M rules of a policy. `weights` gives each kind its detectors' default weight."""
+    """All N-in-M rules of a policy. `weights` gives each kind its detectors' default weight.
+
+    `durable`: note what changed, for checkpoints; without them nobody would ever ask for it.
+    """
 
     def __init__(
-        self, rules: Sequence[Rule], weights: dict[str, int], capacity: int = 1_000_000
+        self,
+        rules: Sequence[Rule],
+        weights: dict[str, int],
+        capacity: int = 1_000_000,
+        *,
+        durable: bool = True,
     ) -> None:
         self.capacity = capacity
+        self.durable = durable
         self.evicted = 0
         self.windows = [Window(rule, _weights(rule, weights)) for rule in rules if rule.enabled]
         self._by_kind: dict[str, list[Window]] = {}
@@ -54,6 +63,9 @@ class Windows:
             self._expire(latest)
         if len(self) > self.capacity:
             self._evict()
+        if not self.durable:
+            for window in self.windows:
+                window.dirty.clear()
 
     def forget(self, subject: Subject) -> None:
         """A person pardoned the subject: no rule remembers it."""

@@ -178,6 +178,16 @@ class MemoryLedger:
         rows = self._in_force("ban", now)
         return [replace(row, evidence="").entry() for row in _about(rows, subject)]
 
+    def ruling(self, now: Micros) -> set[str]:
+        """The rules that have a ban standing."""
+        self.open()
+        return {
+            row.values[4]
+            for row in self._rows.values()
+            if row.values[2] == "ban" and row.values[13] == "rule"
+            and row.counts and row.undone is None and row.values[6] > now
+        }  # fmt: skip
+
     def _in_force(self, action: str, now: Micros) -> list[_Row]:
         self.open()
         last: dict[tuple[str, str], _Row] = {}

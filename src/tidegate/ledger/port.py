@@ -111,6 +111,9 @@ class Ledger(Protocol):
         a hundred thousand of them, and `history` has it.
         """
 
+    def ruling(self, now: Micros) -> set[str]:
+        """The rules that have a ban standing; quick, however many bans there are."""
+
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None
     ) -> list[Entry]:

@@ -182,6 +182,16 @@ class SqliteLedger:
                 for *row, state, detail, time in rows.fetchall()
             ]
 
+    def ruling(self, now: Micros) -> set[str]:
+        """The rules that have a ban standing."""
+        with self._file.reading("read which rules ban") as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT rule FROM decision"  # noqa: S608
+                f" WHERE action = 'ban' AND by = 'rule' AND {STANDING}",
+                (whole(now),),
+            )
+            return {rule for (rule,) in rows.fetchall()}
+
     def history(
         self, limit: int, subject: Subject | None = None, before: Micros | None = None
     ) -> list[Entry]:

@@ -405,3 +405,12 @@ def test_a_closed_ledger_refuses_in_words(ledger: Ledger, decide: Decide) -> Non
             refused()
     assert ledger.size() >= 0
     assert ledger.notes == []
+
+
+def test_which_rules_have_a_ban_standing(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("1"), decide("2", subject=B, rule="other", until=NOW + 5)])
+    ledger.intend([decide("3", subject="192.0.2.9", rule="", by="anna (uid 1000)")])
+    assert ledger.ruling(NOW) == {"virus-senders", "other"}
+    assert ledger.ruling(NOW + 5) == {"virus-senders"}
+    ledger.intend([decide("4", "unban")])
+    assert ledger.ruling(NOW + 5) == set()
