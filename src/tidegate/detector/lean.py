@@ -1,8 +1,8 @@
 """Lean patterns: the same pattern, written so that Python's `re` runs it faster.
 
-Touches nothing. `(?:…)?` becomes `(?:…|)`, which needs no counter and is skipped by its first byte;
-`[^…]` of several members becomes the bytes it takes, which are looked up in a table at once.
-Limits: bytes, no verbose mode; what stands in a `(?i:…)` keeps its classes as they are.
+Touches nothing. `(?:…)?` becomes `(?:…|)`, skipped by its first byte; `[^…]` becomes the bytes it
+takes, looked up at once; `(?!…)(?!…)` becomes one; `.` takes any byte, so `.*` need not look.
+Limits: for lines, which hold no newline; no verbose mode; in a `(?i:…)` classes stay as they are.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from functools import lru_cache
 
 _TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?P<\w+>|\?[a-zA-Z-]*:|\?)?|.", re.DOTALL)
 _FOLDS = re.compile(r"\(\?[a-zA-Z]*i")
+_NEWLINE = 10
+_NOT_AHEAD = ["(?", "!"]
 _CAPTURES = re.compile(r"\((?:\?P<\w+>)?")
 
 
 def lean(pattern: bytes) -> bytes:
-    """A pattern that matches exactly the same, with the same groups."""
+    """A pattern that matches exactly the same where no newline stands, with the same groups."""
     if b"(?#" in pattern:
         return pattern
     written: list[str] = []
@@ -25,6 +27,12 @@ def lean(pattern: bytes) -> bytes:
     for index, token in enumerate(tokens):
         if token.startswith("("):
             opened.append(len(written))
+        elif token == ")" and tokens[index + 1 : index + 3] == _NOT_AHEAD:  # noqa: S105
+            start = opened.pop()
+            if written[start : start + 2] == _NOT_AHEAD:
+                opened.append(start)
+                token = "|"  # noqa: S105
+                tokens[index + 1 : index + 3] = ["", ""]
         elif token == ")":  # noqa: S105  (a piece of a pattern)
             start = opened.pop()
             if _optional(written[start], tokens[index + 1 : index + 3]):
@@ -35,7 +43,7 @@ def lean(pattern: bytes) -> bytes:
         elif token.startswith("[^") and not any(_FOLDS.match(written[start]) for start in opened):
             token = _positive(token)
         written.append(token)
-    return "".join(written).encode("latin-1")
+    return "".join(("(?s)", *written)).encode("latin-1")
 
 
 def _optional(opening: str, behind: list[str]) -> bool:
@@ -47,11 +55,17 @@ def _optional(opening: str, behind: list[str]) -> bool:
 
 @lru_cache(maxsize=256)
 def _positive(negated: str) -> str:
-    """The class of all bytes that a negated class takes; itself if it excludes one byte only."""
+    """The class of all bytes that a negated class takes; one that excludes one byte stays negated.
+
+    A newline need not be excluded.
+    """
     takes = re.compile(negated.encode("latin-1")).match
     taken = [byte for byte in range(256) if takes(bytes((byte,)))]
     if len(taken) >= 255 or not taken:
         return negated
+    excluded = set(range(256)) - {_NEWLINE, *taken}
+    if len(excluded) == 1:
+        return rf"[^\x{excluded.pop():02x}]"
     runs: list[list[int]] = []
     for byte in taken:
         if runs and runs[-1][1] == byte - 1:
