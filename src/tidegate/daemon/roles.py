@@ -47,6 +47,7 @@ def keeper(
         return charter_of(first.pop() if first else load(config, trusted=trusted).policy)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the watcher tells when to read it again
+    garbage.seldom()
     serve(end, NftablesGate(), charter, now=now_micros, off_file=off)
 
 

