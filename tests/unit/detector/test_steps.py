@@ -140,12 +140,8 @@ def test_frequent_forms_get_patterns_of_their_own() -> None:
     assert [one.kind.name for one in each.ready[key]] == ["door.knock"]
     for _ in range(OFTEN):
         read(each, literals, "2026-08-21 14:03:22 knock at 192.0.2.7", b"knock at")
-    assert (
-        [one.match.__self__.pattern[:20] for one in each.ready[key]]
-        == [  # type: ignore[attr-defined]
-            SHAPES[1].swift.encode()[:20]
-        ]
-    )
+    patterns = [one.match.__self__.pattern for one in each.ready[key]]  # type: ignore[attr-defined]
+    assert [SHAPES[1].swift.encode()[:20] in pattern[:30] for pattern in patterns] == [True]
 
 
 @pytest.mark.parametrize("line", ["knock at 192.0.2.7", "mx doord[1]: knock at 192.0.2.7"])
