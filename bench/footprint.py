@@ -1,7 +1,7 @@
 """How large and how quick to start: resident sets, bytes for each tally, start-up, `--help`.
 
-Touches build/bench, and for the idle daemon what `bench.live` touches. Limits: peak memory of a
-replay counts everything that grows with the subjects, not the tallies alone.
+Touches the folder it is given, and for the idle daemon what `bench.live` touches. Limits: peak
+memory of a replay counts everything that grows with the subjects, not the tallies alone.
 """
 
 from __future__ import annotations

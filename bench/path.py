@@ -1,9 +1,9 @@
 """The whole path (read, detect, count, decide) beside ripgrep, fail2ban and sshguard.
 
-Touches build/bench, where logs are made and removed again. A figure is the cost of one more million
-lines: large minus small log, so that start-up falls out. Limits: fail2ban and sshguard are given
-fewer lines, since they need minutes for a million, and never an exported journal: there the figures
-of the syslog with the same messages stand in for theirs.
+Touches the folder it is given, where logs are made and removed again. A figure is the cost of one
+more million lines: large minus small log, so that start-up falls out. Limits: fail2ban and sshguard
+are given fewer lines, since they need minutes for a million, and never an exported journal: there
+the figures of the syslog with the same messages stand in for theirs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`python -m bench.run`: every figure of the project, measured here and now, beside the others'.
 
-Touches build/bench and build/rivals, and for the live figures namespaces of its own. Costs are CPU
-seconds of a process with its children. Limits: Debian, for the others' packages; those need root.
+Touches a folder in build/, build/rivals, and for live figures namespaces of its own. Costs are CPU
+seconds of a process with its children. Limits: Debian, for the others' packages; live needs root.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from bench import daemon, footprint, live, path, report, rivals, tidegate
 from bench.report import Figure, Row
 
-FOLDER = Path(__file__).resolve().parent.parent / "build" / "bench"
+BUILD = Path(__file__).resolve().parent.parent / "build"
 Section = Callable[[path.Bench, argparse.Namespace], tuple[list[Row], list[Figure]]]
 KINDS = ("exim", "sshd", "journal")
 
@@ -73,13 +73,15 @@ SECTIONS: dict[str, Section] = {
 }
 
 
+def say(line: str) -> None:
+    """What is being measured now; at once, since it takes a while."""
+    print(line, flush=True)
+
+
 def main() -> int:
-    """Measure, print, and end with 1 if a figure misses what is expected."""
+    """Measure, print, and end with 1 if a figure is missing or misses what is expected."""
     options = arguments()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
     sizes = path.QUICK if options.quick else path.Sizes()
-    bench = path.Bench(FOLDER, sizes, not options.no_rivals, lambda line: print(line, flush=True))
     versions = rivals.unpack()
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print(
@@ -87,21 +89,24 @@ def main() -> int:
     )
     rows: list[Row] = []
     figures: list[Figure] = []
-    try:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=BUILD) as folder:
+        bench = path.Bench(Path(folder), sizes, not options.no_rivals, say)
         for name, section in SECTIONS.items():
             if not options.only or name in options.only:
-                more_rows, more_figures = section(bench, options)
+                try:
+                    more_rows, more_figures = section(bench, options)
+                except (RuntimeError, TimeoutError, OSError, AssertionError) as error:
+                    # One figure that can't be had must not lose the others.
+                    more_rows, more_figures = [], [Figure(name, "", None, "", None, str(error))]
                 rows += more_rows
                 figures += more_figures
-    finally:
-        shutil.rmtree(FOLDER, ignore_errors=True)
     for table in [report.path_table(rows)] * bool(rows) + [report.figure_table(figures)]:
         print(f"\n{table}")
     if options.json:
         plain = {"path": [row._asdict() for row in rows]}
         plain["figures"] = [{**one._asdict(), "verdict": one.verdict} for one in figures]
         options.json.write_text(json.dumps(plain, indent=1))
-    return any(figure.verdict == "MISS" for figure in figures)
+    return any(figure.verdict in ("MISS", "not measured") for figure in figures)
 
 
 if __name__ == "__main__":
