@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from tidegate.daemon.build import Plan
 from tidegate.daemon.charter import charter_of
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.watcher import Watcher
-from tidegate.daemon.wiring import Fresh, Wiring, open_sources
+from tidegate.daemon.wiring import Fresh, Wiring, open_sources, saved
 from tidegate.detector.pack import load_packs
 from tidegate.gate.keeper import serve
 from tidegate.gate.nftables import NftablesGate, delete_table
@@ -184,6 +183,7 @@ class Player:
         self._call: Call | None = None
         self._left = 8
         self.turns = 0
+        self.notes: list[str] = []
         self.daemon: Watcher | None = None
 
     @property
@@ -258,7 +258,7 @@ class SceneWiring(Wiring):
 
     def reloaded(self) -> Fresh:
         fresh = current(SCENE[0], SCENE[1])
-        return Fresh(fresh.plan, fresh.pipelines.pop())
+        return Fresh(fresh.plan, fresh.pipelines.pop(), saved(self.ledger))
 
 
 SCENE: list[Any] = []
@@ -389,7 +389,7 @@ def _child(act: Callable[[], None], log: Path) -> int:
         with log.open("a") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, force=True)
+        logging.basicConfig(level=logging.INFO, filename=log, force=True)
         act()
         code = 0
     except BaseException:

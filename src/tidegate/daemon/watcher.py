@@ -20,7 +20,7 @@ from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import quoted
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
-from tidegate.errors import GateError, LedgerError, OperatorError, SourceError
+from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
 from tidegate.model import MINUTE, SECOND, Block, Change, Micros
 from tidegate.source.port import Source
 
@@ -231,9 +231,10 @@ class Watcher:
 
     def reload(self, now: Micros) -> list[str]:
         """New policy and detectors in, nothing lost; the faults if the old one stays."""
+        self._checkpoint(now)  # a source that goes may come back: it goes on where it was
         try:
             fresh = self.wiring.reloaded()
-        except OperatorError as error:
+        except (OperatorError, LedgerError) as error:
             return self._not_reloaded(error)
         before, after = self.pipeline.policy, fresh.pipeline.policy
         try:
@@ -253,7 +254,7 @@ class Watcher:
         return []
 
     @staticmethod
-    def _not_reloaded(error: OperatorError | GateError) -> list[str]:
+    def _not_reloaded(error: TidegateError) -> list[str]:
         faults = str(error).splitlines()
         log.error("reload: the old policy stays: %s", "; ".join(faults))
         return faults

@@ -7,10 +7,11 @@ Limits: one ledger and one gate a process.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tidegate.control.server import ControlServer
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
@@ -26,12 +27,20 @@ from tidegate.source.port import Source
 from tidegate.source.stdin import StdinSource
 
 
+class Saved(NamedTuple):
+    """What the ledger knows of files: how far each was read, and which numbers they have."""
+
+    places: Sequence[Position] = ()
+    origins: Sequence[Origin] = ()
+
+
 @dataclass(slots=True)
 class Fresh:
     """What a reload brings: a pipeline without memory, and the sources that are wanted."""
 
     plan: Plan
     pipeline: Pipeline
+    saved: Saved
 
 
 @dataclass(slots=True)
@@ -65,17 +74,21 @@ class Wiring:
         return fileno() if fileno is not None else None
 
     def reloaded(self) -> Fresh:
-        """Policy and detectors read anew. Raises OperatorError; then nothing has changed."""
+        """Policy and detectors read anew. Raises OperatorError or LedgerError; then nothing has
+        changed."""
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
-        return Fresh(fresh, fresh.pipeline())
+        return Fresh(fresh, fresh.pipeline(), saved(self.ledger))
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
         """The sources of the new policy; one that reads the same as before just goes on."""
         before = {spec.name: _read(spec, self.plan) for spec in self.plan.sources}
         after = {spec.name: _read(spec, fresh.plan) for spec in fresh.plan.sources}
-        places = [place for source in old.values() for place in source.positions()]
+        # A source that was away goes on where it was saved, the others where they are.
+        places = [place for place in fresh.saved.places if place.source not in old]
+        places += [place for source in old.values() for place in source.positions()]
+        known = Saved(places, fresh.saved.origins)
         kept = {}
         for name, source in old.items():
             if before.get(name) == after.get(name):
@@ -84,7 +97,7 @@ class Wiring:
                 source.close()
         self.plan = fresh.plan
         return {
-            spec.name: kept.get(spec.name) or open_source(spec, fresh.plan, self.ledger, places)
+            spec.name: kept.get(spec.name) or open_source(spec, fresh.plan, self.ledger, known)
             for spec in fresh.plan.sources
         }
 
@@ -97,18 +110,21 @@ def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget
 
 
 def open_sources(found: Plan, ledger: Ledger) -> dict[str, Source]:
-    """Every source of the policy, at its saved position."""
-    places = ledger.positions()
-    return {spec.name: open_source(spec, found, ledger, places) for spec in found.sources}
+    """Every source of the policy, at its saved position. Raises LedgerError."""
+    known = saved(ledger)
+    return {spec.name: open_source(spec, found, ledger, known) for spec in found.sources}
 
 
-def open_source(
-    spec: SourceSpec, found: Plan, ledger: Ledger, places: Sequence[Position]
-) -> Source:
+def saved(ledger: Ledger) -> Saved:
+    """What the ledger knows of files. Raises LedgerError."""
+    return Saved(ledger.positions(), ledger.origins())
+
+
+def open_source(spec: SourceSpec, found: Plan, ledger: Ledger, known: Saved) -> Source:
     """One source; never raises for what is missing, it recovers by itself."""
     register = partial(_register, ledger, spec.name)
-    mine = [place for place in places if place.source == spec.name]
-    origins: Iterable[Origin] = [one for one in ledger.origins() if one.source == spec.name]
+    mine = [place for place in known.places if place.source == spec.name]
+    origins = [one for one in known.origins if one.source == spec.name]
     if spec.stdin:
         return StdinSource(spec.name, register=register)
     if spec.journal is not None:

@@ -12,7 +12,7 @@ from tests.unit.daemon.test_act import FullLedger, WayGate
 from tidegate.daemon import watcher as watcher_module
 from tidegate.daemon.build import Plan
 from tidegate.daemon.watcher import Watcher
-from tidegate.daemon.wiring import Fresh, Wiring
+from tidegate.daemon.wiring import Fresh, Saved, Wiring
 from tidegate.detector.matcher import Matcher
 from tidegate.detector.pack import load_packs
 from tidegate.errors import GateError, LedgerError, PolicyError, SourceError
@@ -112,7 +112,7 @@ class LooseWiring(Wiring):
     def reloaded(self):
         if isinstance(self.next, Exception):
             raise self.next
-        return Fresh(self.next, self.next.pipeline())
+        return Fresh(self.next, self.next.pipeline(), Saved())
 
     def exchange_sources(self, old, fresh):
         self.plan = fresh.plan
@@ -301,11 +301,13 @@ def test_a_reload_exchanges_the_policy_and_keeps_what_was_counted(bench, caplog)
     assert f"reloaded: policy {planned(OTHER).loaded.policy.hash}" in caplog.text
 
 
-@pytest.mark.parametrize("where", ["policy", "keeper"])
+@pytest.mark.parametrize("where", ["policy", "keeper", "ledger"])
 def test_a_reload_that_fails_changes_nothing(bench, where):
     before = bench.watcher.pipeline
     if where == "policy":
         bench.wiring.next = PolicyError(["x.toml:1: mode: expected", "x.toml:2: allow: expected"])
+    elif where == "ledger":
+        bench.wiring.next = LedgerError("x.toml: can't be read")
     else:
         bench.wiring.next = planned(OTHER)
         bench.gate.faulty = "x.toml: can't be read"
