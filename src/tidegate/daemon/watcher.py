@@ -248,6 +248,7 @@ class Watcher:
         self.title(self.wiring.title())
         self.loaded_at = now
         self._dirty = True
+        self._last_expiry = 0  # what a removed rule remembered must not wait for it to come back
         self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)

@@ -301,6 +301,18 @@ def test_a_reload_exchanges_the_policy_and_keeps_what_was_counted(bench, caplog)
     assert f"reloaded: policy {planned(OTHER).loaded.policy.hash}" in caplog.text
 
 
+def test_what_a_removed_rule_remembered_is_forgotten(bench):
+    """Or it would believe, when it comes back, that what was opened is closed."""
+    for chunk in VIRUSES:
+        bench.turn(chunk, seconds=1)
+    assert any("virus-senders" in change.part for change in bench.ledger.memory())
+    bench.wiring.next = planned(POLICY.partition("[rule")[0])
+    bench.watcher.reload(bench.now)
+    bench.turn(seconds=2)
+    assert not any("virus-senders" in change.part for change in bench.ledger.memory())
+    assert bench.closed() == []
+
+
 @pytest.mark.parametrize("where", ["policy", "keeper", "ledger"])
 def test_a_reload_that_fails_changes_nothing(bench, where):
     before = bench.watcher.pipeline
