@@ -48,8 +48,8 @@ def tables(here: Daemon) -> list[str]:
 
 
 def stays_open(here: Daemon) -> None:
-    """Through two looks of the keeper, which come each second."""
-    for _ in range(12):
+    """Through a look of the keeper, which comes each second."""
+    for _ in range(8):
         assert "tidegate" not in tables(here)
         time.sleep(0.2)
 

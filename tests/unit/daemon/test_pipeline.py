@@ -189,14 +189,14 @@ ban = { ports = [], for = "5m" }
 """
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(LINE, max_size=60), st.lists(st.integers(1, 59), max_size=12), st.booleans())
 def test_decisions_are_the_same_wherever_blocks_are_cut(lines, cuts, in_order):
     text = "".join(sorted(lines) if in_order else lines)
     assert play(text, DENSE, tuple(cuts)) == play(text, DENSE)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(LINE, max_size=60), st.lists(st.integers(1, 59), max_size=6))
 def test_decisions_are_the_same_wherever_memory_was_saved_and_restored(lines, cuts):
     text, memory = "".join(lines), {}
@@ -211,7 +211,7 @@ def test_decisions_are_the_same_wherever_memory_was_saved_and_restored(lines, cu
     assert found == play(text, DENSE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(LINE, max_size=60), st.lists(st.integers(1, 59), max_size=6))
 def test_decisions_are_the_same_wherever_the_same_policy_was_loaded_anew(lines, cuts):
     text, pipeline = "".join(lines), planned(DENSE).pipeline()
@@ -224,7 +224,7 @@ def test_decisions_are_the_same_wherever_the_same_policy_was_loaded_anew(lines, 
     assert found == play(text, DENSE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 900), max_size=40), st.lists(st.integers(1, 39), max_size=8))
 def test_lines_of_every_detector_say_the_same_wherever_they_are_cut(picks, cuts):
     """Every example line of three packs, in any order: joined connections and attempts too."""
