@@ -7,6 +7,7 @@ anything hostile is read. Limits: Linux; a kernel that refuses any step raises O
 from __future__ import annotations
 
 import ctypes
+import errno
 import grp
 import os
 import pwd
@@ -61,7 +62,12 @@ def drop(to: Identity, keep: tuple[int, ...] = ()) -> None:
     """
     for capability in range(_LAST_CAP + 1):
         if capability not in keep:
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # EINVAL above the last one known
+            try:
+                _prctl(_PR_CAPBSET_DROP, capability)
+            except OSError as error:
+                if error.errno == errno.EINVAL:
+                    break  # above the last one this kernel knows
+                raise
     if keep:
         _prctl(_PR_SET_KEEPCAPS, 1)
     os.setgroups(to.groups)
