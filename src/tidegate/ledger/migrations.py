@@ -47,7 +47,8 @@ STEPS = (
     ) STRICT;
     CREATE INDEX decision_time ON decision (time);
     CREATE INDEX decision_place ON decision (place);
-    CREATE INDEX decision_standing ON decision (action, until)
+    -- What stands is answered from this index alone, however long the history behind it is.
+    CREATE INDEX decision_standing ON decision (action, until, subject, ports, undone, mode, spared)
         WHERE undone IS NULL AND mode = 'enforce' AND spared = '' AND action IN ('ban', 'allow');
 
     CREATE TABLE evidence (

@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from tidegate.ledger.rows import COLUMNS, clean, decision_row, place, places_about
 from tidegate.model import Decision, Subject
 
-STANDING = "undone IS NULL AND mode = 'enforce' AND spared = '' AND until > ?"
+# Word for word as the partial index has it: SQLite proves nothing beyond that.
+STANDING = (
+    "undone IS NULL AND mode = 'enforce' AND spared = '' AND action IN ('ban', 'allow')"
+    " AND until > ?"
+)
 _UNDOES = {"unban": ("ban",), "allow": ("ban",), "disallow": ("allow",)}
 
 PUT_DECISION = (

@@ -7,6 +7,7 @@ Limits: thread-bound; WAL with synchronous=NORMAL unless a call asks for `durabl
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Literal
 
 from tidegate.ledger.connection import LedgerFile
 from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
@@ -205,15 +206,17 @@ class SqliteLedger:
             (*values, max(0, whole(limit))),
         )
 
-    def _in_force(self, action: str, now: Micros, places: Sequence[bytes] = ()) -> list[Ban]:
+    def _in_force(
+        self, action: Literal["ban", "allow"], now: Micros, places: Sequence[bytes] = ()
+    ) -> list[Ban]:
         # Few subjects are found by their places; the planner would walk all that stands.
         index = "INDEXED BY decision_place" if places else ""
         theirs = f"AND place IN ({','.join('?' * len(places))})" if places else ""
         with self._file.reading("read what is in force") as connection:
             rows = connection.execute(
                 f"SELECT subject, ports, until FROM decision {index}"  # noqa: S608
-                f" WHERE action = ? AND {STANDING} {theirs} ORDER BY until",
-                (action, whole(now), *places),
+                f" WHERE action = '{action}' AND {STANDING} {theirs} ORDER BY until",
+                (whole(now), *places),
             ).fetchall()
         # The last end of each, by a dictionary: half of what GROUP BY and its sorting would take.
         latest = {(subject, ports): until for subject, ports, until in rows}

@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tidegate.errors import LedgerError
+from tidegate.ledger.queries import STANDING
 from tidegate.ledger.sqlite import SqliteLedger
 from tidegate.model import SECOND, Change, Decision, Evidence, Outcome, Position
 
@@ -145,3 +148,13 @@ def test_reading_memory_and_writing_meanwhile_do_not_disturb_each_other(tmp_path
     assert len(list(reading)) >= 2999
     assert ledger.positions() == [Position("a", "/m", "1:x", 1)]
     ledger.close()
+
+
+def test_what_stands_is_answered_from_its_index_alone(tmp_path: Path) -> None:
+    ledger = SqliteLedger(str(tmp_path / "ledger.sqlite"))
+    ledger.open()
+    ledger.close()
+    question = f"SELECT subject, ports, until FROM decision WHERE action = 'ban' AND {STANDING}"
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {question}", (0,)).fetchall()
+    assert "USING COVERING INDEX decision_standing" in plan[0][3]
