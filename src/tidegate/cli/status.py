@@ -40,6 +40,8 @@ def _show(answer: Mapping[str, Any]) -> None:
         f"gate     {gate['kind']}: {printable(gate['state'])}; {bans} bans in force,"
         f" {gate['applied']} done, {gate['refused']} refused, {gate['repaired']} times repaired"
     )
+    if gate["evicted"]:
+        click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
     click.echo("sources")
     for one in answer["sources"]:
         detail = f": {printable(one['detail'])}" if one["detail"] else ""

@@ -112,6 +112,7 @@ class Answerer:
                 "applied": actor.applied,
                 "refused": actor.refused,
                 "repaired": actor.repaired,
+                "evicted": actor.gate.evicted,
             },
             "bans": actor.in_force(now),
             "sources": [self._source(name) for name in watcher.sources],
@@ -122,7 +123,9 @@ class Answerer:
             "limits": {
                 "tallies": len(pipeline.windows),
                 "capacity": pipeline.windows.capacity,
-                "evicted": pipeline.windows.evicted + pipeline.record.evicted,
+                "evicted": pipeline.windows.evicted
+                + pipeline.record.evicted
+                + pipeline.judge.ladder.evicted,
                 "clamped": totals.clamped,
                 "cut": totals.cut,
                 "quarantined": totals.quarantined,

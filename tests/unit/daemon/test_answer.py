@@ -168,7 +168,7 @@ def test_status_counts_what_went_through(ask):
     assert status == 200
     assert (value["lines"], value["events"], value["bans"]) == (5, {"exim.malware": 5}, 1)
     assert value["gate"] | {"kind": ""} == {
-        "kind": "", "state": "ok", "applied": 1, "refused": 0, "repaired": 0,
+        "kind": "", "state": "ok", "applied": 1, "refused": 0, "repaired": 0, "evicted": 0,
     }  # fmt: skip
     (rule,) = value["rules"]
     assert (rule["verdicts"], rule["last_verdict"]["subject"]) == (1, A)
@@ -218,3 +218,9 @@ def test_what_a_person_did_is_saved_at_once(ask):
     parts = {change.part for change in ask.bench.ledger.memory()}
     assert "exempt" in parts
     assert ask.bench.now - NOW < SECOND
+
+
+def test_status_counts_every_bound_that_was_reached(ask):
+    pipeline = ask.bench.watcher.pipeline
+    pipeline.windows.evicted, pipeline.record.evicted, pipeline.judge.ladder.evicted = 1, 20, 300
+    assert ask("GET", "/status")[1]["limits"]["evicted"] == 321
