@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from tests.kernel.daemon import FAST, Daemon, until, virus
+from tests.kernel.daemon import FAST, Daemon, daemons, until, virus
 from tests.kernel.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -25,15 +25,7 @@ NOBODY = 65534
 @pytest.fixture
 def daemon(public_folder: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons in a namespace of their own; all of them end with the test."""
-    with ExitStack() as stack:
-        space = Namespace("off")
-        stack.callback(space.close)
-
-        def make(policy: str = FAST) -> Daemon:
-            made = Daemon(public_folder, space, policy)
-            stack.callback(made.close)
-            return made
-
+    with daemons(public_folder, "off") as make:
         yield make
 
 

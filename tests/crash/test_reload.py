@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from tests.kernel.daemon import (
     SOURCE,
     Daemon,
     alike,
+    daemons,
     replayed,
     traffic,
     until,
     virus,
 )
-from tests.kernel.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -41,15 +40,7 @@ ban = { ports = [], for = "1h" }
 @pytest.fixture
 def daemon(public_folder: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons in a namespace of their own; all of them end with the test."""
-    with ExitStack() as stack:
-        space = Namespace("reload")
-        stack.callback(space.close)
-
-        def make(policy: str = FAST) -> Daemon:
-            made = Daemon(public_folder, space, policy)
-            stack.callback(made.close)
-            return made
-
+    with daemons(public_folder, "reload") as make:
         yield make
 
 

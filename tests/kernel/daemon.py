@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -336,3 +336,18 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@contextmanager
+def daemons(folder: Path, name: str, policy: str = FAST) -> Iterator[Callable[..., Daemon]]:
+    """Makes daemons in a namespace of their own; all of them end with the block."""
+    with ExitStack() as stack:
+        space = Namespace(name)
+        stack.callback(space.close)
+
+        def make(policy: str = policy) -> Daemon:
+            made = Daemon(folder, space, policy)
+            stack.callback(made.close)
+            return made
+
+        yield make

@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.kernel.daemon import FAST, SLOW, Daemon, alike, replayed, traffic, until, virus
-from tests.kernel.namespaces import Namespace
+from tests.kernel.daemon import FAST, SLOW, Daemon, alike, daemons, replayed, traffic, until, virus
 
 pytestmark = pytest.mark.kernel
 
@@ -20,15 +18,7 @@ POLICY = FAST + SLOW + '[allow]\naddresses = ["198.51.100.99"]\n'
 @pytest.fixture
 def daemon(public_folder: Path) -> Iterator[Callable[..., Daemon]]:
     """Makes daemons in a namespace of their own; all of them end with the test."""
-    with ExitStack() as stack:
-        space = Namespace("daemon")
-        stack.callback(space.close)
-
-        def make(policy: str = POLICY) -> Daemon:
-            made = Daemon(public_folder, space, policy)
-            stack.callback(made.close)
-            return made
-
+    with daemons(public_folder, "daemon", POLICY) as make:
         yield make
 
 
