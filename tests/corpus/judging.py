@@ -50,6 +50,17 @@ def cases(path: Path) -> Iterator[Case]:
             yield json.loads(line)
 
 
+def services(corpus: Path) -> list[str]:
+    """Every service that has judged cases."""
+    return sorted(path.stem for path in corpus.glob("*.jsonl") if path.stem != "quoted")
+
+
+def judged(corpus: Path, service: str) -> list[Case]:
+    """The cases of a service, those quoted by hand included."""
+    quoted = [case for case in cases(corpus / "quoted.jsonl") if case["service"] == service]
+    return [*cases(corpus / f"{service}.jsonl"), *quoted]
+
+
 def text(case: Case) -> bytes:
     """The lines of a case as a source would hand them over."""
     lines = case["lines"] if "lines" in case else [case["line"]]
@@ -74,9 +85,9 @@ def blames(event: Event, host: str) -> bool:
     return address in (said, mapped)
 
 
-def judge(engine: Engine, service: str, judged: Iterable[Case]) -> Score:
+def judge(engine: Engine, service: str, given: Iterable[Case]) -> Score:
     score = Score(service)
-    for case in judged:
+    for case in given:
         if case["attack"] is None:
             continue
         if case.get("disputed"):
@@ -99,10 +110,10 @@ def judge(engine: Engine, service: str, judged: Iterable[Case]) -> Score:
 
 def table(scores: list[Score]) -> Iterator[str]:
     """The scores as a table, then every miss and every false alarm."""
-    yield f"{'service':<10}{'attack':>8}{'found %':>10}{'clean':>8}{'false %':>10}{'disputed':>10}"
+    yield f"{'service':<14}{'attack':>8}{'found %':>10}{'clean':>8}{'false %':>10}{'disputed':>10}"
     for score in scores:
         yield (
-            f"{score.service:<10}{score.attacks:>8}{score.found:>10.1f}"
+            f"{score.service:<14}{score.attacks:>8}{score.found:>10.1f}"
             f"{score.clean:>8}{score.false:>10.1f}{score.disputed:>10}"
         )
     for score in scores:

@@ -12,7 +12,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from tests.corpus.judging import Score, cases, events, judge, text
+from tests.corpus.judging import Score, cases, events, judge, judged, text
 
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import load_packs
@@ -32,9 +32,7 @@ def every_pack(scanner: EngineName = "auto") -> Engine:
 def test_attacks_are_found_and_others_left_alone(
     corpus: Path, scores: list[Score], service: str
 ) -> None:
-    quoted = [case for case in cases(corpus / "quoted.jsonl") if case["service"] == service]
-    judged = [*cases(corpus / f"{service}.jsonl"), *quoted]
-    score = judge(every_pack(), service, judged)
+    score = judge(every_pack(), service, judged(corpus, service))
     scores.append(score)
     assert score.attacks, "no judged case: is the corpus whole?"
     assert score.found >= 97, "\n".join(score.misses)

@@ -1,39 +1,28 @@
-"""docs/kinds.md names only kinds that the shipped packs have, with their class and weights."""
+"""docs/kinds.md is what `tidegate kinds --markdown` writes; every kind has one class and a meaning."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+import pytest
+
+from tidegate.cli.kinds import page, rows_of
+from tidegate.detector.definition import Pack
 from tidegate.detector.pack import load_packs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "kinds.md"
-ROW = re.compile(r"\| `([a-z]+\.[a-z_]+)` \| (abuse|success|notice) \| ([0-9, ]*) ?\| .+ \|")
-
-Kinds = dict[str, tuple[str, tuple[int, ...]]]
-
-
-def documented() -> Kinds:
-    rows = ROW.findall(PAGE.read_text())
-    assert len(rows) == len({name for name, _, _ in rows}), "a kind stands there twice"
-    return {
-        name: (klass, tuple(int(weight) for weight in weights.split(",") if weight.strip()))
-        for name, klass, weights in rows
-    }
-
-
-def shipped() -> Kinds:
-    found: dict[str, tuple[str, set[int]]] = {}
-    for pack in load_packs():
-        for detector in pack.detectors:
-            klass, weights = found.setdefault(detector.kind.name, (detector.kind.klass, set()))
-            assert klass == detector.kind.klass, f"{detector.name}: one class for each kind"
-            if klass == "abuse":
-                weights.add(detector.kind.weight)
-    return {name: (klass, tuple(sorted(weights))) for name, (klass, weights) in found.items()}
 
 
 def test_the_page_says_what_the_packs_have() -> None:
-    said, there = documented(), shipped()
-    assert set(said) - set(there) == set(), "kinds that no detector has"
-    assert {name: said[name] for name in said if said[name] != there[name]} == {}
+    assert PAGE.read_text() == page(load_packs()), "write it anew: tidegate kinds --markdown"
+
+
+@pytest.mark.parametrize("pack", load_packs(), ids=lambda pack: pack.name)
+def test_every_kind_of_a_shipped_pack_has_a_meaning(pack: Pack) -> None:
+    assert [row.kind for row in rows_of(pack) if not row.means] == []
+
+
+@pytest.mark.parametrize("pack", load_packs(), ids=lambda pack: pack.name)
+def test_a_kind_has_one_class(pack: Pack) -> None:
+    said = {(one.kind.name, one.kind.klass) for one in pack.detectors}
+    assert len(said) == len({name for name, _klass in said})

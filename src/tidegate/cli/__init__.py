@@ -20,6 +20,7 @@ VERBS = {
     "run": "The daemon: read, decide, close, and open again.",
     "check": "Are policy and detectors valid? Every example line is tried.",
     "detect": "Which events are in these lines?",
+    "kinds": "Every kind of event that the packs tell of, and what it means.",
     "replay": "What would have been decided, on the log's own clock?",
     "status": "How the daemon is: sources, rules, gate, limits.",
     "list": "What is closed now, and until when.",

@@ -7,7 +7,7 @@ Limits: plain data only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidegate.model import Kind
 
@@ -44,6 +44,7 @@ class Pack:
     """The detectors of one program, in the order of the file, and where its lines come from.
 
     `journal`: inner tuples AND, outer OR; `ports`: what a ban for this service closes by default.
+    `kinds`: what each kind means; `notes`: what else a reader of the kinds should know.
     """
 
     name: str
@@ -55,3 +56,5 @@ class Pack:
     ports: tuple[int, ...]
     detectors: tuple[Detector, ...]
     origin: str = ""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    notes: str = ""

@@ -80,6 +80,7 @@ class Matcher:
         self._address = groups.get("addr")
         self._session = groups.get("session")
         self._count = groups.get("count")
+        self._time = groups.get("time")
         self._ready: dict[int, Ready] = {}
 
     def who(self, found: re.Match[bytes]) -> Subject | None:
@@ -90,6 +91,10 @@ class Matcher:
         """What groups the lines of one connection: the pattern's session, else the process id."""
         session = found[self._session] if self._session else None
         return (session or pid or b"").decode("latin-1")
+
+    def stamp(self, found: re.Match[bytes]) -> bytes | None:
+        """The stamp inside the message, by its group `time`; None where it has none."""
+        return found[self._time] if self._time else None
 
     def count(self, found: re.Match[bytes]) -> int:
         """How many attempts the line sums up, by its group `count`."""

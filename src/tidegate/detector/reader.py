@@ -23,6 +23,8 @@ _PACK_KEYS = {
     "name": str,
     "about": str,
     "reference": str,
+    "notes": str,
+    "kinds": dict,
     "programs": list,
     "journal": list,
     "files": list,
@@ -99,6 +101,7 @@ class _Reader:
                 names.add(found.name)
                 detectors.append(found)
         self.where = ""
+        kinds = self.kinds(table, name, detectors)
         if not table.get("detector"):
             self.fault("detector: expected at least one [[detector]]")
         return Pack(
@@ -111,6 +114,8 @@ class _Reader:
             ports=self.ports(table),
             detectors=tuple(detectors),
             origin=self.origin,
+            kinds=kinds,
+            notes=str(table.get("notes", "")).strip(),
         )
 
     def detector(
@@ -196,6 +201,21 @@ class _Reader:
                 self.fault(f"macros.{key}: expected a free small name and a text")
             else:
                 found[key] = value
+        return found
+
+    def kinds(
+        self, table: dict[str, Any], pack: str, detectors: Sequence[Detector]
+    ) -> dict[str, str]:
+        """What each kind means, by its full name."""
+        there = {detector.kind.name for detector in detectors}
+        found = {}
+        for key, value in table.get("kinds", {}).items():
+            if f"{pack}.{key}" not in there:
+                self.fault(f"kinds.{key}: no detector has this kind")
+            elif not isinstance(value, str) or not value or "\n" in value:
+                self.fault(f"kinds.{key}: expected one line of text")
+            else:
+                found[f"{pack}.{key}"] = value
         return found
 
     def journal(self, table: dict[str, Any]) -> tuple[tuple[str, ...], ...]:

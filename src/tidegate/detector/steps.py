@@ -64,7 +64,7 @@ class Steps:
             if found is None or (who := matcher.who(found)) is None:
                 continue
             taken = matcher.pack
-            time = self.time(batch, block, header)
+            time = self.time(batch, block, header, matcher.stamp(found))
             count = (header.repeated or 1) * matcher.count(found)
             offset = block.offset + start
             if matcher.success:
@@ -85,9 +85,15 @@ class Steps:
             return entry_header(block.data, start, stop)
         return read_header(block.data, start, stop)
 
-    def time(self, batch: Batch, block: Block, header: Header) -> Micros:
-        """When the line was written: by its header, else and if that is ahead, on arrival."""
-        time = header.time if header.stamp is None else self._stamps[header.stamp]
+    def time(
+        self, batch: Batch, block: Block, header: Header, stamp: bytes | None = None
+    ) -> Micros:
+        """When the line was written: by its header, else by the stamp in its message.
+
+        Where there is neither, or the time is ahead of the arrival, on arrival.
+        """
+        stamp = header.stamp or stamp
+        time = header.time if stamp is None or header.time else self._stamps[stamp]
         if time is None:
             time = block.arrival
         elif time > block.arrival + AHEAD:

@@ -9,16 +9,12 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, tzinfo
 
+from tidegate.detector import timeforms
+from tidegate.detector.timeforms import MONTHS
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros
 
 _REMEMBERED = 8192
 _EPOCH = datetime(1970, 1, 1)
-_MONTHS = {
-    month: number
-    for number, month in enumerate(
-        b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), start=1
-    )
-}
 _ISO = re.compile(
     rb"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})"
     rb"(?:[.,]([0-9]+))? ?(?:(Z)|([+-])([0-9]{2}):?([0-9]{2}))?"
@@ -28,7 +24,7 @@ _BSD = re.compile(
     rb"([A-Z][a-z]{2}) +([0-9]{1,2}) (?:([0-9]{4}) )?"
     rb"([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
 )
-_COUNT = re.compile(rb"\[?([0-9]{10})(?:\.([0-9]+))?\]?")
+_COUNT = re.compile(rb"\[?([0-9]{10})(?:\.?([0-9]+))?\]?")  # 13 digits: milliseconds
 _AMBIGUOUS_FOR = 2 * HOUR
 _TAI = (
     1 << 62
@@ -126,11 +122,14 @@ class Stamps(dict[bytes, Micros | None]):
         try:
             if stamp[0] == 0x40:
                 return _tai64n(stamp)
+            moment = None
             if stamp[:1].isalpha():
-                return self._bsd(stamp)
-            if stamp[4:5] == b"-":
-                return self._iso(stamp)
-            return _count(stamp)
+                moment = self._bsd(stamp)
+            elif stamp[4:5] == b"-":
+                moment = self._iso(stamp)
+            else:
+                moment = _count(stamp)
+            return self._otherwise(stamp) if moment is None else moment
         except (ValueError, OverflowError):
             return None
 
@@ -151,15 +150,29 @@ class Stamps(dict[bytes, Micros | None]):
 
     def _bsd(self, stamp: bytes) -> Micros | None:
         found = _BSD.fullmatch(stamp)
-        if found is None or found[1] not in _MONTHS:
+        if found is None or found[1] not in MONTHS:
             return None
-        month, day, second = _MONTHS[found[1]], int(found[2]), int(found[6])
+        month, day, second = MONTHS[found[1]], int(found[2]), int(found[6])
         leap = second == 60
         clock = (int(found[4]), int(found[5]), second - leap)
         extra = _micros(found[7]) + leap * SECOND
         if found[3] is not None:
             return self._local(datetime(int(found[3]), month, day, *clock)) + extra
         return self._yearless(month, day, clock, extra)
+
+    def _otherwise(self, stamp: bytes) -> Micros | None:
+        wall = timeforms.read(stamp)
+        if wall is None:
+            return None
+        leap = wall.second == 60
+        clock = (wall.hour, wall.minute, wall.second - leap)
+        extra = _micros(wall.fraction) + leap * SECOND
+        if wall.year is None:
+            return self._yearless(wall.month, wall.day, clock, extra)
+        local = datetime(wall.year, wall.month, wall.day, *clock)
+        if wall.ahead is None:
+            return self._local(local) + extra
+        return _since_epoch(local) + extra - wall.ahead
 
     def _yearless(
         self, month: int, day: int, clock: tuple[int, int, int], extra: Micros

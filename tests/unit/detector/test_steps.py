@@ -7,6 +7,7 @@ from datetime import UTC
 import pytest
 from tests.unit.detector.making import ARRIVAL, DOOR, GATE, block, journal, moment, packs
 
+from tidegate.detector.engine import Engine
 from tidegate.detector.line import SHAPES
 from tidegate.detector.matcher import Literals, matchers_of
 from tidegate.detector.steps import OFTEN, Steps, tally
@@ -160,3 +161,33 @@ def test_a_detector_left_out_is_never_asked_again() -> None:
     assert each.ready == {}
     assert read(each, literals, BSD + "knock at 192.0.2.7", b"knock at").events == []
     assert read(each, literals, BSD + "wrong key for x from 192.0.2.7", b"wrong key").events
+
+
+WEB = r"""
+name = "web"
+programs = ["webd"]
+[[detector]]
+name = "odd"
+kind = "odd"
+literals = ["GET /odd"]
+pattern = '''<addr> - - \[(?P<time>[^]\n]{20,40})\] "GET /odd"'''
+match = [{ line = '192.0.2.7 - - [21/Aug/2026:14:03:22 +0200] "GET /odd"', subject = "192.0.2.7" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "means"),
+    [
+        ("", "2026-08-21T12:03:22Z"),  # nothing else tells
+        ("Aug 20 10:00:00 mx webd[1]: ", "2026-08-20T10:00:00Z"),  # the header does
+        ("mx webd[1]: ", "2026-08-21T12:03:22Z"),
+    ],
+)
+def test_the_time_inside_a_message_counts_where_the_header_has_none(
+    header: str, means: str
+) -> None:
+    engine = Engine(packs(WEB), zone=UTC)
+    line = header + '192.0.2.7 - - [21/Aug/2026:14:03:22 +0200] "GET /odd"\n'
+    batch = engine.detect(block(line))
+    assert [event.time for event in batch.events] == [moment(means)]
+    assert batch.last_time == moment(means)
