@@ -16,7 +16,6 @@ from tidegate.daemon.build import plan
 from tidegate.detector.definition import Pack
 from tidegate.errors import OperatorError
 
-
 INTRODUCTION = (
     "Kinds are stable public names: rules count them, scripts match them. A kind keeps its name,",
     'class and meaning; a rule may give it another weight (`on = { "sshd.unfinished" = 1 }`).',
