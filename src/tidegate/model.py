@@ -119,7 +119,6 @@ class Batch:
     hits: int = 0
     clamped: int = 0
     cut: int = 0
-    last_time: Micros = 0
     quarantined: list[Quarantined] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
 

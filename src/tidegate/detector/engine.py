@@ -9,18 +9,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from datetime import tzinfo
-from itertools import islice, repeat
+from itertools import islice
 from operator import itemgetter
 
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
+from tidegate.detector.proofs import SURE, Proofs, Read
 from tidegate.detector.scanner import EngineName, Hits, choose
 from tidegate.detector.sessions import Sessions
 from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
 from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
-from tidegate.model import Batch, Block, Event, Quarantined, Subject, Success
+from tidegate.model import Batch, Block, Event, Micros, Quarantined, Subject, Success
 
 LONGEST = 32 * 1024
 _literal = itemgetter(1)
@@ -54,6 +55,7 @@ class Engine:
         self._strikes = Strikes()
         self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
+        self._proofs = Proofs()
         self._steps = Steps(self._literals, self._stamps)
 
     @property
@@ -95,21 +97,34 @@ class Engine:
         times, merge, append = self._stamps, self._literals.merge, batch.events.append
         read = self._steps.read
         tallies: dict[Subject, list[int]] = {}  # of Success; a list, since most hits only add to it
-        latest, last = arrival + AHEAD, batch.last_time
+        proofs = self._proofs
+        prove, seen = proofs.note, proofs.seen.append
+        latest = arrival + AHEAD
         overlong = batch.cut > 0
         plain = fields or block.framing == "journal"
         ready = {} if plain else self._steps.ready
+        proven = ({} if plain or overlong else proofs).get
+        alone = frozenset() if plain or overlong else self._literals.speaking
         matcher: Matcher | None = None
-        end, key = hits[at]
-        line_start = start = rfind(b"\n", 0, end) + 1
-        line_stop = stop = find(b"\n", end)
+        line_start = line_stop = 0
+        hit, key = hits[at]
+        stop = find(b"\n", hit)
         try:
             for end, literal in islice(hits, at + 1, None):
                 if end <= stop:
-                    key = merge(key, literal)
+                    key, hit = merge(key, literal), 0
                     continue
-                line_start, line_stop, line_key = start, stop, key
-                start, stop, key = rfind(b"\n", 0, end) + 1, find(b"\n", end), literal
+                if hit and (proof := proven(data[hit - SURE : hit])) is not None:
+                    if not proof.count:
+                        proof.first = stop
+                        seen(proof)
+                    proof.count += 1
+                    proof.last = stop
+                    hit, stop, key = end, find(b"\n", end), literal
+                    continue
+                line_start, line_stop = rfind(b"\n", 0, stop) + 1, stop
+                line_key, line_hit = key, hit
+                hit, stop, key = end, find(b"\n", end), literal
                 cut = min(line_stop, line_start + LONGEST) if overlong else line_stop
                 taken = -1
                 asked = ready.get(line_key, ())
@@ -126,28 +141,27 @@ class Engine:
                     if time > latest:
                         batch.clamped += 1
                         time = arrival
-                    if time > last:
-                        last = time
                     count = count_of(found[n]) if n else 1
                     place = base + line_start
                     if not t:
                         if (told := tallies.get(who)) is None:
                             tallies[who] = [count, place, time, time]
-                            continue
-                        told[0] += count
-                        if time > told[3]:
-                            told[3] = time
-                        elif time < told[2]:
-                            told[2] = time
+                        else:
+                            told[0] += count
+                            if time > told[3]:
+                                told[3] = time
+                            elif time < told[2]:
+                                told[2] = time
+                        if line_hit and line_key in alone and not n:
+                            prove(data, line_hit, found, a, who)
                         continue
                     thread = found[t] or found[process]
                     session = thread.decode("latin-1") if thread else ""
                     length = line_stop - line_start
                     append(new(Event, (time, kind, who, count, session, place, length, NO_FIELDS)))
                 if taken < 0:
-                    batch.last_time = last
                     read(batch, block, (line_start, cut, line_stop), line_key, fields=fields)
-                    ready, last = ready if plain else self._steps.ready, batch.last_time
+                    ready = ready if plain else self._steps.ready
             self._budget.stop()
         except Exception as error:  # noqa: BLE001  (no line is poison: whatever it does, go on)
             self._budget.stop()
@@ -156,14 +170,18 @@ class Engine:
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
-        made = zip(tallies, map(new, repeat(Success), tallies.values()), strict=True)
-        if batch.successes:  # some were read the long way
-            for subject, success in made:
-                tally(batch.successes, subject, success)
-        else:
-            batch.successes.update(made)
-        batch.last_time = max(last, batch.last_time)
+        for who, told in tallies.items():
+            tally(batch.successes, who, new(Success, told))
+        for who, success in proofs.successes(data, base, times, latest, self._time(batch, block)):
+            tally(batch.successes, who, success)
         return at
+
+    def _time(self, batch: Batch, block: Block) -> Read:
+        def time(start: int, stop: int) -> Micros:
+            header = self._steps.header(block, start, stop)
+            return self._steps.time(batch, block, header) if header else block.arrival
+
+        return time
 
     def _blame(
         self,

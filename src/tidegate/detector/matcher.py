@@ -163,6 +163,7 @@ class Literals:
     """Which matchers to ask, by the literals that were found in a line.
 
     A key stands for a set of literals: those below `len(texts)` for one alone, the others for sets.
+    `speaking` are the keys of the literals that only successes have.
     """
 
     def __init__(self, matchers: Sequence[Matcher]) -> None:
@@ -173,6 +174,11 @@ class Literals:
             for text in matcher.detector.literals:
                 self._asking[number[text]].append(order)
         self._matchers = list(matchers)
+        self.speaking = frozenset(
+            index
+            for index, asking in enumerate(self._asking)
+            if all(matchers[order].success for order in asking)
+        )
         self._sets: list[frozenset[int]] = [frozenset((index,)) for index in range(len(self.texts))]
         self._merged: dict[tuple[int, int], int] = {}
         self._numbers = {each: index for index, each in enumerate(self._sets)}

@@ -99,8 +99,6 @@ class Steps:
         elif time > block.arrival + AHEAD:
             batch.clamped += 1
             time = block.arrival
-        if time > batch.last_time:
-            batch.last_time = time
         return time
 
     def _ask(self, key: int) -> list[Matcher]:

@@ -61,7 +61,6 @@ def test_a_block() -> None:
     offset = 500 + len("".join(lines[:3]))
     assert batch.successes == {"192.0.2.8": Success(1, offset, at, at)}
     assert (batch.lines, batch.hits, batch.cut, batch.clamped) == (6, 5, 0, 0)
-    assert batch.last_time == ARRIVAL, "the undated line"
     assert (batch.source, batch.origin) == ("test", 1)
 
 
@@ -121,19 +120,11 @@ def test_one_detector_of_a_pack_wins_on_the_short_way_too() -> None:
     text = BSD + "wrong key for bob from 192.0.2.7\n"
     batch = engine().detect(block(text * 40))
     assert events(batch) == [("door.wrong_key", "192.0.2.7", 1)] * 40
-    assert batch.last_time == moment("2026-08-21T14:03:22Z")
 
 
 def test_all_literals_of_a_line_count() -> None:
     text = "Aug 21 14:03:22 jammed doord[1]: knock at 192.0.2.7\n"
     assert events(engine().detect(block(text * 40))) == [("door.knock", "192.0.2.7", 1)] * 40
-
-
-def test_the_latest_time_is_known_on_the_short_way_too() -> None:
-    each = engine()
-    each.detect(block(KNOCK * 40))
-    later = each.detect(block(KNOCK.replace("14:03", "15:03")))
-    assert later.last_time == moment("2026-08-21T15:03:22Z")
 
 
 def test_repeated_lines_never_take_the_short_way() -> None:
@@ -165,7 +156,7 @@ def test_successes_on_the_short_way() -> None:
         "192.0.2.8": Success(3, 7, first, third),
         "192.0.2.9": Success(1, 7 + length, second, second),
     }
-    assert (batch.last_time, batch.events) == (third, [])
+    assert batch.events == []
 
 
 def test_what_is_no_address_is_refused_on_the_short_way_too() -> None:
@@ -278,7 +269,6 @@ def together(batches: Iterable[Batch]) -> tuple[object, ...]:
     found: list[Event] = []
     successes: dict[str, list[object]] = {}
     numbers = [0, 0, 0, 0]
-    last = 0
     for batch in batches:
         assert batch.quarantined == []
         found += batch.events
@@ -291,8 +281,7 @@ def together(batches: Iterable[Batch]) -> tuple[object, ...]:
             known[3] = max(int(str(known[3])), each.last_time)
         for index, number in enumerate((batch.lines, batch.hits, batch.clamped, batch.cut)):
             numbers[index] += number
-        last = max(last, batch.last_time)
-    return found, successes, numbers, last
+    return found, successes, numbers
 
 
 @settings(max_examples=60, deadline=None)
@@ -325,11 +314,7 @@ def test_the_short_way_says_what_the_long_way_says(lines: list[bytes]) -> None:
     short = engine(DOOR, GATE).detect(block(data))
     abuse = [event._replace(fields={}) for event in plain.events if event.kind.klass != "success"]
     assert [event._replace(fields={}) for event in short.events] == abuse
-    assert (short.successes, short.clamped, short.last_time) == (
-        plain.successes,
-        plain.clamped,
-        plain.last_time,
-    )
+    assert (short.successes, short.clamped) == (plain.successes, plain.clamped)
 
 
 @settings(deadline=None)
