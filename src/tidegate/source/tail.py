@@ -59,6 +59,10 @@ class Fingerprint(NamedTuple):
         return inode == self.inode and self.fits(head)
 
 
+ORDINARY = 512
+"""Bytes that hold most lines; only a longer one is fetched with its whole length."""
+
+
 def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
@@ -224,10 +228,14 @@ def open_tail(path: str, name: str) -> Tail:
 
 def line_at(descriptor: int, offset: int) -> bytes | None:
     """The line that starts at `offset`, without newline, at most 32 KiB; None if none does."""
-    try:
-        data = os.pread(descriptor, MAX_FETCH + 1, max(0, offset - 1))
-    except OSError:
-        return None
+    data = b""
+    for most in (ORDINARY, MAX_FETCH + 1):
+        try:
+            data = os.pread(descriptor, most, max(0, offset - 1))
+        except OSError:
+            return None
+        if len(data) < most or data.find(b"\n", 1) > 0:
+            break
     if offset:
         if data[:1] not in (b"\n", b"\0"):
             return None
