@@ -132,13 +132,29 @@ class Ref(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A rule was crossed: `count` in `within`, by these lines, the last of which triggered it."""
+    """A rule was crossed: `count` in `within`, by these lines, the last of which triggered it.
+
+    Of a score, `count` is its points and `release` when they will have faded (0: the ladder says
+    for how long). `twice`: it holds for twice the count. `watched`: one offence on probation.
+    """
 
     rule: str
     subject: Subject
     time: Micros
     count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
     refs: tuple[Ref, ...]
+    release: Micros = 0
+    twice: bool = False
+    watched: bool = False
+
+
+class Term(NamedTuple):
+    """What came of a verdict: the ban's end, until when one new offence is enough (0: never), and
+    how far tries of the banned may prolong it. No end: nobody was convicted."""
+
+    until: Micros
+    watched: Micros = 0
+    most: Micros = 0
 
 
 class Evidence(NamedTuple):

@@ -10,12 +10,10 @@ import pytest
 from tests.docs.examples import PAGES, REPOSITORY
 
 from tidegate.cli import VERBS, group
-from tidegate.detector.pack import load_packs
 from tidegate.policy.tables import SECTIONS
 
 POLICY = (REPOSITORY / "docs" / "policy.md").read_text("utf-8")
 COMMANDS = (REPOSITORY / "docs" / "commands.md").read_text("utf-8")
-KINDS = (REPOSITORY / "docs" / "kinds.md").read_text("utf-8")
 
 KEYS = [
     f"{section}.{key}" if section else key
@@ -53,12 +51,6 @@ def test_every_policy_key_is_on_its_page(key: str) -> None:
 def test_the_page_knows_no_other_key() -> None:
     named = set(re.findall(r"^\| `([a-z][\w.-]*)` \|", POLICY, re.MULTILINE | re.IGNORECASE))
     assert named - set(KEYS) == set()
-
-
-def test_every_kind_is_on_its_page_with_its_class() -> None:
-    kinds = {detector.kind for pack in load_packs() for detector in pack.detectors}
-    rows = {f"| `{kind.name}` | {kind.klass} |" for kind in kinds}
-    assert sorted(row for row in rows if row not in KINDS) == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)

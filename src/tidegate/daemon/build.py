@@ -68,7 +68,23 @@ class Plan:
             detectors=detectors or None,
             budget=self.budget,
             cpu_flags=cpu_flags(),
+            fields_of=self.fields_of(),
+            told=self.told(),
         )
+
+    def fields_of(self) -> frozenset[str]:
+        """The kinds whose fields some rule looks at."""
+        rules = [rule for rule in self.loaded.policy.rules if rule.enabled]
+        return frozenset(
+            one.kind for rule in rules for one in rule.on if one.where or rule.distinct
+        )
+
+    def told(self) -> frozenset[str]:
+        """The kinds of success that some rule counts, or begins anew at."""
+        rules = [rule for rule in self.loaded.policy.rules if rule.enabled]
+        asked = {kind for rule in rules for kind in (*rule.kinds, *rule.reset_on)}
+        success = (d.kind for pack in self.packs for d in pack.detectors)
+        return frozenset(kind.name for kind in success if kind.klass == "success") & asked
 
 
 def plan(
@@ -92,7 +108,7 @@ def plan(
     packs = load_packs(own, judge_shipped=thorough)
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
     names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
-    cross_check(loaded, sorted(kinds), sorted(names))
+    loaded = cross_check(loaded, sorted(kinds), sorted(names))
     return Plan(loaded, packs, budget or Unlimited())
 
 

@@ -14,7 +14,7 @@ from operator import length_hint
 from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
 from tidegate.evidence.record import GoodRecord
-from tidegate.evidence.window import Convict
+from tidegate.evidence.window import NOT_CONVICTED, Convict
 from tidegate.evidence.windows import Windows
 from tidegate.model import (
     Batch,
@@ -24,6 +24,7 @@ from tidegate.model import (
     Micros,
     Quarantined,
     Subject,
+    Term,
     Verdict,
 )
 from tidegate.policy.models import Policy
@@ -78,11 +79,13 @@ class Pipeline:
         batch = self.engines[block.source].detect(block)
         decisions: list[Decision] = []
 
-        def convict(verdict: Verdict, offset: int) -> Micros:
+        def convict(verdict: Verdict, offset: int) -> Term:
             good = self.record.good(verdict.subject, verdict.time, offset, batch.successes)
+            if not self.judge.convicts(verdict, good):
+                return NOT_CONVICTED
             decision = self.judge.judge(verdict, good)
             decisions.append(decision)
-            return decision.until
+            return self.judge.term(decision)
 
         self._count(batch, convict)
         self.record.tally(batch.successes)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from tidegate.decision.allow import Allow, Surroundings
 from tidegate.decision.breaker import FAST, Breaker
 from tidegate.decision.ladder import Ladder, step
-from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Verdict
+from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Term, Verdict
 from tidegate.policy.models import Policy
 
 EXEMPT_AFTER_UNBAN: Micros = HOUR
@@ -34,8 +34,7 @@ class Judge:
         self._policy = policy
         self._rules = {rule.name: rule for rule in policy.rules}
         self._reasons = {
-            rule.name: f"{rule.stated}: {', '.join(kind for kind, _weight in rule.on)}"
-            for rule in policy.rules
+            rule.name: f"{rule.stated}: {', '.join(rule.kinds)}" for rule in policy.rules
         }
         self.allow = Allow(policy.allow)
         self.ladder = Ladder(capacity or policy.limits.subjects)
@@ -62,10 +61,15 @@ class Judge:
                 )
             if spare:
                 spared = "good record"
-        if not spared:
-            before = self.ladder.climb(rule.name, subject, time, rule.forget)
-            before = self._slowed(rule.name, time, before)
-        duration = min(step(rule.ban.ladder, before), self._policy.limits.longest_ban)
+        if verdict.release:  # a score says itself when it will have faded
+            duration = verdict.release - time
+        else:
+            if not spared:
+                before = self.ladder.climb(rule.name, subject, time, rule.forget)
+                before = self._slowed(rule.name, time, before)
+            duration = step(rule.ban.ladder, before)
+        duration = min(duration, self._policy.limits.longest_ban)
+        reason = self._reasons[rule.name]
         observe = "observe" in (rule.mode, self._policy.mode)
         return Decision(
             id=_identity(verdict),
@@ -79,11 +83,25 @@ class Judge:
             count=verdict.count,
             step=min(before, len(rule.ban.ladder) - 1),
             mode="observe" if observe else "enforce",
-            reason=self._reasons[rule.name],
+            reason=f"one more on probation; {reason}" if verdict.watched else reason,
             spared=spared,
             refs=verdict.refs,
             collateral=good,
         )
+
+    def convicts(self, verdict: Verdict, good: bool) -> bool:
+        """Whether the rule's condition holds for somebody with such a record, too."""
+        terms = self._rules[verdict.rule].good_record
+        return not good or terms == "ignore" or (terms == "double" and verdict.twice)
+
+    def term(self, decision: Decision) -> Term:
+        """How long the rule holds the subject for a decision, and watches it after that."""
+        rule = self._rules[decision.rule]
+        until, most = decision.until, decision.until + min(decision.duration, DAY)
+        if not rule.probation or decision.spared:
+            return Term(until, 0, most)
+        following = step(rule.ban.ladder, decision.step + 1)
+        return Term(until, until + min(following, self._policy.limits.longest_ban), most)
 
     def look(self, surroundings: Surroundings) -> None:
         """Take in what the host looks like now."""

@@ -32,7 +32,8 @@ class Engine:
     """Detects events. `engine` names the scanner in use, `disabled` the detectors switched off.
 
     `zone` is that of stamps without one; `detectors` names packs or detectors (None: all), a
-    PackError says which are unknown; `cpu_flags`: see `scanner.choose`.
+    PackError says which are unknown; `cpu_flags`: see `scanner.choose`. Kinds in `fields_of` always
+    come with their fields; successes of the kinds in `told` are events besides being tallied.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class Engine:
         detectors: Collection[str] | None = None,
         budget: Budget | None = None,
         cpu_flags: str | None = None,
+        fields_of: Collection[str] = (),
+        told: Collection[str] = (),
     ) -> None:
-        matchers = matchers_of(packs, detectors)
+        matchers = matchers_of(packs, detectors, fields_of, told)
         self._literals = Literals(matchers)
         roles = {id(each.kind): each.detector.session for each in matchers if each.detector.session}
         self._sessions = Sessions(roles)
@@ -56,6 +59,7 @@ class Engine:
         self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
         self._proofs = Proofs()
+        self._tells = frozenset(told)
         self._steps = Steps(self._literals, self._stamps)
 
     @property
@@ -104,6 +108,7 @@ class Engine:
         plain = fields or block.framing == "journal"
         ready = {} if plain else self._steps.ready
         proven = ({} if plain or overlong else proofs).get
+        already = len(batch.events)
         alone = frozenset() if plain or overlong else self._literals.speaking
         matcher: Matcher | None = None
         line_start = line_stop = 0
@@ -129,7 +134,7 @@ class Engine:
                 taken = -1
                 asked = ready.get(line_key, ())
                 # `matcher` is for the blame, should this line fail.
-                for match, pack, a, t, process, n, slot, kind, matcher in asked:  # noqa: B007
+                for match, pack, a, t, process, n, slot, kind, named, matcher in asked:  # noqa: B007
                     if pack == taken or (found := match(data, line_start, cut)) is None:
                         continue
                     who, time = slot[found[a]], times[found[1]]
@@ -158,7 +163,8 @@ class Engine:
                     thread = found[t] or found[process]
                     session = thread.decode("latin-1") if thread else ""
                     length = line_stop - line_start
-                    append(new(Event, (time, kind, who, count, session, place, length, NO_FIELDS)))
+                    values = named(found) if named else NO_FIELDS
+                    append(new(Event, (time, kind, who, count, session, place, length, values)))
                 if taken < 0:
                     read(batch, block, (line_start, cut, line_stop), line_key, fields=fields)
                     ready = ready if plain else self._steps.ready
@@ -170,11 +176,21 @@ class Engine:
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
+        if self._tells:
+            self._speak_for(batch, already)
         for who, told in tallies.items():
             tally(batch.successes, who, new(Success, told))
         for who, success in proofs.successes(data, base, times, latest, self._time(batch, block)):
             tally(batch.successes, who, success)
         return at
+
+    def _speak_for(self, batch: Batch, first: int) -> None:
+        """Tally the successes that are events, from `first` on."""
+        for event in batch.events[first:]:
+            if event.kind.name in self._tells:
+                time = event.time
+                said = Success(event.count, event.offset, time, time)
+                tally(batch.successes, event.subject, said)
 
     def _time(self, batch: Batch, block: Block) -> Read:
         def time(start: int, stop: int) -> Micros:

@@ -65,11 +65,25 @@ class Programs(dict[bytes, bool]):
 
 
 class Matcher:
-    """One detector, ready to match. `pack` numbers its pack, so that one wins in each."""
+    """One detector, ready to match. `pack` numbers its pack, so that one wins in each.
 
-    def __init__(self, detector: Detector, pack: int, programs: Programs, slot: Slot) -> None:
+    `named`: its events always have their fields; `told`: each success is an event too.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        pack: int,
+        programs: Programs,
+        slot: Slot,
+        *,
+        named: bool = False,
+        told: bool = False,
+    ) -> None:
         self.detector = detector
         self.kind = detector.kind
+        self.named = named
+        self.told = told
         self.pack = pack
         self.slot = slot
         self.success = detector.kind.klass == "success"
@@ -105,7 +119,7 @@ class Matcher:
         return {
             name: value.removesuffix(b"\r").decode("utf-8", "backslashreplace")
             for name, value in found.groupdict().items()
-            if value is not None
+            if value is not None and name[0] != "_"
         }
 
     def with_header(self, form: int, shape: Shape) -> Ready:
@@ -126,11 +140,12 @@ class Matcher:
             compiled.match,
             self.pack,
             groups.get("addr", nothing),
-            0 if self.success else thread,
+            0 if self.success and not self.told else thread,
             groups.get("_pid", nothing),
             groups.get("count", 0),
             self.slot,
             self.kind,
+            self.fields if self.named else None,
             self,
         )
 
@@ -156,6 +171,7 @@ class Ready(NamedTuple):
     many: int
     slot: Slot
     kind: Kind
+    named: Callable[[re.Match[bytes]], dict[str, str]] | None
     matcher: Matcher
 
 
@@ -177,7 +193,7 @@ class Literals:
         self.speaking = frozenset(
             index
             for index, asking in enumerate(self._asking)
-            if all(matchers[order].success for order in asking)
+            if all(matchers[order].success and not matchers[order].told for order in asking)
         )
         self._sets: list[frozenset[int]] = [frozenset((index,)) for index in range(len(self.texts))]
         self._merged: dict[tuple[int, int], int] = {}
@@ -214,10 +230,15 @@ class Literals:
         return [each for each in found if each.detector.name not in without]
 
 
-def matchers_of(packs: Sequence[Pack], wanted: Collection[str] | None) -> list[Matcher]:
+def matchers_of(
+    packs: Sequence[Pack],
+    wanted: Collection[str] | None,
+    named: Collection[str] = (),
+    told: Collection[str] = (),
+) -> list[Matcher]:
     """The detectors of the packs, all or those named (`exim`, `exim.malware-data`), compiled.
 
-    Raises PackError for names that no pack and no detector has.
+    `named`, `told`: kinds, see `Matcher`. Raises PackError for names that nothing has.
     """
     known = {pack.name for pack in packs}
     known.update(detector.name for pack in packs for detector in pack.detectors)
@@ -230,7 +251,14 @@ def matchers_of(packs: Sequence[Pack], wanted: Collection[str] | None) -> list[M
         for notice in (False, True)
     }
     return [
-        Matcher(detector, number, programs, slots[detector.host, may_be_nobody(detector)])
+        Matcher(
+            detector,
+            number,
+            programs,
+            slots[detector.host, may_be_nobody(detector)],
+            named=detector.kind.name in named,
+            told=detector.kind.name in told,
+        )
         for number, pack in enumerate(packs)
         for programs in (Programs(pack.programs),)
         for detector in pack.detectors

@@ -46,7 +46,7 @@ _DETECTOR_KEYS = {
     "reject": list,
 }
 _TYPES = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 _MACRO = re.compile(r"[a-z][a-z0-9_-]*")
 _PROGRAM = re.compile(r"[0-9A-Za-z_./@+*-]+")

@@ -67,12 +67,12 @@ class Steps:
             time = self.time(batch, block, header, matcher.stamp(found))
             count = (header.repeated or 1) * matcher.count(found)
             offset = block.offset + start
-            if matcher.success:
+            if matcher.success and not matcher.told:  # those the engine tallies, by their events
                 tally(batch.successes, who, Success(count, offset, time, time))
                 if not fields:
                     continue
             session = matcher.session(found, header.pid)
-            values = matcher.fields(found) if fields else NO_FIELDS
+            values = matcher.fields(found) if fields or matcher.named else NO_FIELDS
             event = (time, matcher.kind, who, count, session, offset, stop - start, values)
             batch.events.append(_new(Event, event))
         self.running = None

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from struct import Struct
 from zlib import crc32
 
-from tidegate.model import Event, Micros, Ref, Subject, Verdict
+from tidegate.model import Event, Micros, Ref, Subject, Term, Verdict
 from tidegate.policy.models import Rule
 
-Convict = Callable[[Verdict, int], Micros]
-"""Called with each verdict and the offset of the line that triggered it, at once; returns until
-when this rule need not count the subject again (its ban's end)."""
+NOT_CONVICTED = Term(0)
+Convict = Callable[[Verdict, int], Term]
+"""Called with each verdict and the offset of the line that triggered it, at once."""
 
 Count = Callable[[Event, int, Convict], None]
 
@@ -42,8 +42,10 @@ class Window:
         # One row per session: a hash of its name, then what it wrote of each kind.
         self.row = 4 + len(paired) if paired else 0
         self.full = rule.threshold * 16
+        # Whoever has a good record may need twice the count, so that many have to be kept.
+        self.most = self.full * (2 if rule.good_record == "double" else 1)
         self.tallies: dict[Subject, bytes] = {}
-        self.held: dict[Subject, Micros] = {}
+        self.held: dict[Subject, Term] = {}
         self.dirty: set[Subject] = set()
         self.last_verdict: Verdict | None = None
         self.verdicts = 0
@@ -58,12 +60,12 @@ class Window:
         """`count` for rules without sessions, bound to local names: it runs for every event."""
         held, tallies, mark = self.held, self.tallies, self.dirty.add
         pop = tallies.pop
-        full, within, weights = self.full, self.rule.within, self.weights
+        full, most, within, weights = self.full, self.most, self.rule.within, self.weights
         simple = set(weights.values()) == {1}
 
         def count(event: Event, ref: int, convict: Convict) -> None:
             time, kind, subject, repeated = event[:4]
-            if held and self._holds(subject, time):
+            if held and self._holds(event, ref, convict):
                 return
             entry = pack(time, ref)
             tally = pop(subject, b"")
@@ -76,11 +78,11 @@ class Window:
                 if len(tally) < full:
                     tallies[subject] = tally
                     return
-                tally = tally[-full:]
-                if time - from_bytes(tally[:8]) > within:
+                tally = tally[-most:]
+                if time - from_bytes(tally[-full : 8 - full]) > within:
                     tallies[subject] = tally
                     return
-                self._cross(subject, tally, event.offset, convict)
+                self._cross(subject, tally, b"", event.offset, convict)
             else:
                 self._add(event, tally, b"", 1, ref, convict)
 
@@ -96,7 +98,7 @@ class Window:
 
         def count(event: Event, ref: int, convict: Convict) -> None:
             time, kind, subject, repeated, session = event[:5]
-            if held and self._holds(subject, time):
+            if held and self._holds(event, ref, convict):
                 return
             tally, name, entry = pop(subject, b"\0"), kind.name, pack(time, ref)
             mark(subject)
@@ -140,41 +142,65 @@ class Window:
         else:
             self.tallies[event.subject] = rows + tally
 
-    def _holds(self, subject: Subject, time: Micros) -> bool:
-        """Whether the subject is banned by this rule already; a hold that is over is dropped."""
-        until = self.held.get(subject)
-        if until is None:
+    def _holds(self, event: Event, ref: int, convict: Convict) -> bool:
+        """Whether the event is done with: its subject is banned by this rule already, or on
+        probation, where one offence is enough. A term that is over is dropped."""
+        subject, time = event.subject, event.time
+        term = self.held.get(subject)
+        if term is None:
             return False
-        if time < until:
+        if time < term.until:
             return True
         del self.held[subject]
-        return False
+        self.dirty.add(subject)
+        if time >= term.watched or not self.weights[event.kind.name]:
+            return False
+        found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
+        verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
+        self._convicted(verdict, event.offset, convict)
+        return True
 
     def _add(
         self, event: Event, tally: bytes, rows: bytes, weight: int, ref: int, convict: Convict
     ) -> None:
         """Enter an event `weight` times, wherever its time belongs."""
-        threshold, within, time = self.rule.threshold, self.rule.within, event.time
-        entry = pack(time, ref) * min(weight, threshold)
+        within, time, full = self.rule.within, event.time, self.full
+        entry = pack(time, ref) * min(weight, self.most // 16)
         if entry[:16] >= tally[-16:]:
             # In order: the only window that can have been completed is the newest N.
-            tally = (tally + entry)[-threshold * 16 :]
-            crossed = len(tally) == threshold * 16 and time - from_bytes(tally[:8]) <= within
+            tally = (tally + entry)[-self.most :]
+            crossed = len(tally) >= full and time - from_bytes(tally[-full : 8 - full]) <= within
         else:
             tally, crossed = self._late(tally, entry)
         if crossed:
-            self._cross(event.subject, tally, event.offset, convict)
+            self._cross(event.subject, tally, rows, event.offset, convict)
         else:
             self.tallies[event.subject] = rows + tally
 
-    def _cross(self, subject: Subject, tally: bytes, offset: int, convict: Convict) -> None:
-        # The tally starts anew: the same lines must not convict twice.
-        entries = dict.fromkeys(_ENTRY.iter_unpack(tally))
+    def _cross(
+        self, subject: Subject, tally: bytes, rows: bytes, offset: int, convict: Convict
+    ) -> None:
+        full, within = self.full, self.rule.within
+        last = from_bytes(tally[-16:-8])
+        twice = len(tally) >= 2 * full and last - from_bytes(tally[-2 * full :][:8]) <= within
+        counted = tally if twice else tally[-full:]
+        entries = dict.fromkeys(_ENTRY.iter_unpack(counted))
         refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref in entries)
-        verdict = Verdict(self.rule.name, subject, refs[-1].time, len(tally) // 16, refs)
+        verdict = Verdict(
+            self.rule.name, subject, refs[-1].time, len(counted) // 16, refs, twice=twice
+        )
+        # The tally starts anew: the same lines must not convict twice.
+        if not self._convicted(verdict, offset, convict):
+            self.tallies[subject] = rows + tally
+
+    def _convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
+        term = convict(verdict, offset)
+        if term is NOT_CONVICTED:
+            return False
         self.last_verdict = verdict
         self.verdicts += 1
-        self.held[subject] = convict(verdict, offset)
+        self.held[verdict.subject] = term
+        return True
 
     def _attempt(self, rows: bytes, event: Event, weight: int) -> tuple[bytes, int]:
         """Count in the event's session: its n-th line of one kind is attempt n, counted once."""
@@ -202,18 +228,33 @@ class Window:
 
     def _late(self, tally: bytes, entry: bytes) -> tuple[bytes, bool]:
         """An event older than the newest: put it in its place and look at every window of N."""
-        threshold = self.rule.threshold
+        threshold, most = self.rule.threshold, self.most // 16
         entries = sorted(_ENTRY.iter_unpack(tally + entry), key=lambda one: one[0])
         for first in range(len(entries) - threshold, -1, -1):
             chosen = entries[first : first + threshold]
             if chosen[-1][0] - chosen[0][0] <= self.rule.within:
+                if most > threshold:
+                    chosen = entries[max(0, first + threshold - most) : first + threshold]
                 return b"".join(pack(*one) for one in chosen), True
-        return b"".join(pack(*one) for one in entries[-threshold:]), False
+        return b"".join(pack(*one) for one in entries[-most:]), False
 
     def newest(self, tally: bytes) -> Micros:
         """The time of the newest entry; 0 if there is none."""
         rows = 1 + tally[0] * self.row if self.row and tally else 0
         return from_bytes(tally[-16:-8]) if len(tally) > rows else 0
+
+    def relaid(self, tally: bytes, part: str) -> bytes:
+        """A saved tally; b"" if it is damaged. Where the rule counted other kinds then, its
+        sessions go and its entries stay."""
+        kinds = part.split(" ")[2:]
+        if [kind for kind in kinds if kind] != list(self.kinds):
+            if any(kinds) and tally:
+                tally = tally[1 + tally[0] * (4 + len(kinds)) :]
+            tally = b"\0" + tally if self.row else tally
+        rows = 1 + tally[0] * self.row if self.row and tally else 0
+        if len(tally) < rows or (len(tally) - rows) % 16:
+            return b""  # damaged on the disk: one count is lost, nothing else
+        return tally
 
     def holding(self, subject: Subject) -> int:
         """How many counted events are remembered for a subject, inside the window or not."""

@@ -1,4 +1,4 @@
-"""All N-in-M rules of a policy together: which event goes to which window, and what is kept.
+"""All rules of a policy together: which event goes to which rule's tallies, and what is kept.
 
 Touches nothing. Limits: `capacity` tallies over all rules; the coldest are evicted, counted. An
 event that comes more than an hour late may find its tally already dropped.
@@ -6,16 +6,23 @@ event that comes more than an hour late may find its tally already dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import islice
+from struct import Struct
 
+from tidegate.evidence.distinct import Distinct
+from tidegate.evidence.score import Score
 from tidegate.evidence.window import OFFSET_BITS, Convict, Window
-from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject
-from tidegate.policy.models import Rule
+from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject, Term
+from tidegate.policy.models import Counted, Rule, Where
+
+Tally = Window | Score | Distinct
+_TERM = Struct(">QQQ")
 
 
 class Windows:
-    """All N-in-M rules of a policy. `weights` gives each kind its detectors' default weight.
+    """All rules of a policy. `weights` gives each kind its detectors' default weight.
 
     `durable`: note what changed, for checkpoints; without them nobody would ever ask for it.
     """
@@ -31,14 +38,35 @@ class Windows:
         self.capacity = capacity
         self.durable = durable
         self.evicted = 0
-        self.windows = [Window(rule, _weights(rule, weights)) for rule in rules if rule.enabled]
-        self._by_kind: dict[str, list[Window]] = {}
-        for window in self.windows:
-            for kind, weight in window.weights.items():
-                if weight:
-                    self._by_kind.setdefault(kind, []).append(window)
+        self.windows: list[Tally] = []
+        self._by_kind: dict[str, list[Window]] = {}  # N in M without conditions: what is common
+        self._special: dict[str, list[tuple[Score | Distinct | Window, Where, int]]] = {}
+        self._reset: dict[str, list[Tally]] = {}
+        for rule in rules:
+            if rule.enabled:
+                self._enter(rule, weights)
         self._latest: Micros = 0
         self._expired: Micros = 0
+
+    def _enter(self, rule: Rule, weights: Mapping[str, int]) -> None:
+        counted = [one._replace(weight=_weight(one, weights)) for one in rule.on]
+        tally: Tally
+        if rule.score is not None:
+            tally = Score(rule, rule.score)
+        elif rule.distinct:
+            tally = Distinct(rule)
+        else:
+            tally = Window(rule, {one.kind: one.weight or 0 for one in counted})
+        self.windows.append(tally)
+        for kind, weight, where in counted:
+            if not weight:
+                continue
+            if isinstance(tally, Window) and not where:
+                self._by_kind.setdefault(kind, []).append(tally)
+            else:
+                self._special.setdefault(kind, []).append((tally, where, weight))
+        for kind in rule.reset_on:
+            self._reset.setdefault(kind, []).append(tally)
 
     def __len__(self) -> int:
         return sum(len(window.tallies) for window in self.windows)
@@ -49,15 +77,18 @@ class Windows:
         `events`: those that are left, where one of the batch could not be counted.
         """
         by_kind, origin = self._by_kind, batch.origin << OFFSET_BITS
+        special = self._special or self._reset
         latest = self._latest
         for event in batch.events if events is None else events:
             windows = by_kind.get(event.kind.name)
-            if windows:
+            if windows or special:
                 if event.time > latest:
                     latest = event.time
                 ref = origin + event.offset
-                for window in windows:
-                    window.count(event, ref, convict)
+                for plain in windows or ():
+                    plain.count(event, ref, convict)
+                if special:
+                    self._count(event, ref, convict)
         self._latest = latest
         if latest - self._expired > MINUTE:
             self._expire(latest)
@@ -66,6 +97,21 @@ class Windows:
         if not self.durable:
             for window in self.windows:
                 window.dirty.clear()
+
+    def _count(self, event: Event, ref: int, convict: Convict) -> None:
+        """The rules that look at more than an event's kind."""
+        asked: set[str] = set()  # of several entries of one rule the first that holds counts
+        for tally, where, weight in self._special.get(event.kind.name, ()):
+            if tally.rule.name in asked or not holds(where, event.fields):
+                continue
+            asked.add(tally.rule.name)
+            if isinstance(tally, Window):
+                tally.count(event, ref, convict)
+            else:
+                tally.count(event, ref, convict, weight)
+        for reset in self._reset.get(event.kind.name, ()):
+            if reset.tallies.pop(event.subject, None) is not None:
+                reset.dirty.add(event.subject)
 
     def forget(self, subject: Subject) -> None:
         """A person pardoned the subject: no rule remembers it."""
@@ -79,28 +125,25 @@ class Windows:
             window.dirty.clear()  # the same set: `count` holds on to it
             for subject in dirty:
                 yield Change(part, subject, window.tallies.get(subject))
-                until = window.held.get(subject)
-                yield Change(
-                    f"held {window.rule.name}", subject, until.to_bytes(8) if until else None
-                )
+                yield Change(f"held {window.rule.name}", subject, _term(window.held.get(subject)))
 
     def restore(self, change: Change) -> bool:
         """Take back one saved change; False if it belongs to no rule of this policy."""
         what, _space, rest = change.part.partition(" ")
-        name, _space, kinds = rest.partition(" ")
+        name = rest.partition(" ")[0]
         window = next((one for one in self.windows if one.rule.name == name), None)
-        if window is None or change.value is None or what not in ("window", "held"):
+        if window is None or change.value is None:
             return False
         subject = Subject(change.key)
-        if what == "held":
-            window.held[subject] = int.from_bytes(change.value[:8])
+        if what == "held" and len(change.value) in (8, _TERM.size):  # 8: as older versions wrote it
+            window.held[subject] = Term(*_TERM.unpack(change.value.ljust(_TERM.size, b"\0")))
             return True
-        tally = _relaid(change.value, kinds.split(), window)
-        rows = 1 + tally[0] * window.row if window.row and tally else 0
-        if not tally or len(tally) < rows or (len(tally) - rows) % 16:
-            return False  # damaged on the disk: one count is lost, nothing else
-        window.tallies[subject] = tally
-        return True
+        if what != window.part.partition(" ")[0]:
+            return False
+        tally = window.relaid(change.value, change.part)
+        if tally:
+            window.tallies[subject] = tally
+        return bool(tally)
 
     def take_over(self, old: Windows) -> None:
         """On reload: every count of a rule that is still there is kept."""
@@ -119,14 +162,16 @@ class Windows:
         for window in self.windows:
             for subject, tally in window.tallies.items():
                 yield Change(window.part, subject, tally)
-            for subject, until in window.held.items():
-                yield Change(f"held {window.rule.name}", subject, until.to_bytes(8))
+            for subject, term in window.held.items():
+                yield Change(f"held {window.rule.name}", subject, _term(term))
 
     def _expire(self, latest: Micros) -> None:
         """Drop tallies that no event in order can complete any more. Coldest first, in order."""
         self._expired = latest
         for window in self.windows:
-            horizon = latest - window.rule.within - HOUR
+            horizon = latest - HOUR
+            if window.rule.score is None:
+                horizon -= window.rule.within
             while window.tallies:
                 front = list(islice(window.tallies.items(), 1000))
                 gone = [one for one, tally in front if window.newest(tally) < horizon]
@@ -135,7 +180,8 @@ class Windows:
                 window.dirty.update(gone)
                 if len(gone) < 1000:
                     break
-            for subject in [one for one, until in window.held.items() if until < horizon]:
+            over = [one for one, term in window.held.items() if max(term[:2]) < horizon]
+            for subject in over:
                 del window.held[subject]
                 window.dirty.add(subject)
 
@@ -150,14 +196,21 @@ class Windows:
             self.evicted += len(gone)
 
 
-def _weights(rule: Rule, defaults: dict[str, int]) -> dict[str, int]:
-    return {kind: defaults.get(kind, 1) if weight is None else weight for kind, weight in rule.on}
+def holds(where: Where, fields: Mapping[str, str]) -> bool:
+    """Whether an event's fields are as the conditions want them. `file` may be a bare name."""
+    for name, wanted in where:
+        value = fields.get(name)
+        if value is None:
+            return False
+        values = (value, value.rpartition("/")[2]) if name == "file" else (value,)
+        if not any(fnmatchcase(one, pattern) for pattern in wanted for one in values):
+            return False
+    return True
 
 
-def _relaid(tally: bytes, kinds: list[str], window: Window) -> bytes:
-    """A tally whose rule counted other kinds before: its sessions go, its entries stay."""
-    if kinds == list(window.kinds):
-        return tally
-    if kinds and tally:
-        tally = tally[1 + tally[0] * (4 + len(kinds)) :]
-    return b"\0" + tally if window.row else tally
+def _weight(one: Counted, defaults: Mapping[str, int]) -> int:
+    return defaults.get(one.kind, 1) if one.weight is None else one.weight
+
+
+def _term(term: Term | None) -> bytes | None:
+    return None if term is None else _TERM.pack(*term)

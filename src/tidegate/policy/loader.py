@@ -7,6 +7,7 @@ is found by its text, so in a message it may be missing, never in the meaning.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -100,28 +101,37 @@ def salvaged(config: Path | None = None) -> Paths:
     return Paths(**found)
 
 
-def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> None:
-    """Every kind a rule counts must be seen by some detector, every named pack must be there."""
+def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> Loaded:
+    """The policy with each `*` in a rule's kinds written out.
+
+    Raises PolicyError: every kind must be seen by some detector, every named pack must be there.
+    """
     faults = []
-    names = loaded.policy.files
+
+    def fault(key: str, what: str, known: Sequence[str]) -> None:
+        place = _where(key, loaded, loaded.policy.files)
+        faults.append(f"{place}: {key}: {what}{_nearest(what.split(chr(39))[1], known)}")
+
+    rules = []
     for rule in loaded.policy.rules:
-        for kind, _weight in rule.on:
-            if kind not in kinds:
-                key = f"rule.{rule.name}.on"
-                near = _nearest(kind, kinds)
-                faults.append(
-                    f"{_where(key, loaded, names)}: {key}: no detector sees {kind!r}{near}"
-                )
+        for key, named in (("on", rule.kinds), ("reset-on", rule.reset_on)):
+            for kind in named:
+                if not fnmatch.filter(kinds, kind):
+                    fault(f"rule.{rule.name}.{key}", f"no detector sees {kind!r}", kinds)
+        on = {
+            (kind, one.where): one._replace(kind=kind)
+            for one in sorted(rule.on, key=lambda one: "*" not in one.kind)  # a name beats a `*`
+            for kind in fnmatch.filter(kinds, one.kind)
+        }
+        reset = dict.fromkeys(kind for one in rule.reset_on for kind in fnmatch.filter(kinds, one))
+        rules.append(replace(rule, on=tuple(on.values()), reset_on=tuple(reset)))
     for source in loaded.policy.sources:
         for pack in source.detectors:
             if pack not in packs:
-                key = f"source.{source.name}.detectors"
-                near = _nearest(pack, packs)
-                faults.append(
-                    f"{_where(key, loaded, names)}: {key}: no such detectors {pack!r}{near}"
-                )
+                fault(f"source.{source.name}.detectors", f"no such detectors {pack!r}", packs)
     if faults:
         raise PolicyError(faults)
+    return replace(loaded, policy=replace(loaded.policy, rules=tuple(rules)))
 
 
 def untrusted(path: Path) -> list[str]:

@@ -7,12 +7,13 @@ Limits: plain values without behaviour, so that two policies can be compared and
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
 
 EngineName = Literal["auto", "vectorscan", "re"]
 Start = Literal["end", "beginning"]
+GoodRecordTerms = Literal["ignore", "double", "spare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +24,50 @@ class BanTerms:
     ladder: tuple[Micros, ...] = (10 * MINUTE, HOUR, DAY, 7 * DAY)
 
 
+Where = tuple[tuple[str, tuple[str, ...]], ...]
+"""Conditions on an event's fields, all of which must hold: the field's name, and the values it may
+have (`*` in one takes any text)."""
+
+
+class Counted(NamedTuple):
+    """A kind that a rule counts: what one is worth (None: its detector's own weight), and where."""
+
+    kind: str
+    weight: int | None = None
+    where: Where = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTerms:
+    """Points that fade: over `limit` (or, with `over` False, from it on) convicts.
+
+    A ban ends when the score has come down to `release`. "linear" and "steps" lose `points` per
+    `span`, the one continuously, the other as ModSecurity's deprecatevar does; "exponential" halves
+    in `span`. `knock`: what one more try of somebody who is closed for adds.
+    """
+
+    limit: int
+    over: bool
+    release: int
+    span: Micros
+    points: int = 0
+    form: Literal["linear", "steps", "exponential"] = "linear"
+    knock: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """N in M: at least `threshold` counted within `within`, per subject.
+    """N in M: at least `threshold` counted within `within`, per subject; or a score that fades.
 
-    `on` maps event kinds to what one counts (None: the detector's own weight). `stated` is the
+    `on` is what counts. `distinct`: count only different values of this field. `reset_on`: kinds
+    that begin the count anew. `good_record`: whoever succeeded in the last 30 days needs twice the
+    count ("double") or is not convicted by this rule at all ("spare"). `probation`: for as long as
+    the next step of the ladder would take, one new offence after a ban is enough. `stated` is the
     condition in the administrator's words ("more than 15 in 5m").
     """
 
     name: str
-    on: tuple[tuple[str, int | None], ...]
+    on: tuple[Counted, ...]
     threshold: int
     within: Micros
     ban: BanTerms
@@ -40,6 +75,31 @@ class Rule:
     mode: Mode = "enforce"
     enabled: bool = True
     forget: Micros = 30 * DAY
+    score: ScoreTerms | None = None
+    distinct: str = ""
+    reset_on: tuple[str, ...] = ()
+    good_record: GoodRecordTerms = "ignore"
+    probation: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds it counts, each once."""
+        return tuple(dict.fromkeys(one.kind for one in self.on))
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """When a whole network is closed: `children` different ones in it, each convicted within
+    `within`, and nobody in it with a good record; then for `duration`.
+
+    `length` is the network's prefix length; its children are addresses, or networks one level down.
+    """
+
+    family: Literal[4, 6]
+    length: int
+    children: int
+    within: Micros
+    duration: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +150,7 @@ class Policy:
     allow: tuple[Subject, ...] = ()
     sources: tuple[SourceSpec, ...] = ()
     rules: tuple[Rule, ...] = ()
+    escalation: tuple[Escalation, ...] = ()
     limits: Limits = field(default_factory=Limits)
     paths: Paths = field(default_factory=Paths)
     engine: EngineName = "auto"

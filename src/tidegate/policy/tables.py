@@ -7,14 +7,23 @@ Limits: one entry per key in `KEYS` is the whole truth about what a policy may s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
-from tidegate.model import Micros
 from tidegate.policy import values
 from tidegate.policy.durations import format_duration, parse_duration
-from tidegate.policy.models import BanTerms, Limits, Paths, Policy, Rule, SourceSpec
+from tidegate.policy.models import (
+    BanTerms,
+    Counted,
+    Escalation,
+    Limits,
+    Paths,
+    Policy,
+    Rule,
+    ScoreTerms,
+    SourceSpec,
+)
 
 Read = Callable[[object], Any]
 
@@ -35,13 +44,31 @@ SOURCE: dict[str, Read] = {
     "start": values.choice("end", "beginning"),
 }
 RULE: dict[str, Read] = {
-    "on": values.weights,
+    "on": values.counted,
+    "where": values.where,
     "more-than": values.whole(0, 9_999),
     "at-least": values.whole(1, 10_000),
     "within": parse_duration,
+    "distinct": values.field,
+    "reset-on": values.kinds,
+    "score-over": values.whole(0, 1_000_000),
+    "score-at-least": values.whole(1, 1_000_000),
+    "decay": values.decay,
+    "half-life": parse_duration,
+    "release-at": values.whole(0, 1_000_000),
+    "compat": values.choice("modsecurity"),
+    "knock": values.whole(0, 1000),
+    "good-record": values.choice("ignore", "double", "spare"),
+    "probation": values.boolean,
     "mode": values.mode,
     "enabled": values.boolean,
     "forget": parse_duration,
+}
+ESCALATION: dict[str, Read] = {
+    "network": values.network,
+    "children": values.whole(3, 256),
+    "within": parse_duration,
+    "for": parse_duration,
 }
 BAN: dict[str, Read] = {"ports": values.ports, "ladder": values.ladder, "for": parse_duration}
 LIMITS: dict[str, Read] = {
@@ -60,6 +87,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
         "allow": _subtable,
         "source": _subtable,
         "rule": _subtable,
+        "escalation": _subtable,
         "limits": _subtable,
         "paths": _subtable,
     },
@@ -67,12 +95,17 @@ SECTIONS: dict[str, dict[str, Read]] = {
     "source.NAME": SOURCE,
     "rule.NAME": {**RULE, "ban": _subtable},
     "rule.NAME.ban": BAN,
+    "escalation.NAME": ESCALATION,
     "limits": LIMITS,
     "paths": PATHS,
 }
 """Every section and key there is; the documentation test walks this."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+CONDITIONS = ("more-than", "at-least", "score-over", "score-at-least")
+_SCORED = ("decay", "half-life", "release-at", "compat", "knock")
+MOST_DISTINCT = 256
 
 Fault = tuple[str, str]
 """A key path and what is wrong with it."""
@@ -94,6 +127,7 @@ class Reader:
             allow=self._named("allow", ALLOW).get("addresses", ()),
             sources=tuple(self._source(name) for name in self._names("source")),
             rules=tuple(self._rule(name) for name in self._names("rule")),
+            escalation=tuple(self._escalation(name) for name in self._names("escalation")),
             limits=_limits(self._named("limits", LIMITS)),
             paths=Paths(**self._named("paths", PATHS)),
             hash=digest,
@@ -155,24 +189,87 @@ class Reader:
         path = f"rule.{name}"
         raw = self._table(path, self._data["rule"][name])
         data = self._section(path, raw, SECTIONS["rule.NAME"])
-        for key in ("on", "within"):
-            if key not in raw:
-                self.faults.append((path, f'"{key}" is missing'))
-        if ("more-than" in raw) == ("at-least" in raw):
-            self.faults.append((path, 'expected exactly one of "more-than" and "at-least"'))
+        if "on" not in raw:
+            self.faults.append((path, '"on" is missing'))
+        condition = [key for key in CONDITIONS if key in raw]
+        if len(condition) != 1:
+            names = ", ".join(f'"{key}"' for key in CONDITIONS)
+            self.faults.append((path, f"expected exactly one of {names}"))
+        scored = bool(condition) and condition[0].startswith("score-")
+        score = self._score(path, data) if scored else None
+        if scored:
+            self._only(path, raw, ("within", "distinct"), "goes with more-than or at-least")
+        else:
+            self._only(path, raw, _SCORED, "goes with score-over or score-at-least")
+            if condition and "within" not in raw:
+                self.faults.append((path, '"within" is missing'))
         threshold = data["more-than"] + 1 if "more-than" in data else data.get("at-least", 1)
-        within = data.get("within", 1)
+        where = data.get("where", ())
+        on = tuple(one._replace(where=one.where + where) for one in data.get("on", ()))
+        self._weights(path, on, scored=scored, distinct="distinct" in data)
+        if "distinct" in data and threshold > MOST_DISTINCT:
+            said = f"distinct values are counted exactly, up to {MOST_DISTINCT}"
+            self.faults.append((f"{path}.{condition[0]}", said))
         return Rule(
             name=name,
-            on=data.get("on", ()),
+            on=on,
             threshold=threshold,
-            within=within,
+            within=data.get("within", 1),
             ban=self._ban(path, raw),
-            stated=_stated(data, within),
+            stated=_stated(data),
             mode=data.get("mode", "enforce"),
             enabled=data.get("enabled", True),
+            score=score,
+            distinct=data.get("distinct", ""),
+            reset_on=data.get("reset-on", ()),
+            good_record=data.get("good-record", "ignore"),
+            probation=data.get("probation", not scored),
             **({"forget": data["forget"]} if "forget" in data else {}),
         )
+
+    def _score(self, path: str, data: Mapping[str, Any]) -> ScoreTerms | None:
+        over = "score-over" in data
+        limit = data.get("score-over", data.get("score-at-least", 0))
+        if ("decay" in data) == ("half-life" in data):
+            said = 'expected one of "decay", such as "3/day", and "half-life", such as "24h"'
+            self.faults.append((path, said))
+            return None
+        release = data.get("release-at", limit if over else 0)
+        form: Literal["linear", "steps", "exponential"] = "linear"
+        points, span = data.get("decay", (0, data.get("half-life", 1)))
+        if "half-life" in data:
+            form = "exponential"
+            release = data.get("release-at", limit if over else max(1, limit // 2))
+            if release < 1:
+                said = "a score that halves never comes down to 0; expected 1 or more"
+                self.faults.append((f"{path}.release-at", said))
+        if "compat" in data:
+            form = "steps"
+            self._only(path, data, ("half-life",), 'can\'t be had with compat = "modsecurity"')
+        if release > limit:
+            self.faults.append((f"{path}.release-at", f"expected at most {limit}, the limit"))
+        return ScoreTerms(limit, over, release, span, points, form, data.get("knock", 1))
+
+    def _only(self, path: str, raw: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
+        self.faults += [(f"{path}.{key}", f"{key} {why}") for key in keys if key in raw]
+
+    def _weights(self, path: str, on: Sequence[Counted], *, scored: bool, distinct: bool) -> None:
+        if scored:
+            return
+        if any(one.weight is not None and one.weight < 0 for one in on):
+            self.faults.append((f"{path}.on", "only a score can take points off"))
+        if distinct and any(one.weight not in (None, 1) for one in on):
+            self.faults.append((f"{path}.on", "different values count one each, without weights"))
+
+    def _escalation(self, name: str) -> Escalation:
+        path = f"escalation.{name}"
+        data = self._section(path, self._table(path, self._data["escalation"][name]), ESCALATION)
+        for key in ESCALATION:
+            if key not in data:
+                self.faults.append((path, f'"{key}" is missing'))
+        family, length = data.get("network", (4, 24))
+        within, span = data.get("within", 1), data.get("for", 1)
+        return Escalation(family, length, data.get("children", 3), within, span)
 
     def _ban(self, rule: str, raw: Mapping[str, Any]) -> BanTerms:
         path = f"{rule}.ban"
@@ -193,13 +290,24 @@ def _limits(data: Mapping[str, Any]) -> Limits:
     return Limits(**{names.get(key, key.replace("-", "_")): data[key] for key in data})
 
 
-def _stated(data: Mapping[str, Any], within: Micros) -> str:
+def _stated(data: Mapping[str, Any]) -> str:
+    if "decay" in data or "half-life" in data:
+        words = (
+            f"score over {data['score-over']}"
+            if "score-over" in data
+            else f"score at least {data.get('score-at-least', 0)}"
+        )
+        if "half-life" in data:
+            return f"{words}, halved in {format_duration(data['half-life'])}"
+        points, span = data["decay"]
+        return f"{words}, {points} fading in {format_duration(span)}"
     words = (
         f"more than {data['more-than']}"
         if "more-than" in data
         else f"at least {data.get('at-least', 1)}"
     )
-    return f"{words} within {format_duration(within)}"
+    distinct = f" different {data['distinct']}" if "distinct" in data else ""
+    return f"{words}{distinct} within {format_duration(data.get('within', 1))}"
 
 
 def _unknown(key: str, keys: Mapping[str, object]) -> str:

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidegate import subject as subjects
-from tidegate.model import Micros, Mode, Subject
+from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Mode, Subject
 from tidegate.policy.durations import parse_duration
+from tidegate.policy.models import Counted, Where
 
 MOST_PORTS = 40
 """Ports in one scope; a gate compares them one by one."""
 
 _SIZE = re.compile(r"(\d{1,6})\s*(KiB|MiB|GiB)", re.ASCII)
 _MATCH = re.compile(r"_[A-Z][A-Z0-9_]*=\S+")
-_KIND = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+", re.ASCII)
+_KIND = re.compile(r"[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+", re.ASCII)
+_NETWORKS: dict[str, tuple[Literal[4, 6], int]] = {
+    "ipv4/24": (4, 24),
+    "ipv6/56": (6, 56),
+    "ipv6/48": (6, 48),
+}
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+_PER = {"second": SECOND, "minute": MINUTE, "hour": HOUR, "day": DAY, "week": 7 * DAY}
+_DECAY = re.compile(rf"([1-9][0-9]{{0,5}})/(?:({'|'.join(_PER)})|([0-9a-z]+))", re.ASCII)
 
 
 def boolean(value: object) -> bool:
@@ -126,22 +136,87 @@ def ladder(value: object) -> tuple[Micros, ...]:
     raise ValueError('a list of durations such as ["10m", "1h", "24h", "7d"]')
 
 
-def weights(value: object) -> tuple[tuple[str, int | None], ...]:
-    """Kinds to count: a list (each with its detector's weight) or a table kind = weight."""
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-        found: list[tuple[str, int | None]] = [(one, None) for one in dict.fromkeys(value)]
-    elif isinstance(value, dict) and value and all(_is_weight(one) for one in value.values()):
-        found = list(value.items())
+def counted(value: object) -> tuple[Counted, ...]:
+    """What a rule counts: a list of kinds (each with its detector's weight) and of tables with
+    `kind`, `weight` and `where`; or a table kind = weight. `*` in a kind takes any part of one."""
+    if isinstance(value, dict) and value:
+        found = [Counted(kind, weight) for kind, weight in value.items()]
+    elif isinstance(value, list) and value:
+        found = [_counted(one) for one in value]
     else:
         raise ValueError('a list of kinds such as ["exim.malware"], or a table kind = weight')
-    for kind, _weight in found:
+    for kind, weight, _where in found:
         if not _KIND.fullmatch(kind):
-            raise ValueError(f'kinds such as "exim.malware"; {kind!r} is none')
+            raise ValueError(f'kinds such as "exim.malware" or "*.auth_failed"; {kind!r} is none')
+        if weight is not None and not _is_weight(weight):
+            said = "weights from 1 to 1000 (a score may take points off)"
+            raise ValueError(f"{said}; {kind} = {weight!r}")
+    return tuple(dict.fromkeys(found))
+
+
+def _counted(one: object) -> Counted:
+    if isinstance(one, str):
+        return Counted(one)
+    if isinstance(one, dict) and isinstance(one.get("kind"), str):
+        unknown = set(one) - {"kind", "weight", "where"}
+        if not unknown:
+            return Counted(one["kind"], one.get("weight"), where(one.get("where", {})))
+    raise ValueError(
+        'kinds, or tables such as { kind = "web.probe", weight = 15, where = { uri = "/wp-*" } }'
+    )
+
+
+def where(value: object) -> Where:
+    """Conditions on fields: a table field = value, or = a list of values; `*` takes any text."""
+    if not isinstance(value, dict):
+        raise ValueError('a table of fields such as { id = [300040, 300061], uri = "/wp-*" }')
+    found = []
+    for name, wanted in value.items():
+        several = wanted if isinstance(wanted, list) else [wanted]
+        good = all(isinstance(one, str | int) and not isinstance(one, bool) for one in several)
+        if not _FIELD.fullmatch(name) or not several or not good:
+            said = "fields with a text, a number or a list of these"
+            raise ValueError(f"{said}; {name} = {wanted!r}")
+        found.append((name, tuple(str(one) for one in several)))
     return tuple(found)
 
 
+def field(value: object) -> str:
+    """The name of an event's field."""
+    if isinstance(value, str) and _FIELD.fullmatch(value):
+        return value
+    raise ValueError('the name of a field, such as "user"')
+
+
+def kinds(value: object) -> tuple[str, ...]:
+    """Kinds without weights."""
+    found = texts(value)
+    if all(_KIND.fullmatch(one) for one in found):
+        return found
+    raise ValueError('kinds such as "sshd.auth_ok"')
+
+
 def _is_weight(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1000
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= abs(value) <= 1000
+
+
+def decay(value: object) -> tuple[int, Micros]:
+    """Points per time, such as "3/day": (3, a day)."""
+    found = _DECAY.fullmatch(value) if isinstance(value, str) else None
+    if found:
+        number, unit, span = found.groups()
+        try:
+            return int(number), _PER[unit] if unit else parse_duration(span)
+        except ValueError:
+            pass
+    raise ValueError('points per time, such as "3/day", "1/hour" or "2/5m"')
+
+
+def network(value: object) -> tuple[Literal[4, 6], int]:
+    """The size of a network to escalate to: family and prefix length."""
+    if isinstance(value, str) and value in _NETWORKS:
+        return _NETWORKS[value]
+    raise ValueError("one of " + ", ".join(f'"{one}"' for one in _NETWORKS))
 
 
 def journal(value: object) -> tuple[tuple[str, ...], ...] | None:

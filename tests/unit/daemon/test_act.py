@@ -14,7 +14,7 @@ from tidegate.gate.memory import MemoryGate
 from tidegate.gate.port import Refusal
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.model import HOUR, MINUTE, SECOND, Decision, Subject
-from tidegate.policy.models import BanTerms, Policy, Rule
+from tidegate.policy.models import BanTerms, Counted, Policy, Rule
 
 NOW = 1_700_000_000 * SECOND
 A, B = Subject("192.0.2.7"), Subject("2001:db8:7::/64")
@@ -22,7 +22,7 @@ A, B = Subject("192.0.2.7"), Subject("2001:db8:7::/64")
 
 def rule(name: str, **other) -> Rule:
     values = {"threshold": 16, "within": 5 * MINUTE, "ban": BanTerms((25,)), "stated": "stated"}
-    return Rule(name, (("exim.malware", None),), **(values | other))
+    return Rule(name, (Counted("exim.malware"),), **(values | other))
 
 
 FAST, SLOW, BROAD = rule("fast"), rule("slow"), rule("broad", ban=BanTerms(()))

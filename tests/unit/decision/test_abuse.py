@@ -7,10 +7,10 @@ import pytest
 from tidegate.decision.abuse import Judge
 from tidegate.decision.allow import Surroundings
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Ref, Subject, Verdict
-from tidegate.policy.models import BanTerms, Limits, Policy, Rule
+from tidegate.policy.models import BanTerms, Counted, Limits, Policy, Rule
 
 START = 1000 * DAY
-RULE = Rule("virus-senders", (("exim.malware", None),), 16, 5 * MINUTE, BanTerms((25,)), "more")
+RULE = Rule("virus-senders", (Counted("exim.malware"),), 16, 5 * MINUTE, BanTerms((25,)), "more")
 
 
 def policy(**changes):

@@ -446,8 +446,8 @@ class Broken:
 def broken(monkeypatch: pytest.MonkeyPatch, detector: str, word: bytes) -> None:
     made = Matcher.__init__
 
-    def init(self: Matcher, *args: object) -> None:
-        made(self, *args)  # type: ignore[arg-type]
+    def init(self: Matcher, *args: object, **terms: bool) -> None:
+        made(self, *args, **terms)  # type: ignore[arg-type]
         if self.detector.name == detector:
             self.message = Broken(self.message, word)  # type: ignore[assignment]
 
@@ -531,3 +531,33 @@ def test_the_engine_names_its_scanner() -> None:
         "vectorscan",
     )
     assert re.fullmatch("re|vectorscan", engine().engine)
+
+
+def test_kinds_that_are_asked_for_come_with_their_fields_and_successes_as_events() -> None:
+    made = packs(DOOR)
+    each = Engine(made, zone=UTC, fields_of=["door.wrong_key"], told=["door.opened"])
+    lines = (
+        BSD + "wrong key for bob from 192.0.2.7\n",
+        BSD + "visit a1: opened for 192.0.2.8\n",
+        BSD + "knock at 192.0.2.7\n",
+    )
+    for _ in range(2):  # the long way, then the short one
+        batch = each.detect(block("".join(lines) * 40))
+        assert [event.kind.name for event in batch.events[:3]] == [
+            "door.wrong_key",
+            "door.opened",
+            "door.knock",
+        ]
+        named = {event.kind.name: dict(event.fields) for event in batch.events}
+        assert named["door.wrong_key"] == {"user": "bob", "addr": "192.0.2.7"}
+        assert named["door.knock"] == {}
+        assert batch.successes["192.0.2.8"].count == 40
+        assert batch.successes["192.0.2.8"].first_offset == len(lines[0])
+
+
+def test_told_successes_of_the_journal_are_tallied_too() -> None:
+    each = Engine(packs(DOOR), zone=UTC, told=["door.opened"])
+    entry = ENTRY.format(time=ARRIVAL, program="doord", message="opened for 192.0.2.8", pid=1)
+    batch = each.detect(journal(entry.encode() * 3))
+    assert len(batch.events) == 3
+    assert batch.successes["192.0.2.8"].count == 3

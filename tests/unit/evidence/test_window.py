@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.evidence.windows import Windows
-from tidegate.model import HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Subject, Verdict
-from tidegate.policy.models import BanTerms, Rule
+from tidegate.model import HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Subject, Term, Verdict
+from tidegate.policy.models import BanTerms, Counted, Rule
 
 MALWARE = Kind("exim.malware", "abuse", 1, "exim.malware-data", "exim")
 FAILED = Kind("sshd.auth_failed", "abuse", 1, "sshd.failed", "sshd")
@@ -16,6 +16,7 @@ HOST = Subject("192.0.2.7")
 
 
 def rule(threshold=16, within=5 * MINUTE, on=(("exim.malware", None),), name="r", enabled=True):
+    on = tuple(Counted(*one) for one in on)
     return Rule(name, on, threshold, within, BanTerms((25,)), "stated", enabled=enabled)
 
 
@@ -34,7 +35,7 @@ def play(core: Windows, events, hold=0) -> list[Verdict]:
 
     def convict(verdict, _offset):
         found.append(verdict)
-        return verdict.time + hold if hold else 0
+        return Term(verdict.time + hold if hold else 1)
 
     core.tally(Batch("s", 1, events=list(events)), convict)
     return found
@@ -238,7 +239,7 @@ def test_the_quick_way_and_the_long_way_count_alike(lines, threshold, within, or
     window = long.windows[0]
 
     def only_the_rest(one, ref, convict):
-        if not (window.held and window._holds(one.subject, one.time)):
+        if not (window.held and window._holds(one, ref, convict)):
             tally = window.tallies.pop(one.subject, b"\0")
             window._count_attempt(one, ref, tally, convict)
 

@@ -1,0 +1,104 @@
+"""Distinct values: how many different users, paths or ports a subject tried within a window.
+
+Touches nothing. A tally is one `bytes`: an entry for each value (a hash of it), with the time and
+place of the newest line that held it, oldest first. Exact as far as the rule needs it.
+Limits: of each subject as many values as convict; what is older gives way.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+
+from tidegate.evidence.window import NOT_CONVICTED, OFFSET_BITS, Convict
+from tidegate.model import Event, Micros, Ref, Subject, Term, Verdict
+from tidegate.policy.models import Rule
+
+_ENTRY = Struct(">QQ8s")
+_SIZE = _ENTRY.size
+
+
+class Distinct:
+    """The tallies of one rule. `count(event, ref, convict, weight)` counts one event."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.most = rule.threshold * (2 if rule.good_record == "double" else 1)
+        self.tallies: dict[Subject, bytes] = {}
+        self.held: dict[Subject, Term] = {}
+        self.dirty: set[Subject] = set()
+        self.last_verdict: Verdict | None = None
+        self.verdicts = 0
+
+    @property
+    def part(self) -> str:
+        """The name of this rule's part of the core's memory."""
+        return f"distinct {self.rule.name} {self.rule.distinct}"
+
+    def count(self, event: Event, ref: int, convict: Convict, weight: int) -> None:
+        """Note the value that the event's field has; one without that field does not count."""
+        value = event.fields.get(self.rule.distinct)
+        if value is None or not weight:
+            return
+        subject, time = event.subject, event.time
+        term = self.held.get(subject)
+        self.dirty.add(subject)
+        if term is not None:
+            if time < term.until:
+                return
+            del self.held[subject]
+            if time < term.watched:
+                found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
+                verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
+                self._convicted(verdict, event.offset, convict)
+                return
+        hashed = blake2b(value.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        entries = list(_ENTRY.iter_unpack(self.tallies.pop(subject, b"")))
+        known = next((one for one in entries if one[2] == hashed), None)
+        if known is not None:
+            entries.remove(known)
+        entries.append(max(known or (0, 0, hashed), (time, ref, hashed)))
+        entries.sort()
+        entries = entries[-self.most :]
+        if not self._crossed(subject, entries, event.offset, convict):
+            self.tallies[subject] = b"".join(_ENTRY.pack(*one) for one in entries)
+
+    def _crossed(
+        self, subject: Subject, entries: list[tuple[int, int, bytes]], offset: int, convict: Convict
+    ) -> bool:
+        threshold, within = self.rule.threshold, self.rule.within
+        newest = entries[-1][0]
+        if len(entries) < threshold or newest - entries[-threshold][0] > within:
+            return False
+        twice = len(entries) >= 2 * threshold and newest - entries[-2 * threshold][0] <= within
+        counted = entries if twice else entries[-threshold:]
+        refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref, _value in counted)
+        verdict = Verdict(self.rule.name, subject, newest, len(counted), refs, twice=twice)
+        return self._convicted(verdict, offset, convict)
+
+    def _convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
+        term = convict(verdict, offset)
+        if term is NOT_CONVICTED:
+            return False
+        self.last_verdict = verdict
+        self.verdicts += 1
+        self.held[verdict.subject] = term
+        return True
+
+    def newest(self, tally: bytes) -> Micros:
+        """The time of the newest entry; 0 if there is none."""
+        return int.from_bytes(tally[-_SIZE : 8 - _SIZE])
+
+    def holding(self, subject: Subject) -> int:
+        """How many values are remembered for a subject."""
+        return len(self.tallies.get(subject, b"")) // _SIZE
+
+    def forget(self, subject: Subject) -> None:
+        """Drop a subject's tally and let it be counted again."""
+        self.held.pop(subject, None)
+        self.tallies.pop(subject, None)
+        self.dirty.add(subject)
+
+    def relaid(self, tally: bytes, part: str) -> bytes:
+        """A saved tally; b"" if it is damaged, or of another field."""
+        return tally if part == self.part and not len(tally) % _SIZE else b""

@@ -1,0 +1,147 @@
+"""Scores: points that fade, per subject, with the lines that gave them.
+
+Touches nothing. A tally is one `bytes`: the state of the score, then the newest entries, oldest
+first. Limits: of one subject the newest 64 entries are known; what is older can neither be put in
+its place when it comes late, nor be recognised when it comes twice.
+"""
+
+from __future__ import annotations
+
+import math
+from struct import Struct
+from zlib import crc32
+
+from tidegate.evidence.decay import EMPTY, Linear, Points, State, form_of
+from tidegate.evidence.window import NOT_CONVICTED, OFFSET_BITS, Convict
+from tidegate.model import SECOND, Event, Micros, Ref, Subject, Term, Verdict
+from tidegate.policy.models import Rule, ScoreTerms
+
+KEPT = 64
+_ENTRY = Struct(">QQHh")
+_NUMBER = 16  # bytes of each of the three numbers of a state
+_HEAD = 3 * _NUMBER
+
+
+class Score:
+    """The tallies of one rule. `count(event, ref, convict, weight)` counts one event."""
+
+    def __init__(self, rule: Rule, terms: ScoreTerms) -> None:
+        self.rule = rule
+        self.terms = terms
+        self.form = form_of(terms)
+        self.tallies: dict[Subject, bytes] = {}
+        self.held: dict[Subject, Term] = {}
+        self.dirty: set[Subject] = set()
+        self.last_verdict: Verdict | None = None
+        self.verdicts = 0
+
+    @property
+    def part(self) -> str:
+        """The name of this rule's part of the core's memory; it tells what the numbers mean."""
+        terms = self.terms
+        return f"score {self.rule.name} {terms.form} {terms.points} {terms.span}"
+
+    def count(self, event: Event, ref: int, convict: Convict, weight: int) -> None:
+        """Add the points of an event. Whoever is closed for goes on collecting, and stays out."""
+        kind = crc32(event.kind.name.encode()) & 0xFFFF
+        points = max(-32_768, min(weight * event.count, 32_767))
+        given = Points(event.time, ref, kind, points)
+        subject = event.subject
+        tally = self.tallies.pop(subject, b"")
+        state, entries = _unpacked(tally)
+        if entries and given[:3] <= entries[-1][:3]:
+            if any(given[:3] == one[:3] for one in entries):
+                self.tallies[subject] = tally  # the same line, read twice
+                return
+            state, entries = self._late(state, entries, given)
+        else:
+            state = self.form.add(state, given)
+            entries.append(given)
+        if len(entries) > KEPT:
+            oldest = entries.pop(0)
+            if isinstance(self.form, Linear):
+                state = self.form.fold(state, oldest)
+        self.tallies[subject] = _packed(state, entries)
+        self.dirty.add(subject)
+        if points > 0:
+            self._weigh(subject, given, state, entries, convict)
+
+    def _late(
+        self, state: State, entries: list[Points], given: Points
+    ) -> tuple[State, list[Points]]:
+        entries = sorted((*entries, given), key=lambda one: one[:3])
+        if isinstance(self.form, Linear):
+            return self.form.again(state, entries), entries
+        return self.form.add(state, given), entries
+
+    def _weigh(
+        self, subject: Subject, given: Points, state: State, entries: list[Points], convict: Convict
+    ) -> None:
+        terms, time = self.terms, entries[-1].time
+        if not self.form.beyond(state, time, terms.limit, over=terms.over):
+            return
+        release = self.form.release(state, terms.release)
+        held = self.held.get(subject)
+        if held is not None and time < held.until and release - held.until < SECOND:
+            return
+        # The line that tipped the scales stands last, also where it came late.
+        told = [one for one in entries if one.points > 0 and one is not given]
+        refs = tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in (*told, given))
+        count = math.ceil(self.form.score(state, time))
+        verdict = Verdict(self.rule.name, subject, time, count, refs, release=release)
+        term = convict(verdict, refs[-1].offset)
+        if term is not NOT_CONVICTED:
+            self.last_verdict = verdict
+            self.verdicts += 1
+            self.held[subject] = term
+
+    def score(self, subject: Subject, time: Micros) -> float:
+        """The score of a subject at a time."""
+        state, _entries = _unpacked(self.tallies.get(subject, b""))
+        return self.form.score(state, time)
+
+    def newest(self, tally: bytes) -> Micros:
+        """When the score will have faded; 0 if there is none."""
+        state, entries = _unpacked(tally)
+        if not entries:
+            return 0
+        low = 1 if self.terms.form == "exponential" else 0
+        return max(self.form.release(state, low), entries[-1].time)
+
+    def holding(self, subject: Subject) -> int:
+        """How many entries are remembered for a subject."""
+        return max(0, len(self.tallies.get(subject, b"")) - _HEAD) // _ENTRY.size
+
+    def forget(self, subject: Subject) -> None:
+        """Drop a subject's score."""
+        self.held.pop(subject, None)
+        self.tallies.pop(subject, None)
+        self.dirty.add(subject)
+
+    def relaid(self, tally: bytes, part: str) -> bytes:
+        """A saved tally; b"" if it is damaged. Where the rule faded otherwise then, the entries
+        that are kept are counted anew."""
+        if len(tally) <= _HEAD or (len(tally) - _HEAD) % _ENTRY.size:
+            return b""
+        if part == self.part:
+            return tally
+        state, entries = EMPTY, _unpacked(tally)[1]
+        for given in entries:
+            state = self.form.add(state, given)
+        return _packed(state, entries)
+
+
+def _unpacked(tally: bytes) -> tuple[State, list[Points]]:
+    if not tally:
+        return EMPTY, []
+    number = (int.from_bytes(tally[at : at + _NUMBER], signed=True) for at in (0, 16, 32))
+    entries = [
+        Points(time, ref, kind, points)
+        for time, ref, kind, points in _ENTRY.iter_unpack(tally[_HEAD:])
+    ]
+    return (next(number), next(number), next(number)), entries
+
+
+def _packed(state: State, entries: list[Points]) -> bytes:
+    head = b"".join(number.to_bytes(_NUMBER, signed=True) for number in state)
+    return head + b"".join(_ENTRY.pack(*one) for one in entries)
