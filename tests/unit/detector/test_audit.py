@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
+from importlib import resources
 
 import pytest
 from hypothesis import given, settings
@@ -10,14 +11,15 @@ from hypothesis import strategies as st
 
 from tidegate.detector.audit import DEAD, AuditLogs, escaped
 from tidegate.detector.engine import Engine
-from tidegate.detector.pack import load_packs
+from tidegate.detector.pack import read_pack
 from tidegate.model import Batch, Block, Event, Quarantined, Success
 
 NOW = 1_790_000_000_000_000
 DENIED = 'Message: Access denied with code 403 (phase 2). x [id "9"] [msg "no"]'
 WARNED = 'Message: Warning. x [id "8"] [msg "hm"] [severity "NOTICE"]'
 GRAVE = 'Message: Warning. y [id "7"] [msg "oh"] [severity "CRITICAL"]'
-ENGINE = Engine([pack for pack in load_packs() if pack.name == "modsecurity"], zone=UTC)
+PACK = resources.files("tidegate.detector") / "packs" / "modsecurity.toml"
+ENGINE = Engine([read_pack(PACK.read_bytes(), "modsecurity")], zone=UTC)
 
 
 def record(
