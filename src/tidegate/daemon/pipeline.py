@@ -85,6 +85,9 @@ class Pipeline:
                 return NOT_CONVICTED
             decision = self.judge.judge(verdict, good)
             decisions.append(decision)
+            if self.policy.escalation:
+                decisions.extend(self.judge.widen(decision, lambda network: self.record.good_in(
+                    network, verdict.time, offset, batch.successes)))  # fmt: skip
             return self.judge.term(decision)
 
         self._count(batch, convict)
@@ -126,7 +129,7 @@ class Pipeline:
         rules = [rule.name for rule in self.policy.rules]
         named = {f"{what} {rule}" for what in ("held", "offence") for rule in rules}
         windows = {window.part for window in self.windows.windows}
-        return {"success", "exempt", "breaker"} | named | windows
+        return {"success", "exempt", "breaker", "convicted"} | named | windows
 
     def restore(self, changes: Iterator[Change]) -> Sequence[Change]:
         """Take back saved memory; returns what belongs to nobody any more."""

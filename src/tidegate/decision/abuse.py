@@ -7,11 +7,13 @@ Limits: address bans only; what a gate refuses is none of its business.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from tidegate.decision.allow import Allow, Surroundings
 from tidegate.decision.breaker import FAST, Breaker
+from tidegate.decision.escalation import Escalations
 from tidegate.decision.ladder import Ladder, step
 from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Term, Verdict
 from tidegate.policy.models import Policy
@@ -37,6 +39,7 @@ class Judge:
             rule.name: f"{rule.stated}: {', '.join(rule.kinds)}" for rule in policy.rules
         }
         self.allow = Allow(policy.allow)
+        self.escalations = Escalations(policy.escalation)
         self.ladder = Ladder(capacity or policy.limits.subjects)
         self.breaker = Breaker()
         self.notes: list[Note] = []
@@ -89,6 +92,22 @@ class Judge:
             collateral=good,
         )
 
+    def widen(self, decision: Decision, good_in: Callable[[Subject], bool]) -> Iterator[Decision]:
+        """The closings of whole networks that a decision makes due, one level after the other.
+
+        `good_in`: whether anybody in a network has a good record.
+        """
+
+        def hurts(network: Subject) -> bool:
+            return good_in(network) or self.allow.pardons(network, decision.time)
+
+        wider = self.escalations.due(decision, hurts)
+        while wider is not None:
+            spared = self.allow.spared(wider.subject, wider.time, False)
+            wider = replace(wider, spared=spared)
+            yield wider
+            wider = None if spared else self.escalations.due(wider, hurts)
+
     def convicts(self, verdict: Verdict, good: bool) -> bool:
         """Whether the rule's condition holds for somebody with such a record, too."""
         terms = self._rules[verdict.rule].good_record
@@ -110,6 +129,7 @@ class Judge:
     def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
         """A person unbanned the subject: forget its offences and leave it alone for a while."""
         self.ladder.pardon(subject)
+        self.escalations.pardon(subject)
         self.exempt(subject, now + span)
 
     def exempt(self, subject: Subject, until: Micros) -> None:
@@ -124,10 +144,12 @@ class Judge:
         """Drop exemptions that are over."""
         for subject in [one for one, until in self.allow.exempt.items() if until + DAY < now]:
             self.exempt(subject, 0)
+        self.escalations.expire(now)
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint."""
         yield from self.ladder.changes()
+        yield from self.escalations.changes()
         dirty, self._exempt_dirty = self._exempt_dirty, set()
         for subject in sorted(dirty):
             until = self.allow.exempt.get(subject)
@@ -147,11 +169,12 @@ class Judge:
             self._saved_trip = int.from_bytes(change.value[:8])
             self.breaker.restore(self._saved_trip)
             return True
-        return self.ladder.restore(change)
+        return self.ladder.restore(change) or self.escalations.restore(change)
 
     def take_over(self, old: Judge) -> None:
         """On reload: offences, exemptions, breaker and surroundings are kept."""
         self.ladder, self.breaker, self._saved_trip = old.ladder, old.breaker, old._saved_trip
+        self.escalations.take_over(old.escalations)
         self.ladder.capacity = self._policy.limits.subjects
         self.allow.exempt, self._exempt_dirty = old.allow.exempt, old._exempt_dirty
         self.allow.look(old.allow.surroundings)

@@ -7,7 +7,9 @@ the ones that succeeded longest ago go first, counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
+from tidegate import subject as subjects
 from tidegate.model import DAY, HOUR, Change, Micros, Subject, Success
 
 REMEMBERED: Micros = 30 * DAY
@@ -58,6 +60,24 @@ class GoodRecord:
         # A quiet log holds months in one block. The first is before this line; the last may be.
         return time - here.first_time <= REMEMBERED or 0 <= time - here.last_time <= REMEMBERED
 
+    def good_in(
+        self, network: Subject, time: Micros, offset: int, block: Mapping[Subject, Success]
+    ) -> bool:
+        """Whether anybody in a network succeeded in the 30 days before `time`; `block` as above.
+
+        Walks all that are known: asked only when a network is about to be closed for.
+        """
+        wide = subjects.network(network)
+        if wide is None:
+            return False
+        prefix = _common(wide)
+        for subject in chain(self._latest, block):
+            if subject.startswith(prefix) and self.good(subject, time, offset, block):
+                found = subjects.network(subject)
+                if found is not None and wide.overlaps(found):
+                    return True
+        return False
+
     def ever(self, subject: Subject) -> bool:
         """Whether the subject is known to have succeeded at all."""
         return subject in self._latest
@@ -99,3 +119,10 @@ class GoodRecord:
         for subject in list(self._latest)[:surplus]:
             self.forget(subject)
             self.evicted += 1
+
+
+def _common(wide: subjects.Network) -> str:
+    """What the text of every subject in a network begins with; a first look that costs little."""
+    if wide.family == 4 and wide.length >= 24:
+        return ".".join(map(str, wide.bits[:3])) + "."
+    return f"{int.from_bytes(wide.bits[:2]):x}:" if wide.family == 6 and wide.length >= 16 else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tidegate.evidence.record import REMEMBERED, GoodRecord
 from tidegate.model import DAY, HOUR, Subject, Success
 
@@ -66,3 +68,26 @@ def test_what_is_over_is_dropped_and_the_ledger_told():
     record.expire(START + REMEMBERED + 1)
     assert len(record) == 0
     assert [change.value for change in record.changes()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("who", "network", "good"),
+    [
+        ("192.0.2.7", "192.0.2.0/24", True),
+        ("192.0.20.7", "192.0.2.0/24", False),
+        ("192.0.2.7", "2001:db8::/48", False),
+        ("2001:db8:7:12::/64", "2001:db8:7::/56", True),
+        ("2001:db8:7:112::/64", "2001:db8:7::/56", False),
+        ("2001:db8:7:112::/64", "2001:db8:7::/48", True),
+        ("mail.example.org", "192.0.2.0/24", False),
+        ("192.0.2.7", "mail.example.org", False),
+    ],
+)
+def test_somebody_good_in_a_network(who, network, good):
+    record = GoodRecord()
+    told = {Subject(who): Success(1, 100, START, START)}
+    assert record.good_in(Subject(network), START, 101, told) is good
+    assert not record.good_in(Subject(network), START, 99, told)
+    record.tally(told)
+    assert record.good_in(Subject(network), START, 0, {}) is good
+    assert not record.good_in(Subject(network), START + REMEMBERED + 1, 0, {})
