@@ -13,17 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tidegate.model import MINUTE, Batch, Block, Micros
+from tidegate.model import MINUTE, SECOND, Batch, Block, Micros
 
 DEAD = 10 * MINUTE
 """A record that has not ended after this time never will: its writer died."""
 
+QUIET = 2 * SECOND
+"""Nothing was written for so long: what comes then is no rest of a record."""
+
 FILES = 256
 _LONGEST = 16 * 1024  # of a message, and of the client's words
 _MARK = re.compile(rb"^(--[0-9A-Za-z@]{8}-|---[0-9A-Za-z]{8}---)([A-Z])--\r?$", re.M)
-_FIRST = re.compile(
-    rb"\[([^\]\n]{10,50})\] ([0-9A-Za-z@_.-]{1,80}) ([0-9A-Fa-f:.%]{2,60}) [0-9]{1,5} "
-)
+_FIRST = re.compile(rb"\[([^\]\n]{10,50})\] ([0-9A-Za-z@_.-]{1,80}) ([0-9A-Fa-f:.%]{2,60}) [0-9]")
 _REQUEST = re.compile(rb"[^ \n]{1,40} ([^ \n]*)")
 _HOST = re.compile(rb"^[Hh][Oo][Ss][Tt]: *([^\n]{0,255})$", re.M)
 _MESSAGE = re.compile(rb"(?:Message|ModSecurity): (?:ModSecurity: )?(.*)")
@@ -36,7 +37,7 @@ class Folded(NamedTuple):
     """A block with a line for each record that ended in the one it came from, and their places."""
 
     block: Block
-    places: dict[int, tuple[int, int]]  # where a line begins: where its record does, how long it is
+    places: dict[int, tuple[int, int]]  # where a line begins: its record's first line, length
 
     def restore(self, batch: Batch, lines: int) -> Batch:
         """The batch as of the block that was folded, of so many lines: events at their records."""
@@ -61,6 +62,7 @@ class _Record:
 
     boundary: bytes
     offset: int
+    told: int  # where its first line stands, behind the boundary: it names time and client
     seen: Micros
     section: bytes = b"A"
     time: bytes = b""
@@ -118,10 +120,16 @@ class _Record:
 
 @dataclass(slots=True)
 class _File:
-    """How far a file was read: the record that is open, or whether the next one is believed."""
+    """How far a file was read: the record that is open, or whether a next one is believed here.
 
+    Where reading began inside a record, what looks like one may be a client's. `whole`: it began
+    with the file, where no client can arrange that, and any end of a record will do.
+    """
+
+    whole: bool
     record: _Record | None = None
     between: bool = True
+    heard: Micros = 0
 
 
 @dataclass(slots=True)
@@ -134,7 +142,7 @@ class AuditLogs:
     def fold(self, block: Block) -> Folded:
         """A block with one line for each record that ends in this one."""
         key = (block.source, block.origin)
-        file = self._files.pop(key, None) or _File()
+        file = self._files.pop(key, None) or _File(whole=block.offset == 0)
         if len(self._files) >= FILES:
             del self._files[next(iter(self._files))]
         self._files[key] = file
@@ -143,7 +151,7 @@ class AuditLogs:
         at = 0
         for record, stop in self._records(file, block):
             if line := record.line():
-                places[at] = (record.offset, stop - record.offset)
+                places[at] = (record.told, stop - record.told)
                 lines.append(line)
                 at += len(line)
         folded = block._replace(data=b"".join(lines) or b"\n", offset=0, framing="lines")
@@ -157,6 +165,8 @@ class AuditLogs:
     def _records(self, file: _File, block: Block) -> Iterator[tuple[_Record, int]]:
         """The records that end in the block, each with the offset behind it."""
         data, base, begin = block.data, block.offset, 0
+        file.between |= file.record is None and block.arrival - file.heard >= QUIET
+        file.heard = block.arrival
         for mark in _MARK.finditer(data):
             boundary, section = mark.groups()
             start, stop = mark.start(), min(mark.end() + 1, len(data))
@@ -171,9 +181,9 @@ class AuditLogs:
             elif record is None or (section == b"A" and block.arrival - record.seen > DEAD):
                 self.broken += record is not None
                 believed = record is not None or (file.between and _blank(data, begin, start))
-                file.record, file.between = None, section == b"Z"
+                file.record, file.between = None, file.whole and section == b"Z"
                 if section == b"A" and believed:
-                    file.record = _Record(boundary, base + start, block.arrival)
+                    file.record = _Record(boundary, base + start, base + stop, block.arrival)
             else:  # somebody else's words
                 continue
             begin = stop
@@ -181,6 +191,11 @@ class AuditLogs:
             file.record.take(data[begin:])
         elif not _blank(data, begin, len(data)):
             file.between = False
+
+
+def begins(data: bytes) -> bool:
+    """Whether a file that begins like this is an audit log."""
+    return _MARK.match(data) is not None and b"-A--" in data[:20]
 
 
 def escaped(text: bytes) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.detector.audit import DEAD, AuditLogs, escaped
+from tidegate.detector.audit import DEAD, QUIET, AuditLogs, begins, escaped
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import read_pack
 from tidegate.model import Batch, Block, Event, Quarantined, Success
@@ -102,10 +102,16 @@ def test_zones_that_are_written_wrong(written: str, read: str) -> None:
 def test_events_stand_at_their_records() -> None:
     first, second = record(DENIED), record(GRAVE, boundary="--00000000-", address="2001:db8:1:2::7")
     got = events(AuditLogs(), block(first + second, offset=500))
-    whole = len(first) - 1
+    mark = len("--a1b2c3d4-A--\n")
+    whole = len(first) - 1 - mark
     assert [(event.kind.name, event.subject, event.offset, event.length) for event in got] == [
-        ("modsecurity.denied", "192.0.2.7", 500, whole),
-        ("modsecurity.warned_attack", "2001:db8:1:2::/64", 500 + len(first), len(second) - 1),
+        ("modsecurity.denied", "192.0.2.7", 500 + mark, whole),
+        (
+            "modsecurity.warned_attack",
+            "2001:db8:1:2::/64",
+            500 + len(first) + mark,
+            len(second) - 1 - mark,
+        ),
     ]
     assert got[0].fields["id"] == "9"
     assert got[0].time == 1_787_321_002_000_000
@@ -142,9 +148,26 @@ def test_blocks_do_not_matter(cuts: list[int], blank: bool) -> None:
     assert got == whole
 
 
-def test_a_file_that_begins_in_a_record_is_believed_from_the_next() -> None:
-    text = f"tail of a body\n{FORGED.partition('-Z--')[0]}\n--a1b2c3d4-Z--\n\n" + record(DENIED)
-    assert [event.subject for event in events(AuditLogs(), block(text, offset=99))] == ["192.0.2.7"]
+REST = f"rest of a body\n{FORGED}{FORGED}--a1b2c3d4-Z--\n\n"
+
+
+def test_a_file_that_begins_in_a_record() -> None:
+    text = REST.replace(FORGED, "") + record(DENIED)
+    assert [event.subject for event in events(AuditLogs(), block(text))] == ["192.0.2.7"]
+
+
+def test_reading_that_begins_in_a_record_believes_what_comes_after_a_silence() -> None:
+    logs, at = AuditLogs(), 99
+    for text, arrival, expected in (
+        (REST, NOW, []),
+        (FORGED, NOW + QUIET - 1, []),
+        ("rest of a body\n" + FORGED, NOW + 3 * QUIET, []),
+        (record(DENIED), NOW + 5 * QUIET, ["192.0.2.7"]),
+        (record(DENIED), NOW + 5 * QUIET, ["192.0.2.7"]),
+    ):
+        got = events(logs, block(text, offset=at, arrival=arrival))
+        assert [event.subject for event in got] == expected
+        at += len(text)
 
 
 def test_where_to_read_on() -> None:
@@ -190,5 +213,19 @@ def test_what_else_a_batch_tells_of_places() -> None:
     batch = Batch("audit", 1, successes={"192.0.2.7": Success(1, 0, NOW, NOW)})
     batch.quarantined.append(Quarantined(0, "x", "y", b""))
     folded.restore(batch, 12)
-    assert (batch.lines, batch.quarantined[0].offset) == (12, 70)
-    assert batch.successes["192.0.2.7"].first_offset == 70
+    assert (batch.lines, batch.quarantined[0].offset) == (12, 85)
+    assert batch.successes["192.0.2.7"].first_offset == 85
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"--a1b2c3d4-A--\n[21", True),
+        (b"---Zb2RuGZ3---A--\n[21", True),
+        (b"--a1b2c3d4-B--\nGET", False),
+        (b"Aug 21 14:03:22 mx sshd[7]: --a1b2c3d4-A--\n", False),
+        (b"", False),
+    ],
+)
+def test_how_an_audit_log_begins(data: bytes, *, expected: bool) -> None:
+    assert begins(data) is expected
