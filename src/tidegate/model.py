@@ -136,6 +136,7 @@ class Verdict(NamedTuple):
 
     Of a score, `count` is its points and `release` when they will have faded (0: the ladder says
     for how long). `twice`: it holds for twice the count. `watched`: one offence on probation.
+    `knocked`: no line, but a try of the banned at this port.
     """
 
     rule: str
@@ -146,6 +147,7 @@ class Verdict(NamedTuple):
     release: Micros = 0
     twice: bool = False
     watched: bool = False
+    knocked: int = 0
 
 
 class Term(NamedTuple):

@@ -95,6 +95,18 @@ class Pipeline:
         self.totals.add(batch)
         return decisions, batch
 
+    def knock(self, subject: Subject, port: int, now: Micros) -> list[Decision]:
+        """Somebody who is closed for tries again (as the kernel saw); what is prolonged by it."""
+        decisions: list[Decision] = []
+
+        def convict(verdict: Verdict, _offset: int) -> Term:
+            decision = self.judge.judge(verdict, self.record.good(subject, now, 0, {}))
+            decisions.append(decision)
+            return self.judge.term(decision)
+
+        self.windows.knock(subject, now, port, convict)
+        return decisions
+
     def _count(self, batch: Batch, convict: Convict) -> None:
         """Count every event; one that can't be counted is set aside, and the rest goes on.
 

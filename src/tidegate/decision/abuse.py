@@ -73,6 +73,10 @@ class Judge:
             duration = step(rule.ban.ladder, before)
         duration = min(duration, self._policy.limits.longest_ban)
         reason = self._reasons[rule.name]
+        if verdict.watched:
+            reason = f"one more on probation; {reason}"
+        elif verdict.knocked:
+            reason = f"it still tries (port {verdict.knocked}); {reason}"
         observe = "observe" in (rule.mode, self._policy.mode)
         return Decision(
             id=_identity(verdict),
@@ -86,7 +90,7 @@ class Judge:
             count=verdict.count,
             step=min(before, len(rule.ban.ladder) - 1),
             mode="observe" if observe else "enforce",
-            reason=f"one more on probation; {reason}" if verdict.watched else reason,
+            reason=reason,
             spared=spared,
             refs=verdict.refs,
             collateral=good,

@@ -17,6 +17,7 @@ from tidegate.model import SECOND, Event, Micros, Ref, Subject, Term, Verdict
 from tidegate.policy.models import Rule, ScoreTerms
 
 KEPT = 64
+_KNOCK = 0
 _ENTRY = Struct(">QQHh")
 _NUMBER = 16  # bytes of each of the three numbers of a state
 _HEAD = 3 * _NUMBER
@@ -43,7 +44,7 @@ class Score:
 
     def count(self, event: Event, ref: int, convict: Convict, weight: int) -> None:
         """Add the points of an event. Whoever is closed for goes on collecting, and stays out."""
-        kind = crc32(event.kind.name.encode()) & 0xFFFF
+        kind = crc32(event.kind.name.encode()) & 0xFFFF | 1  # 0 is a knock
         points = max(-32_768, min(weight * event.count, 32_767))
         given = Points(event.time, ref, kind, points)
         subject = event.subject
@@ -57,14 +58,43 @@ class Score:
         else:
             state = self.form.add(state, given)
             entries.append(given)
+        self._keep(subject, state, entries)
+        if points > 0:
+            self._weigh(subject, given, state, entries, convict)
+
+    def knock(self, subject: Subject, time: Micros, port: int, convict: Convict) -> None:
+        """Somebody this rule closed for tries again, as far as the kernel can tell.
+
+        Senders can be forged, so it only keeps closed what is closed, no longer than the term
+        allows, and adds no points that would outlast it.
+        """
+        held, points = self.held.get(subject), self.terms.knock
+        if held is None or not points or not time < held.until:
+            return
+        given = Points(time, port, _KNOCK, points)
+        state, entries = _unpacked(self.tallies.get(subject, b""))
+        if not entries or given[:3] <= entries[-1][:3]:
+            return
+        state = self.form.add(state, given)
+        release = self.form.release(state, self.terms.release)
+        if not held.until + SECOND <= release <= held.most:
+            return
+        entries.append(given)
+        self._keep(subject, state, entries)
+        count = math.ceil(self.form.score(state, time))
+        refs = (Ref(time, 0, port),)
+        verdict = Verdict(self.rule.name, subject, time, count, refs, release=release, knocked=port)
+        if convict(verdict, 0) is not NOT_CONVICTED:
+            self.held[subject] = held._replace(until=release)
+
+    def _keep(self, subject: Subject, state: State, entries: list[Points]) -> None:
         if len(entries) > KEPT:
             oldest = entries.pop(0)
             if isinstance(self.form, Linear):
                 state = self.form.fold(state, oldest)
+        self.tallies.pop(subject, None)  # to the end: the coldest stand in front
         self.tallies[subject] = _packed(state, entries)
         self.dirty.add(subject)
-        if points > 0:
-            self._weigh(subject, given, state, entries, convict)
 
     def _late(
         self, state: State, entries: list[Points], given: Points
@@ -85,7 +115,7 @@ class Score:
         if held is not None and time < held.until and release - held.until < SECOND:
             return
         # The line that tipped the scales stands last, also where it came late.
-        told = [one for one in entries if one.points > 0 and one is not given]
+        told = [one for one in entries if one.points > 0 and one.kind and one is not given]
         refs = tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in (*told, given))
         count = math.ceil(self.form.score(state, time))
         verdict = Verdict(self.rule.name, subject, time, count, refs, release=release)

@@ -113,6 +113,12 @@ class Windows:
             if reset.tallies.pop(event.subject, None) is not None:
                 reset.dirty.add(event.subject)
 
+    def knock(self, subject: Subject, time: Micros, port: int, convict: Convict) -> None:
+        """Somebody who is closed for tries again; only scores take notice."""
+        for tally in self.windows:
+            if isinstance(tally, Score):
+                tally.knock(subject, time, port, convict)
+
     def forget(self, subject: Subject) -> None:
         """A person pardoned the subject: no rule remembers it."""
         for window in self.windows:

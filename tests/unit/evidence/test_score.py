@@ -244,3 +244,59 @@ def test_linear_is_exact_where_floats_are_not() -> None:
     end = form.release(state, 8)
     assert form.beyond(state, end - 1, 8, over=True)
     assert not form.beyond(state, end, 8, over=True)
+
+
+# -- knocks -------------------------------------------------------------------------------------------
+
+
+def knock(core: Windows, time: int, port: int = 80) -> list[Verdict]:
+    found: list[Verdict] = []
+
+    def convict(verdict: Verdict, _offset: int) -> Term:
+        found.append(verdict)
+        return Term(verdict.release)
+
+    core.knock(HOST, time, port, convict)
+    return found
+
+
+def closed(terms: ScoreTerms = AT_LEAST, most: int = DAY) -> Windows:
+    core = windows(rule(terms))
+
+    def convict(verdict: Verdict, _offset: int) -> Term:
+        return Term(verdict.release, 0, verdict.release + most)
+
+    core.tally(Batch("s", 1, events=[hit(START)]), convict)
+    return core
+
+
+def test_a_knock_prolongs_by_what_its_point_is_worth() -> None:
+    core = closed()
+    (verdict,) = knock(core, START + HOUR)
+    assert (verdict.release, verdict.knocked) == (START + 5 * DAY + 8 * HOUR, 80)
+    assert verdict.refs[-1].origin == 0, "no line of a log"
+
+
+def test_knocks_prolong_by_no_more_than_the_term_allows_and_leave_no_points_behind() -> None:
+    core = closed()
+    told = [knock(core, START + n * MINUTE) for n in range(1, 60)]
+    assert [len(one) for one in told] == [1] * 3 + [0] * 56
+    assert score_of(core, START + 6 * DAY) == 0
+
+
+def test_a_knock_never_starts_anything() -> None:
+    core = windows(rule(AT_LEAST))
+    play(core, [hit(START, kind=GOOD)])
+    assert knock(core, START + 1) == []
+    core = closed()
+    assert knock(core, START + 5 * DAY) == [], "it was free already"
+    none = closed(ScoreTerms(15, False, 0, DAY, 3, knock=0))
+    assert knock(none, START + 1) == []
+
+
+def test_a_knock_survives_a_restart() -> None:
+    core, after = closed(), windows(rule(AT_LEAST))
+    knock(core, START + 1)
+    assert all(after.restore(change) for change in core.changes() if change.value is not None)
+    assert after.windows[0].tallies == core.windows[0].tallies
+    assert after.windows[0].held == core.windows[0].held
