@@ -76,6 +76,10 @@ class Quarantined(NamedTuple):
     line: bytes  # at most 200 bytes
 
 
+Framing = Literal["lines", "journal", "audit"]
+"""How a block's bytes are laid out: a line each, journal entries, or ModSecurity's records."""
+
+
 class Block(NamedTuple):
     """A run of whole lines from one source.
 
@@ -89,7 +93,7 @@ class Block(NamedTuple):
     offset: int
     arrival: Micros
     origin: int
-    framing: Literal["lines", "journal"] = "lines"
+    framing: Framing = "lines"
 
 
 @dataclass(frozen=True, slots=True)

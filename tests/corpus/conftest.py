@@ -12,6 +12,14 @@ from tests.corpus.judging import Score, table
 _SCORES: pytest.StashKey[list[Score]] = pytest.StashKey()
 
 
+_NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def note(config: pytest.Config, line: str) -> None:
+    """A line that stands below the table."""
+    config.stash.setdefault(_NOTES, []).append(line)
+
+
 def _scores(config: pytest.Config) -> list[Score]:
     return config.stash.setdefault(_SCORES, [])
 
@@ -30,3 +38,5 @@ def pytest_terminal_summary(
         terminalreporter.section("log corpus")
         for line in table(scores):
             terminalreporter.write_line(line)
+    for line in config.stash.get(_NOTES, []):
+        terminalreporter.write_line(line)

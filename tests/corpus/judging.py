@@ -10,16 +10,19 @@ import ipaddress
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tidegate import subject as subjects
+from tidegate.detector.audit import begins
 from tidegate.detector.engine import Engine
-from tidegate.model import Block, Event
+from tidegate.model import Block, Event, Framing
 
 ARRIVAL = 1_790_000_000_000_000  # 2026-09-21
 
 Case = dict[str, Any]
+_number = count()
 
 
 @dataclass
@@ -67,8 +70,10 @@ def text(case: Case) -> bytes:
     return b"".join(line.encode("utf-8", "surrogateescape") + b"\n" for line in lines)
 
 
-def events(engine: Engine, data: bytes) -> list[Event]:
-    return engine.detect(Block("corpus", data, 0, ARRIVAL, 0), fields=True).events
+def events(engine: Engine, data: bytes, source: str = "corpus") -> list[Event]:
+    framing: Framing = "audit" if begins(data) else "lines"
+    block = Block(source, data, 0, ARRIVAL, 0, framing)
+    return engine.detect(block, fields=True).events
 
 
 def blames(event: Event, host: str) -> bool:
@@ -93,7 +98,9 @@ def judge(engine: Engine, service: str, given: Iterable[Case]) -> Score:
         if case.get("disputed"):
             score.disputed += 1
             continue
-        abuse = [event for event in events(engine, text(case)) if event.kind.klass == "abuse"]
+        # A source of its own for each, since what was read before may matter.
+        seen = events(engine, text(case), f"corpus {next(_number)}")
+        abuse = [event for event in seen if event.kind.klass == "abuse"]
         said = ", ".join(f"{event.kind.name} {event.subject}" for event in abuse) or "nothing"
         shown = " ⏎ ".join(case["lines"]) if "lines" in case else case["line"]
         told = f"{case['id']}: {case['host']}, detected: {said}: {shown}"

@@ -40,6 +40,15 @@ class Detector:
 
 
 @dataclass(frozen=True, slots=True)
+class Torn:
+    """What the beginning of a line looks like that a client tore with a newline of its own, and
+    how many bytes behind it, at most, the program wrote with it."""
+
+    pattern: bytes
+    within: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pack:
     """The detectors of one program, in the order of the file, and where its lines come from.
 
@@ -58,3 +67,4 @@ class Pack:
     origin: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
+    torn: Torn | None = None

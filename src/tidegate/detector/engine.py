@@ -12,6 +12,7 @@ from datetime import tzinfo
 from itertools import islice
 from operator import itemgetter
 
+from tidegate.detector.audit import AuditLogs
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
@@ -21,6 +22,7 @@ from tidegate.detector.sessions import Sessions
 from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
 from tidegate.detector.strikes import SHOWN, Strikes
 from tidegate.detector.timestamps import Stamps
+from tidegate.detector.torn import Tears
 from tidegate.model import Batch, Block, Event, Micros, Quarantined, Subject, Success
 
 LONGEST = 32 * 1024
@@ -55,6 +57,8 @@ class Engine:
         self._joining = self._literals.of(each for each in matchers if each.detector.session)
         self._scanner = choose(engine, self._literals.texts, cpu_flags)
         self.engine = self._scanner.name
+        self._audits = AuditLogs()
+        self._tears = Tears(packs)
         self._strikes = Strikes()
         self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
@@ -70,9 +74,16 @@ class Engine:
     def take_over(self, old: Engine) -> None:
         """Go on with the connections that the engine before a reload has seen the beginning of."""
         self._sessions.take_over(old._sessions)
+        self._audits = old._audits
 
     def detect(self, block: Block, *, fields: bool = False) -> Batch:
         """The events in a block, in line order; with `fields` successes are events too."""
+        if block.framing == "audit":
+            folded = self._audits.fold(block)
+            return folded.restore(self._detect(folded.block, fields), block.data.count(b"\n"))
+        return self._detect(block, fields)
+
+    def _detect(self, block: Block, fields: bool) -> Batch:
         if not block.data.endswith(b"\n"):
             block = block._replace(data=block.data + b"\n")
         batch = Batch(block.source, block.origin)
@@ -88,6 +99,8 @@ class Engine:
             at = self._go(batch, block, hits, at, fields=fields)
         if not self._joining.isdisjoint(map(_literal, hits)):
             self._sessions.join(batch, block)
+        if self._tears:
+            self._tears.drop(batch, block)
         return batch
 
     def _go(self, batch: Batch, block: Block, hits: Hits, at: int, *, fields: bool) -> int:
@@ -191,6 +204,10 @@ class Engine:
                 time = event.time
                 said = Success(event.count, event.offset, time, time)
                 tally(batch.successes, event.subject, said)
+
+    def resume(self, source: str, origin: int) -> int | None:
+        """Where to read on after a restart, if not behind the last block: a record is not over."""
+        return self._audits.resume(source, origin)
 
     def _time(self, batch: Batch, block: Block) -> Read:
         def time(start: int, stop: int) -> Micros:

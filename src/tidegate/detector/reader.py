@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
 from tidegate.detector import pattern as patterns
-from tidegate.detector.definition import Detector, Example, Pack
+from tidegate.detector.definition import Detector, Example, Pack, Torn
 from tidegate.errors import PackError
 from tidegate.model import Class, Kind
 
@@ -30,6 +30,7 @@ _PACK_KEYS = {
     "files": list,
     "ports": list,
     "prefix": str,
+    "torn": dict,
     "macros": dict,
     "detector": list,
 }
@@ -116,6 +117,7 @@ class _Reader:
             origin=self.origin,
             kinds=kinds,
             notes=str(table.get("notes", "")).strip(),
+            torn=self.torn(table),
         )
 
     def detector(
@@ -202,6 +204,24 @@ class _Reader:
             else:
                 found[key] = value
         return found
+
+    def torn(self, table: dict[str, Any]) -> Torn | None:
+        """`torn = { pattern = '…', within = 2048 }`."""
+        given = table.get("torn")
+        if given is None:
+            return None
+        pattern, within = given.get("pattern"), given.get("within")
+        if (
+            set(given) != {"pattern", "within"}
+            or not isinstance(pattern, str)
+            or not isinstance(within, int)
+            or not 1 <= within <= 1 << 16
+        ):
+            self.fault("torn: expected { pattern = '…', within = 2048 } (bytes, up to 65536)")
+            return None
+        for fault in patterns.faults(pattern, (), slot=False) if self.judge else ():
+            self.fault(f"torn: {fault}")
+        return Torn(pattern.encode(), within)
 
     def kinds(
         self, table: dict[str, Any], pack: str, detectors: Sequence[Detector]

@@ -62,6 +62,9 @@ FORMS = tuple(
         _DAY + rb"(?P<by>[/.-])" + _MONTH + rb"(?P=by)" + _YEAR + rb",? +" + _CLOCK + _ZONE,
         # 260821 14:03:22, 260821  9:03:22 (MySQL 5), 20260821 14:03:22
         rb"(?:" + _YEAR + rb"|" + _SHORT + rb")(?P<month>[0-9]{2})(?P<day>[0-9]{2}) +" + _CLOCK,
+        # 20260821:140322.123 (Zabbix), 20260821T140322Z
+        _YEAR + rb"(?P<month>[0-9]{2})(?P<day>[0-9]{2})[:T](?P<hour>[0-9]{2})"
+        rb"(?P<minute>[0-9]{2})(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?" + _ZONE,
         # Aug 21 14:03:22 (without a year)
         _DAY_NAME + _NAMED + rb" +" + _DAY + rb",? " + _CLOCK + _HALF + _ZONE,
         # 21/Aug 14:03:22, 21 Aug 14:03:22

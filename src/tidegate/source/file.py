@@ -219,7 +219,7 @@ class FileSource:
         if not tail.origin or (len(tail.head) == HEAD and tail.registered != tail.identity):
             tail.registered = tail.identity
             tail.origin = self._origins.number(tail.path, tail.registered, rereadable=True)
-        return Block(self.name, piece[1], piece[0], now, tail.origin)
+        return Block(self.name, piece[1], piece[0], now, tail.origin, tail.framing)
 
     def _retire(self, follow: Follow, blocks: list[Block], now: Micros) -> None:
         for tail in follow.retire(now):

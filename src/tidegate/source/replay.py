@@ -12,8 +12,9 @@ import time
 import zlib
 from collections.abc import Iterator
 
+from tidegate.detector.audit import begins as is_audit
 from tidegate.errors import SourceError
-from tidegate.model import Block, Micros, Origin
+from tidegate.model import Block, Framing, Micros, Origin
 from tidegate.source.export import START, EntryCutter, message_at
 from tidegate.source.memory import Numbering
 from tidegate.source.opening import explain
@@ -84,7 +85,7 @@ class Replay:
         origin = self._origin(tail.identity, rereadable=True)
         while piece := tail.next() or tail.rest():
             self.done = tail.offset
-            yield Block(self.name, piece[1], piece[0], self.arrival, origin)
+            yield Block(self.name, piece[1], piece[0], self.arrival, origin, tail.framing)
         self.cut_lines = tail.cut_lines
 
     def _stream_blocks(self, status: os.stat_result) -> Iterator[Block]:
@@ -99,10 +100,12 @@ class Replay:
         origin = self._origin(identity, rereadable=False)
         ring = self._ring = Ring()
         cutter = EntryCutter() if self._journal else LineCutter()
-        framing = "journal" if self._journal else "lines"
+        framing: Framing = "journal" if self._journal else "lines"
+        if is_audit(first):
+            framing = "audit"
         for piece in self._pieces(cutter, first, chunks):
             ring.add(*piece)
-            yield Block(self.name, piece.data, piece.offset, self.arrival, origin, framing)  # type: ignore[arg-type]
+            yield Block(self.name, piece.data, piece.offset, self.arrival, origin, framing)
         if isinstance(cutter, LineCutter):
             self.cut_lines = cutter.cut_lines
 

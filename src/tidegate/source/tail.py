@@ -10,8 +10,9 @@ import os
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
+from tidegate.detector.audit import begins as is_audit
 from tidegate.errors import SourceError
-from tidegate.model import Micros
+from tidegate.model import Framing, Micros
 from tidegate.source.opening import explain, open_log
 from tidegate.source.port import MAX_BLOCK
 
@@ -101,6 +102,11 @@ class Tail:
     def identity(self) -> str:
         """Which file this is, as far as its first bytes are written: `inode:length-digest`."""
         return Fingerprint.of(self.key[1], self.head).identity
+
+    @property
+    def framing(self) -> Framing:
+        """How its bytes are laid out, as its beginning tells."""
+        return "audit" if is_audit(self.head) else "lines"
 
     def size(self) -> int:
         """Bytes in the file now."""
