@@ -35,10 +35,6 @@ KASM = (
     '{{"levelname": "WARNING", "message": "invalid password for user: ({text})", "metric_name": '
     '"account.login.failed_invalid_password", "request_ip": "{address}, 192.168.32.12", "ua": "{text}"}}'
 )
-FORTINET = (
-    'date=2026-08-21 time=14:03:22 type="event" subtype="vpn" action="ssl-login-fail" tunnelid=0 '
-    'remip={address} user="{text}" group="N/A"'
-)
 HA_BAN = "2026-08-21 14:03:22.123 WARNING (MainThread) [homeassistant.components.http.ban] "
 KEYCLOAK = "2026-08-21 14:03:22,123 WARN  [org.keycloak.events] (executor-thread-1) "
 KOMGA = "2026-08-21 14:03:22.123  INFO 1 --- [http-1] o.g.k.LoginListener : AuthenticationActivity("
@@ -47,8 +43,8 @@ MATTERMOST = (
     '"ip_addr":"{address}","user_id":"","http_code":401,"error":"{text}"}}'
 )
 
-JSON, LOGFMT, RAW, WORD, NAME = "JSON", "logfmt", "raw", "word", "name"
-LINES = (  # pack; how the client's text is written: as it is, escaped, without blanks, without quotes
+JSON, LOGFMT, RAW, WORD = "JSON", "logfmt", "raw", "word"
+LINES = (  # pack; how the client's text is written: as it is, escaped, without blanks
     ("threeproxy", RAW, "21-08-2026 14:03:22 +0200 PROXY.3128 00004 {text} {address}:40112 0.0.0.0:0 0 0 0 GET {text}"),
     ("adguardhome", RAW, "2026/08/21 14:03:22.123 [error] POST {text} /control/login: from ip {address}: invalid username or password"),
     ("guacamole", RAW, 'WARNING: Authentication attempt from {address} for user "{text}" failed.'),
@@ -90,7 +86,7 @@ LINES = (  # pack; how the client's text is written: as it is, escaped, without 
     ("monit", RAW, SYSLOG + "monit[88]: HttpRequest: access denied -- client [{address}]: wrong password for user '{text}'"),
     ("monitorix", RAW, "Fri Aug 21 14:03:22 2026 - NOTEXIST - [{address}] File does not exist: {text}"),
     ("moodle", RAW, "[client {address}]  https://www.example.com  Failed Login:  {text}  {text}"),
-    ("fortinet", NAME, FORTINET),
+    ("cockpit", RAW, SYSLOG + "cockpit-session[88]: pam_unix(cockpit:auth): authentication failure; logname= uid=0 euid=0 tty= ruser= rhost={address}  user={text}"),
     ("kubernetes", JSON, K8S + '"sourceIPs":["198.51.100.1","{address}"],"userAgent":"{text}","responseStatus":{{"metadata":{{}},"message":"{text}","code":403}}}}'),
     ("lfd", RAW, SYSLOG + "lfd[88]: (sshd) Failed SSH login from {address} (XX/x/{text}): 5 in the last 300 secs - *Blocked in csf* [LF_SSHD]"),
     ("litellm", RAW, 'INFO:     {address}:40112 - "GET /{text} HTTP/1.1" 401 Unauthorized'),
@@ -141,7 +137,7 @@ def written(text: str, form: str) -> str:
         return json.dumps(text)[1:-1]
     if form == WORD:
         return text.replace(" ", "%20").replace('"', "%22")
-    return text.replace('"', "") if form == NAME else text
+    return text
 
 
 def imitations(template: str) -> list[str]:
