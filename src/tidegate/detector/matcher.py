@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from tidegate.detector.definition import Detector, Pack
@@ -88,14 +89,23 @@ class Matcher:
         self.slot = slot
         self.success = detector.kind.klass == "success"
         self.programs = programs
-        compiled = re.compile(lean(b"(?:" + detector.pattern + rb")\r?\Z"))
-        self.message = compiled.match
+        self._address: int | None = None
+        self._session: int | None = None
+        self._count: int | None = None
+        self._time: int | None = None
+        self._ready: dict[int, Ready] = {}
+
+    @cached_property
+    def message(self) -> Match:
+        """The pattern for a whole message; compiled when a line first asks for it, which most of a
+        thousand detectors never see."""
+        compiled = re.compile(lean(b"(?:" + self.detector.pattern + rb")\r?\Z"))
         groups = compiled.groupindex
         self._address = groups.get("addr")
         self._session = groups.get("session")
         self._count = groups.get("count")
         self._time = groups.get("time")
-        self._ready: dict[int, Ready] = {}
+        return compiled.match
 
     def who(self, found: re.Match[bytes]) -> Subject | None:
         """The subject that a match is about; None if the address is none."""

@@ -32,7 +32,7 @@ _DAY_NAME = rb"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?"
 _YEAR = rb"(?P<year>[0-9]{4})"
 _SHORT = rb"(?P<short>[0-9]{2})"
 _MONTH = rb"(?P<month>[0-9]{1,2})"
-_NAMED = rb"(?P<name>[A-Z][a-z]{2})[a-z]{0,6}"
+_NAMED = rb"(?P<name>[A-Z][A-Za-z]{2})[a-z]{0,6}"
 _DAY = rb"(?P<day>[0-9]{1,2})"
 _CLOCK = (
     rb"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
@@ -58,10 +58,16 @@ FORMS = tuple(
         # stands first
         _MONTH + rb"/" + _DAY + rb"/" + _YEAR + rb":" + _CLOCK + _ZONE,
         _MONTH + rb"/" + _DAY + rb"/" + _YEAR + rb",? " + _CLOCK + rb" ?(?P<half>[AaPp])[Mm]",
+        # 08/21/2026-14:03:22.123456, 08/21-14:03:22.123456 (Snort), 08/21/2026 - 14:03:22 (games)
+        _MONTH + rb"/" + _DAY + rb"(?:/(?:" + _YEAR + rb"|" + _SHORT + rb"))? ?- ?" + _CLOCK,
         # 21/08/2026 14:03:22, 21.08.2026 14:03:22
         _DAY + rb"(?P<by>[/.-])" + _MONTH + rb"(?P=by)" + _YEAR + rb",? +" + _CLOCK + _ZONE,
         # 260821 14:03:22, 260821  9:03:22 (MySQL 5), 20260821 14:03:22
         rb"(?:" + _YEAR + rb"|" + _SHORT + rb")(?P<month>[0-9]{2})(?P<day>[0-9]{2}) +" + _CLOCK,
+        # 20260821-14:03:22 (xrdp), 2026:08:21-14:03:22 (Sophos)
+        _YEAR + rb"(?P<by>:?)(?P<month>[0-9]{2})(?P=by)(?P<day>[0-9]{2})-" + _CLOCK,
+        # 26/8/21@14:03:22 (xinetd)
+        _SHORT + rb"/" + _MONTH + rb"/" + _DAY + rb"@" + _CLOCK,
         # 20260821:140322.123 (Zabbix), 20260821T140322Z
         _YEAR + rb"(?P<month>[0-9]{2})(?P<day>[0-9]{2})[:T](?P<hour>[0-9]{2})"
         rb"(?P<minute>[0-9]{2})(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?" + _ZONE,
@@ -90,7 +96,7 @@ def read(stamp: bytes) -> Wall | None:
 
 def _wall(said: dict[str, bytes | None]) -> Wall | None:
     name, numbered = said.get("name"), said.get("month")
-    month = MONTHS.get(name) if name else int(numbered or b"0")
+    month = MONTHS.get(name.capitalize()) if name else int(numbered or b"0")
     if month is None:
         return None
     year, short = said.get("year"), said.get("short")
