@@ -86,7 +86,7 @@ def _summary(checked: Plan) -> dict[str, object]:
         "policy": checked.loaded.policy.hash,
         "files": list(checked.loaded.policy.files),
         "sources": len(checked.sources),
-        "rules": sum(rule.enabled for rule in checked.loaded.policy.rules),
+        "rules": checked.loaded.policy.stated_rules,
         "detectors": len(detectors),
         "examples": sum(len(one.match) + len(one.reject) for one in detectors),
     }

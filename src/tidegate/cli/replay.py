@@ -147,6 +147,8 @@ class Summary:
             if len(self._bans) > 50:
                 click.echo(f"  … and {len(self._bans) - 50} more (--json shows all)")
         for rule in self._policy.rules:
+            if rule.ban.service and not self._by_rule[rule.name]:
+                continue
             click.echo(f"  rule {rule.name} ({rule.stated}): {self._by_rule[rule.name]} bans")
         for reason, count in self._spared.most_common():
             click.echo(f"  spared {count} times: {reason}")

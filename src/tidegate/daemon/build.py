@@ -108,7 +108,8 @@ def plan(
     packs = load_packs(own, judge_shipped=thorough)
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
     names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
-    loaded = cross_check(loaded, sorted(kinds), sorted(names))
+    ports = {pack.name: pack.ports for pack in packs}
+    loaded = cross_check(loaded, sorted(kinds), sorted(names), ports)
     return Plan(loaded, packs, budget or Unlimited())
 
 

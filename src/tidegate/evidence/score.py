@@ -118,7 +118,8 @@ class Score:
         told = [one for one in entries if one.points > 0 and one.kind and one is not given]
         refs = tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in (*told, given))
         count = math.ceil(self.form.score(state, time))
-        verdict = Verdict(self.rule.name, subject, time, count, refs, release=release)
+        twice = self.form.beyond(state, time, 2 * terms.limit, over=terms.over)
+        verdict = Verdict(self.rule.name, subject, time, count, refs, release, twice)
         term = convict(verdict, refs[-1].offset)
         if term is not NOT_CONVICTED:
             self.last_verdict = verdict

@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tidegate.errors import PolicyError
-from tidegate.policy.models import Paths, Policy
+from tidegate.policy.models import Counted, Paths, Policy, Rule
 from tidegate.policy.tables import PATHS, Reader
 
 DEFAULT = Path("/etc/tidegate/tidegate.toml")
@@ -101,8 +102,14 @@ def salvaged(config: Path | None = None) -> Paths:
     return Paths(**found)
 
 
-def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> Loaded:
-    """The policy with each `*` in a rule's kinds written out.
+def cross_check(
+    loaded: Loaded,
+    kinds: Sequence[str],
+    packs: Sequence[str],
+    ports: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> Loaded:
+    """The policy with each `*` in a rule's kinds written out, and a rule for each service where
+    one closes a service's own ports; `ports` are those of each pack.
 
     Raises PolicyError: every kind must be seen by some detector, every named pack must be there.
     """
@@ -112,19 +119,15 @@ def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> L
         place = _where(key, loaded, loaded.policy.files)
         faults.append(f"{place}: {key}: {what}{_nearest(what.split(chr(39))[1], known)}")
 
-    rules = []
+    rules: list[Rule] = []
     for rule in loaded.policy.rules:
         for key, named in (("on", rule.kinds), ("reset-on", rule.reset_on)):
             for kind in named:
-                if not fnmatch.filter(kinds, kind):
+                if not fnmatch.filter(kinds, kind.removeprefix("!")):
                     fault(f"rule.{rule.name}.{key}", f"no detector sees {kind!r}", kinds)
-        on = {
-            (kind, one.where): one._replace(kind=kind)
-            for one in sorted(rule.on, key=lambda one: "*" not in one.kind)  # a name beats a `*`
-            for kind in fnmatch.filter(kinds, one.kind)
-        }
         reset = dict.fromkeys(kind for one in rule.reset_on for kind in fnmatch.filter(kinds, one))
-        rules.append(replace(rule, on=tuple(on.values()), reset_on=tuple(reset)))
+        written = replace(rule, on=_written(rule.on, kinds), reset_on=tuple(reset))
+        rules += _for_services(written, ports) if rule.ban.service else [written]
     for source in loaded.policy.sources:
         for pack in source.detectors:
             if pack not in packs:
@@ -132,6 +135,30 @@ def cross_check(loaded: Loaded, kinds: Sequence[str], packs: Sequence[str]) -> L
     if faults:
         raise PolicyError(faults)
     return replace(loaded, policy=replace(loaded.policy, rules=tuple(rules)))
+
+
+def _written(on: Sequence[Counted], kinds: Sequence[str]) -> tuple[Counted, ...]:
+    """What a rule counts, each `*` written out, what `!` leaves out left out."""
+    out = {kind for one in on if one.kind[0] == "!" for kind in fnmatch.filter(kinds, one.kind[1:])}
+    found = {
+        (kind, one.where): one._replace(kind=kind)
+        for one in sorted(on, key=lambda one: "*" not in one.kind)  # a name beats a `*`
+        for kind in fnmatch.filter(kinds, one.kind)
+        if kind not in out
+    }
+    return tuple(found.values())
+
+
+def _for_services(rule: Rule, ports: Mapping[str, tuple[int, ...]]) -> Iterator[Rule]:
+    """A rule like this for each service: who attacks two of them is closed out of each."""
+    services = dict.fromkeys(one.kind.partition(".")[0] for one in rule.on)
+    for service in services:
+        yield replace(
+            rule,
+            name=f"{rule.name}.{service}",
+            on=tuple(one for one in rule.on if one.kind.partition(".")[0] == service),
+            ban=replace(rule.ban, ports=ports.get(service, ())),
+        )
 
 
 def untrusted(path: Path) -> list[str]:

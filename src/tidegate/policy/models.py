@@ -18,10 +18,14 @@ GoodRecordTerms = Literal["ignore", "double", "spare"]
 
 @dataclass(frozen=True, slots=True)
 class BanTerms:
-    """What a conviction closes and for how long: the n-th offence takes the n-th step."""
+    """What a conviction closes and for how long: the n-th offence takes the n-th step.
+
+    `service`: the ports are those of the service that was attacked, as its pack states them.
+    """
 
     ports: tuple[int, ...] = ()
     ladder: tuple[Micros, ...] = (10 * MINUTE, HOUR, DAY, 7 * DAY)
+    service: bool = False
 
 
 Where = tuple[tuple[str, tuple[str, ...]], ...]
@@ -156,6 +160,17 @@ class Policy:
     engine: EngineName = "auto"
     hash: str = ""
     files: tuple[str, ...] = ()
+
+    @property
+    def stated_rules(self) -> int:
+        """How many rules are switched on, as the administrator counts them."""
+        return len(
+            {
+                rule.name.rpartition(".")[0] if rule.ban.service else rule.name
+                for rule in self.rules
+                if rule.enabled
+            }
+        )
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that name, enabled or not."""

@@ -70,7 +70,11 @@ ESCALATION: dict[str, Read] = {
     "within": parse_duration,
     "for": parse_duration,
 }
-BAN: dict[str, Read] = {"ports": values.ports, "ladder": values.ladder, "for": parse_duration}
+BAN: dict[str, Read] = {
+    "ports": values.ports_or_service,
+    "ladder": values.ladder,
+    "for": parse_duration,
+}
 LIMITS: dict[str, Read] = {
     "subjects": values.whole(1_000, 50_000_000),
     "ledger": values.size,
@@ -278,11 +282,15 @@ class Reader:
         if "ban" not in raw:
             self.faults.append((rule, '"ban" is missing, such as ban = { ports = [25] }'))
         elif "ports" not in table:
-            self.faults.append((path, '"ports" is missing; [] closes every port'))
+            said = '"ports" is missing; [] closes every port, "service" those of the service'
+            self.faults.append((path, said))
         if "for" in table and "ladder" in table:
             self.faults.append((path, 'expected only one of "for" and "ladder"'))
         steps = (data["for"],) if "for" in data else data.get("ladder", BanTerms().ladder)
-        return BanTerms(ports=data.get("ports", ()), ladder=steps)
+        ports = data.get("ports", ())
+        if ports == values.SERVICE:
+            return BanTerms(ladder=steps, service=True)
+        return BanTerms(ports=ports, ladder=steps)
 
 
 def _limits(data: Mapping[str, Any]) -> Limits:

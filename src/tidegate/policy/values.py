@@ -16,12 +16,13 @@ from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Mode, Subject
 from tidegate.policy.durations import parse_duration
 from tidegate.policy.models import Counted, Where
 
+SERVICE = "service"
 MOST_PORTS = 40
 """Ports in one scope; a gate compares them one by one."""
 
 _SIZE = re.compile(r"(\d{1,6})\s*(KiB|MiB|GiB)", re.ASCII)
 _MATCH = re.compile(r"_[A-Z][A-Z0-9_]*=\S+")
-_KIND = re.compile(r"[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+", re.ASCII)
+_KIND = re.compile(r"!?[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+", re.ASCII)
 _NETWORKS: dict[str, tuple[Literal[4, 6], int]] = {
     "ipv4/24": (4, 24),
     "ipv6/56": (6, 56),
@@ -126,6 +127,11 @@ def ports(value: object) -> tuple[int, ...]:
     raise ValueError("a list of port numbers from 1 to 65535, such as [25]; [] is every port")
 
 
+def ports_or_service(value: object) -> tuple[int, ...] | str:
+    """Port numbers, or "service": those of the service that was attacked."""
+    return SERVICE if value == SERVICE else ports(value)
+
+
 def ladder(value: object) -> tuple[Micros, ...]:
     """A list of durations, the first offence first."""
     if isinstance(value, list) and value:
@@ -138,14 +144,17 @@ def ladder(value: object) -> tuple[Micros, ...]:
 
 def counted(value: object) -> tuple[Counted, ...]:
     """What a rule counts: a list of kinds (each with its detector's weight) and of tables with
-    `kind`, `weight` and `where`; or a table kind = weight. `*` in a kind takes any part of one."""
+    `kind`, `weight` and `where`; or a table kind = weight. `*` in a kind takes any part of one,
+    and `!` in front leaves kinds out."""
     if isinstance(value, dict) and value:
         found = [Counted(kind, weight) for kind, weight in value.items()]
     elif isinstance(value, list) and value:
         found = [_counted(one) for one in value]
     else:
         raise ValueError('a list of kinds such as ["exim.malware"], or a table kind = weight')
-    for kind, weight, _where in found:
+    for kind, weight, conditions in found:
+        if kind.startswith("!") and (weight is not None or conditions):
+            raise ValueError(f"what is left out without weight and where; found {kind!r}")
         if not _KIND.fullmatch(kind):
             raise ValueError(f'kinds such as "exim.malware" or "*.auth_failed"; {kind!r} is none')
         if weight is not None and not _is_weight(weight):

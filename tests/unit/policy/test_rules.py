@@ -134,3 +134,28 @@ def test_a_star_that_nothing_sees_is_a_fault() -> None:
         cross_check(
             read([("p.toml", DISTINCT.replace("sshd.auth_failed", "nobody.*"))]), ["a.b"], []
         )
+
+
+SERVICE = """
+[rule.guessing]
+on = ["*.auth_failed", "*.too_many", "!sshd.*"]
+at-least = 5
+within = "10m"
+ban = { ports = "service" }
+"""
+
+
+def test_a_rule_for_each_service_closes_that_service_s_ports() -> None:
+    kinds = ["grafana.auth_failed", "grafana.too_many", "pam.auth_failed", "sshd.auth_failed"]
+    ports = {"grafana": (3000,), "pam": (), "sshd": (22,)}
+    policy = cross_check(read([("p.toml", SERVICE)]), kinds, [], ports).policy
+    assert [(rule.name, rule.kinds, rule.ban.ports) for rule in policy.rules] == [
+        ("guessing.grafana", ("grafana.auth_failed", "grafana.too_many"), (3000,)),
+        ("guessing.pam", ("pam.auth_failed",), ()),
+    ]
+    assert policy.stated_rules == 1
+
+
+def test_what_is_left_out_has_no_weight() -> None:
+    text = SERVICE.replace('"!sshd.*"', '{ kind = "!sshd.*", weight = 2 }')
+    assert "left out" in faults(text)
