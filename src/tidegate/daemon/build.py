@@ -76,7 +76,10 @@ class Plan:
         """The kinds whose fields some rule looks at."""
         rules = [rule for rule in self.loaded.policy.rules if rule.enabled]
         return frozenset(
-            one.kind for rule in rules for one in rule.on if one.where or rule.distinct
+            one.kind
+            for rule in rules
+            for one in rule.on
+            if one.where or one.unless or rule.distinct
         )
 
     def told(self) -> frozenset[str]:

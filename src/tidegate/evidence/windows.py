@@ -40,7 +40,7 @@ class Windows:
         self.evicted = 0
         self.windows: list[Tally] = []
         self._by_kind: dict[str, list[Window]] = {}  # N in M without conditions: what is common
-        self._special: dict[str, list[tuple[Score | Distinct | Window, Where, int]]] = {}
+        self._special: dict[str, list[tuple[Tally, Counted]]] = {}
         self._reset: dict[str, list[Tally]] = {}
         for rule in rules:
             if rule.enabled:
@@ -58,13 +58,13 @@ class Windows:
         else:
             tally = Window(rule, {one.kind: one.weight or 0 for one in counted})
         self.windows.append(tally)
-        for kind, weight, where in counted:
-            if not weight:
+        for one in counted:
+            if not one.weight:
                 continue
-            if isinstance(tally, Window) and not where:
-                self._by_kind.setdefault(kind, []).append(tally)
+            if isinstance(tally, Window) and not one.where and not one.unless:
+                self._by_kind.setdefault(one.kind, []).append(tally)
             else:
-                self._special.setdefault(kind, []).append((tally, where, weight))
+                self._special.setdefault(one.kind, []).append((tally, one))
         for kind in rule.reset_on:
             self._reset.setdefault(kind, []).append(tally)
 
@@ -101,14 +101,14 @@ class Windows:
     def _count(self, event: Event, ref: int, convict: Convict) -> None:
         """The rules that look at more than an event's kind."""
         asked: set[str] = set()  # of several entries of one rule the first that holds counts
-        for tally, where, weight in self._special.get(event.kind.name, ()):
-            if tally.rule.name in asked or not holds(where, event.fields):
+        for tally, one in self._special.get(event.kind.name, ()):
+            if tally.rule.name in asked or not counts(one, event.fields):
                 continue
             asked.add(tally.rule.name)
             if isinstance(tally, Window):
                 tally.count(event, ref, convict)
             else:
-                tally.count(event, ref, convict, weight)
+                tally.count(event, ref, convict, one.weight or 0)
         for reset in self._reset.get(event.kind.name, ()):
             if reset.tallies.pop(event.subject, None) is not None:
                 reset.dirty.add(event.subject)
@@ -200,6 +200,11 @@ class Windows:
                 del window.tallies[subject]
             window.dirty.update(gone)
             self.evicted += len(gone)
+
+
+def counts(one: Counted, fields: Mapping[str, str]) -> bool:
+    """Whether an event with these fields counts."""
+    return holds(one.where, fields) and not any(holds((each,), fields) for each in one.unless)
 
 
 def holds(where: Where, fields: Mapping[str, str]) -> bool:

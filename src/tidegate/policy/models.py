@@ -34,11 +34,13 @@ have (`*` in one takes any text)."""
 
 
 class Counted(NamedTuple):
-    """A kind that a rule counts: what one is worth (None: its detector's own weight), and where."""
+    """A kind that a rule counts: what one is worth (None: its detector's own weight), where its
+    fields are so, unless they are so (any one of these conditions is enough)."""
 
     kind: str
     weight: int | None = None
     where: Where = ()
+    unless: Where = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ SOURCE: dict[str, Read] = {
 RULE: dict[str, Read] = {
     "on": values.counted,
     "where": values.where,
+    "unless": values.where,
     "more-than": values.whole(0, 9_999),
     "at-least": values.whole(1, 10_000),
     "within": parse_duration,
@@ -208,8 +209,10 @@ class Reader:
             if condition and "within" not in raw:
                 self.faults.append((path, '"within" is missing'))
         threshold = data["more-than"] + 1 if "more-than" in data else data.get("at-least", 1)
-        where = data.get("where", ())
-        on = tuple(one._replace(where=one.where + where) for one in data.get("on", ()))
+        where, unless = data.get("where", ()), data.get("unless", ())
+        on = tuple(
+            one._replace(where=one.where + where, unless=unless) for one in data.get("on", ())
+        )
         self._weights(path, on, scored=scored, distinct="distinct" in data)
         if "distinct" in data and threshold > MOST_DISTINCT:
             said = f"distinct values are counted exactly, up to {MOST_DISTINCT}"

@@ -152,7 +152,7 @@ def counted(value: object) -> tuple[Counted, ...]:
         found = [_counted(one) for one in value]
     else:
         raise ValueError('a list of kinds such as ["exim.malware"], or a table kind = weight')
-    for kind, weight, conditions in found:
+    for kind, weight, conditions, _unless in found:
         if kind.startswith("!") and (weight is not None or conditions):
             raise ValueError(f"what is left out without weight and where; found {kind!r}")
         if not _KIND.fullmatch(kind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.evidence.window import NOT_CONVICTED
-from tidegate.evidence.windows import Windows, holds
+from tidegate.evidence.windows import Windows, counts, holds
 from tidegate.model import HOUR, MINUTE, SECOND, Batch, Event, Kind, Subject, Term, Verdict
 from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms
 
@@ -63,6 +63,21 @@ def test_conditions_on_fields(where: tuple[tuple[str, tuple[str, ...]], ...], tr
         "uri": "/wp-comments-post.php",
     }
     assert holds(where, fields) is true
+
+
+@pytest.mark.parametrize(
+    ("fields", "counted"),
+    [
+        ({"id": "1", "host": "a.example.net"}, True),
+        ({"id": "1"}, True),
+        ({"id": "2"}, False),
+        ({"id": "1", "host": "mx7.provider.example"}, False),
+        ({"id": "1", "host": "x", "rcpt": "abuse@example.org"}, False),
+    ],
+)
+def test_unless_one_of_some_conditions_holds(fields: dict[str, str], counted: bool) -> None:
+    unless = (("host", ("*.provider.example",)), ("rcpt", ("abuse@*",)))
+    assert counts(Counted("x.y", 1, (("id", ("1",)),), unless), fields) is counted
 
 
 def test_points_for_single_rules_of_modsecurity() -> None:
