@@ -19,6 +19,7 @@ from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
 from tidegate.daemon.privilege import become_nobody
 from tidegate.detector.budget import CpuBudget
+from tidegate.errors import OperatorError
 from tidegate.model import Event
 from tidegate.text import time_text, well_formed
 
@@ -29,22 +30,40 @@ Examples:
   tidegate detect /var/log/auth.log
   tidegate detect sshd --json < /var/log/auth.log
   journalctl -o export _COMM=sshd | tidegate detect sshd
+  tidegate detect --line 'Invalid user x from 192.0.2.7'
+  tail -n 3 /var/log/auth.log | tidegate detect --explain
 """
 )
 @click.argument("words", nargs=-1, metavar="[DETECTOR]... [FILE]...")
+@click.option("--explain", is_flag=True, help="Of every line: what was tried, and how far it got.")
+@click.option("--line", "lines", multiple=True, metavar="TEXT", help="Explain this line.")
 @config
 @as_json
-def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
+def command(
+    words: tuple[str, ...],
+    explain: bool,
+    lines: tuple[str, ...],
+    config: Path | None,
+    as_json: bool,
+) -> int:
     """Show the events in FILE (default: standard input) that DETECTOR (default: every one) sees.
 
     DETECTOR is a pack such as sshd, or one detector such as exim.malware-data.
     """
     planned = plan(config, budget=CpuBudget())
     detectors, files = _sorted(words, planned)
-    recordings = opened(files or ["-"], lambda _path: "detect")
+    if lines and files:
+        raise OperatorError(f"--line and a file ({files[0]}): expected one of them")
+    recordings = [] if lines else opened(files or ["-"], lambda _path: "detect")
     engine = planned.engine(detectors)
     become_nobody()
     garbage.seldom()
+    if explain or lines:
+        from tidegate.cli import explain as telling
+
+        blocks = telling.stated(lines) if lines else telling.recorded(recordings)
+        telling.explain(planned, engine, detectors, blocks, as_json)
+        return 0
 
     def rows() -> Iterator[dict[str, Any]]:
         for recording in recordings:
@@ -58,7 +77,7 @@ def command(words: tuple[str, ...], config: Path | None, as_json: bool) -> int:
                     at = event.offset - block.offset
                     line += block.data.count(b"\n", done, at)
                     done = at
-                    yield _row(event, line, recording.path if len(recordings) > 1 else "")
+                    yield row_of(event, line, recording.path if len(recordings) > 1 else "")
                 line += block.data.count(b"\n", done)
 
     if as_json:
@@ -81,7 +100,8 @@ def _sorted(words: tuple[str, ...], planned: Plan) -> tuple[tuple[str, ...], lis
     return detectors, [word for word in words if word not in known]
 
 
-def _row(event: Event, line: int, path: str) -> dict[str, Any]:
+def row_of(event: Event, line: int, path: str) -> dict[str, Any]:
+    """An event as `--json` has it."""
     row: dict[str, Any] = {
         "v": 1,
         "line": line,

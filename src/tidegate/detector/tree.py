@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from re import _compiler as compiler  # type: ignore[attr-defined]
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -119,3 +120,14 @@ def first_bytes(pattern: bytes) -> int:
     """The bytes that a match may begin with, as a 256-bit mask; all of them if it may be empty."""
     first = beginning(parse(pattern), 1 << 256)
     return EVERY if first >> 256 else first
+
+
+def sequence(tree: Any, entries: list[tuple[Any, Any]]) -> Any:
+    """A sequence of these items, with the groups of the pattern that they come from."""
+    return parser.SubPattern(tree.state, entries)
+
+
+def compiled(tree: Any) -> re.Pattern[bytes]:
+    """A tree made into a pattern, as `re.compile` does it. Groups outside of it never match."""
+    pattern: re.Pattern[bytes] = compiler.compile(tree)
+    return pattern
