@@ -7,7 +7,7 @@ which detectors failed. Limits: one thread; lines over 32 KiB are cut, still mat
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import tzinfo
 from itertools import islice
 from operator import itemgetter
@@ -16,9 +16,7 @@ from tidegate.detector.audit import AuditLogs
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
-from tidegate.detector.naming import Naming
 from tidegate.detector.proofs import SURE, Proofs, Read
-from tidegate.detector.proxies import Proxies
 from tidegate.detector.scanner import EngineName, Hits, choose
 from tidegate.detector.sessions import Sessions
 from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
@@ -29,7 +27,6 @@ from tidegate.model import Batch, Block, Event, Micros, Quarantined, Subject, Su
 
 LONGEST = 32 * 1024
 _literal = itemgetter(1)
-_FILLED = 256
 _END = (1 << 62, -1)  # a hit behind every line, so that the last line is done like the others
 
 
@@ -39,8 +36,6 @@ class Engine:
     `zone` is that of stamps without one; `detectors` names packs or detectors (None: all), a
     PackError says which are unknown; `cpu_flags`: see `scanner.choose`. Kinds in `fields_of` always
     come with their fields; successes of the kinds in `told` are events besides being tallied.
-    Requests that one of the `proxies` passed on are whose address it forwards.
-    `named`: the groups for whose sake `fields` reads a line again.
     """
 
     def __init__(
@@ -54,7 +49,6 @@ class Engine:
         cpu_flags: str | None = None,
         fields_of: Collection[str] = (),
         told: Collection[str] = (),
-        named: Collection[str] = (),
     ) -> None:
         matchers = matchers_of(packs, detectors, fields_of, told)
         self._literals = Literals(matchers)
@@ -70,9 +64,7 @@ class Engine:
         self._stamps = Stamps(zone)
         self._proofs = Proofs()
         self._tells = frozenset(told)
-        self.proxies = Proxies(proxies)
-        self._steps = Steps(self._literals, self._stamps, self.proxies)
-        self._naming = Naming(matchers, named, self._steps, self._budget)
+        self._steps = Steps(self._literals, self._stamps)
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -93,14 +85,8 @@ class Engine:
         """The events in a block, in line order; with `fields` successes are events too."""
         if block.framing == "audit":
             folded = self._audits.fold(block)
-            batch = self._detect(folded.block, fields)
-            self._naming.fill(batch, folded.block, LONGEST, _FILLED)
-            return folded.restore(batch, block.data.count(b"\n"))
+            return folded.restore(self._detect(folded.block, fields), block.data.count(b"\n"))
         return self._detect(block, fields)
-
-    def fields(self, block: Block, event: Event) -> Mapping[str, str]:
-        """What the line of an event in this block names, read again (`named` says for which)."""
-        return self._naming.fields(block, event, LONGEST)
 
     def _detect(self, block: Block, fields: bool) -> Batch:
         if not block.data.endswith(b"\n"):
@@ -131,7 +117,7 @@ class Engine:
         data, base, arrival = block.data, block.offset, block.arrival
         rfind, find, new = data.rfind, data.find, tuple.__new__
         times, merge, append = self._stamps, self._literals.merge, batch.events.append
-        read, behind = self._steps.read, self.proxies.behind
+        read = self._steps.read
         tallies: dict[Subject, list[int]] = {}  # of Success; a list, since most hits only add to it
         proofs = self._proofs
         prove, seen = proofs.note, proofs.seen.append
@@ -166,7 +152,7 @@ class Engine:
                 taken = -1
                 asked = ready.get(line_key, ())
                 # `matcher` is for the blame, should this line fail.
-                for match, pack, a, t, process, n, slot, kind, named, f, matcher in asked:  # noqa: B007
+                for match, pack, a, t, process, n, slot, kind, named, matcher in asked:  # noqa: B007
                     if pack == taken or (found := match(data, line_start, cut)) is None:
                         continue
                     who, time = slot[found[a]], times[found[1]]
@@ -175,8 +161,6 @@ class Engine:
                     if time is None:  # no stamp after all: the header may be of another form
                         break
                     taken = pack
-                    if f and (passed := found[f]):
-                        who = behind(who, passed)
                     if time > latest:
                         batch.clamped += 1
                         time = arrival
