@@ -18,7 +18,6 @@ from tidegate.cli.common import emit
 from tidegate.cli.detect import row_of
 from tidegate.cli.explanation import page, shown
 from tidegate.daemon.build import Plan
-from tidegate.decision.allow import PrefixSet
 from tidegate.detector.audit import AuditLogs
 from tidegate.detector.budget import CpuBudget
 from tidegate.detector.definition import Detector
@@ -26,6 +25,7 @@ from tidegate.detector.engine import Engine
 from tidegate.detector.explain import Explainer, Explanation, Taken, Tried
 from tidegate.evidence.counted import Counts, counted
 from tidegate.model import Block, Event
+from tidegate.prefixes import PrefixSet
 from tidegate.source.replay import Replay
 from tidegate.text import well_formed
 

@@ -70,6 +70,7 @@ class Plan:
             cpu_flags=cpu_flags(),
             fields_of=self.fields_of(),
             told=self.told(),
+            proxies=self.loaded.policy.proxies,
         )
 
     def fields_of(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ def charter_of(policy: Policy) -> Charter:
     """What the keeper may do under this policy, on this host, now."""
     return Charter(
         allow=_networks(policy.allow),
-        protected=_networks(subject for subject, _reason in protected()),
+        protected=_networks([*(subject for subject, _reason in protected()), *policy.proxies]),
         widest4=policy.limits.widest_ipv4,
         widest6=policy.limits.widest_ipv6,
         longest=policy.limits.longest_ban,

@@ -91,6 +91,9 @@ class Pipeline:
             return self.judge.term(decision)
 
         self._count(batch, convict)
+        suspects = self.engines[block.source].proxies.suspects
+        while suspects:
+            self.judge.suspect_proxy(suspects.pop(), block.arrival)
         self.record.tally(batch.successes)
         self.totals.add(batch)
         return decisions, batch

@@ -38,7 +38,7 @@ class Judge:
         self._reasons = {
             rule.name: f"{rule.stated}: {', '.join(rule.kinds)}" for rule in policy.rules
         }
-        self.allow = Allow(policy.allow)
+        self.allow = Allow(policy.allow, policy.proxies)
         self.escalations = Escalations(policy.escalation)
         self.ladder = Ladder(capacity or policy.limits.subjects)
         self.breaker = Breaker()
@@ -129,6 +129,14 @@ class Judge:
     def look(self, surroundings: Surroundings) -> None:
         """Take in what the host looks like now."""
         self.allow.look(surroundings)
+
+    def suspect_proxy(self, who: Subject, time: Micros) -> None:
+        """Say that somebody passes on the requests of many without being declared as a proxy."""
+        self._note(
+            time,
+            f"{who} passes on requests of many addresses: if it is your proxy or CDN, declare it"
+            " (proxies.addresses), else its visitors are blamed together",
+        )
 
     def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
         """A person unbanned the subject: forget its offences and leave it alone for a while."""

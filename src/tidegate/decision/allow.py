@@ -1,54 +1,18 @@
 """Who must never be closed for: prefix sets, and what of a host is protected.
 
-Touches nothing. Sets of numbers per prefix length, so that a look-up costs one hash per length.
+Touches nothing. Asked once for each conviction, so it costs little where nobody is protected.
 Limits: addresses and networks; a host name is never closed for in any case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
 from tidegate import subject as subjects
 from tidegate.model import Micros, Subject
+from tidegate.prefixes import PrefixSet
 from tidegate.subject import Network
-
-
-class PrefixSet:
-    """A set of networks that answers which of them holds, or overlaps, another."""
-
-    def __init__(self, members: Iterable[Subject] = ()) -> None:
-        self._lengths: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
-        self.members: list[Network] = []
-        for member in members:
-            found = subjects.network(member)
-            if found is not None:
-                self.add(found)
-
-    def add(self, member: Network) -> None:
-        """Put a network in."""
-        width = len(member.bits) * 8
-        self.members.append(member)
-        lengths = self._lengths[member.family]
-        lengths.setdefault(member.length, set()).add(member.first >> (width - member.length))
-
-    def holds(self, other: Network) -> bool:
-        """Whether a member holds all of `other`."""
-        width, first = len(other.bits) * 8, int.from_bytes(other.bits)
-        for length, numbers in self._lengths[other.family].items():
-            if length <= other.length and first >> (width - length) in numbers:
-                return True
-        return False
-
-    def overlaps(self, other: Network) -> bool:
-        """Whether any address is in a member and in `other`."""
-        if self.holds(other):
-            return True
-        # A member inside `other`: only possible where members are narrower.
-        if all(length <= other.length for length in self._lengths[other.family]):
-            return False
-        return any(other.holds(member) for member in self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +41,7 @@ class Allow:
     """Everything that spares a subject, asked in one place."""
 
     addresses: tuple[Subject, ...] = ()
+    proxies: tuple[Subject, ...] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     exempt: dict[Subject, Micros] = field(default_factory=dict)
     _listed: PrefixSet = field(init=False)
@@ -91,7 +56,8 @@ class Allow:
         """Take in what the host looks like now."""
         self.surroundings = surroundings
         groups: dict[str, list[Subject]] = {}
-        for subject, reason in (*LOOPBACK, *surroundings.protected):
+        declared = ((proxy, "proxy") for proxy in self.proxies)
+        for subject, reason in (*LOOPBACK, *surroundings.protected, *declared):
             groups.setdefault(reason, []).append(subject)
         self._protected = [(PrefixSet(members), reason) for reason, members in groups.items()]
         self._everyone = PrefixSet([*self.addresses, *chain.from_iterable(groups.values())])

@@ -17,6 +17,7 @@ from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
 from tidegate.detector.proofs import SURE, Proofs, Read
+from tidegate.detector.proxies import Proxies
 from tidegate.detector.scanner import EngineName, Hits, choose
 from tidegate.detector.sessions import Sessions
 from tidegate.detector.steps import AHEAD, NO_FIELDS, Steps, tally
@@ -36,6 +37,7 @@ class Engine:
     `zone` is that of stamps without one; `detectors` names packs or detectors (None: all), a
     PackError says which are unknown; `cpu_flags`: see `scanner.choose`. Kinds in `fields_of` always
     come with their fields; successes of the kinds in `told` are events besides being tallied.
+    Requests that one of the `proxies` passed on are whose address it forwards.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Engine:
         cpu_flags: str | None = None,
         fields_of: Collection[str] = (),
         told: Collection[str] = (),
+        proxies: Sequence[Subject] = (),
     ) -> None:
         matchers = matchers_of(packs, detectors, fields_of, told)
         self._literals = Literals(matchers)
@@ -64,7 +67,8 @@ class Engine:
         self._stamps = Stamps(zone)
         self._proofs = Proofs()
         self._tells = frozenset(told)
-        self._steps = Steps(self._literals, self._stamps)
+        self.proxies = Proxies(proxies)
+        self._steps = Steps(self._literals, self._stamps, self.proxies)
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ class Engine:
         data, base, arrival = block.data, block.offset, block.arrival
         rfind, find, new = data.rfind, data.find, tuple.__new__
         times, merge, append = self._stamps, self._literals.merge, batch.events.append
-        read = self._steps.read
+        read, behind = self._steps.read, self.proxies.behind
         tallies: dict[Subject, list[int]] = {}  # of Success; a list, since most hits only add to it
         proofs = self._proofs
         prove, seen = proofs.note, proofs.seen.append
@@ -152,7 +156,7 @@ class Engine:
                 taken = -1
                 asked = ready.get(line_key, ())
                 # `matcher` is for the blame, should this line fail.
-                for match, pack, a, t, process, n, slot, kind, named, matcher in asked:  # noqa: B007
+                for match, pack, a, t, process, n, slot, kind, named, f, matcher in asked:  # noqa: B007
                     if pack == taken or (found := match(data, line_start, cut)) is None:
                         continue
                     who, time = slot[found[a]], times[found[1]]
@@ -161,6 +165,8 @@ class Engine:
                     if time is None:  # no stamp after all: the header may be of another form
                         break
                     taken = pack
+                    if f and (passed := found[f]):
+                        who = behind(who, passed)
                     if time > latest:
                         batch.clamped += 1
                         time = arrival

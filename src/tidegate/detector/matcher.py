@@ -93,6 +93,7 @@ class Matcher:
         self._session: int | None = None
         self._count: int | None = None
         self._time: int | None = None
+        self._forwarded: int | None = None
         self._ready: dict[int, Ready] = {}
 
     @cached_property
@@ -105,11 +106,16 @@ class Matcher:
         self._session = groups.get("session")
         self._count = groups.get("count")
         self._time = groups.get("time")
+        self._forwarded = groups.get("forwarded")
         return compiled.match
 
     def who(self, found: re.Match[bytes]) -> Subject | None:
         """The subject that a match is about; None if the address is none."""
         return self.slot[found[self._address] if self._address else None]
+
+    def forwarded(self, found: re.Match[bytes]) -> bytes | None:
+        """The addresses that a proxy passed on, as the line lists them."""
+        return found[self._forwarded] if self._forwarded else None
 
     def session(self, found: re.Match[bytes], pid: bytes | None) -> str:
         """What groups the lines of one connection: the pattern's session, else the process id."""
@@ -156,6 +162,7 @@ class Matcher:
             self.slot,
             self.kind,
             self.fields if self.named else None,
+            groups.get("forwarded", 0),
             self,
         )
 
@@ -170,7 +177,7 @@ class Ready(NamedTuple):
 
     `address`, `thread`, `process` and `many` are numbers of groups; `thread`, the session (where
     that took no part `process`, the process id), is 0 for a success, which needs none; `many`, the
-    count, is 0 where there is none. Group 1 is the stamp.
+    count, and `forwarded` are 0 where there is none. Group 1 is the stamp.
     """
 
     match: Match
@@ -182,6 +189,7 @@ class Ready(NamedTuple):
     slot: Slot
     kind: Kind
     named: Callable[[re.Match[bytes]], dict[str, str]] | None
+    forwarded: int
     matcher: Matcher
 
 

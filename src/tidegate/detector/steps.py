@@ -12,6 +12,7 @@ from types import MappingProxyType
 from tidegate.detector.journal import entry_header
 from tidegate.detector.line import SHAPES, Header, read_header
 from tidegate.detector.matcher import Literals, Matcher, Ready
+from tidegate.detector.proxies import Proxies
 from tidegate.detector.timestamps import Stamps
 from tidegate.model import MINUTE, Batch, Block, Event, Micros, Subject, Success
 
@@ -29,7 +30,8 @@ class Steps:
     `running` is the matcher that is matching just now, or was when something failed.
     """
 
-    def __init__(self, literals: Literals, stamps: Stamps) -> None:
+    def __init__(self, literals: Literals, stamps: Stamps, proxies: Proxies | None = None) -> None:
+        self._proxies = proxies or Proxies()
         self.ready: dict[int, tuple[Ready, ...]] = {}
         self.running: Matcher | None = None
         self._literals = literals
@@ -64,6 +66,8 @@ class Steps:
             if found is None or (who := matcher.who(found)) is None:
                 continue
             taken = matcher.pack
+            if forwarded := matcher.forwarded(found):
+                who = self._proxies.behind(who, forwarded)
             time = self.time(batch, block, header, matcher.stamp(found))
             count = (header.repeated or 1) * matcher.count(found)
             offset = block.offset + start

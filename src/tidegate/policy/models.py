@@ -154,6 +154,7 @@ class Policy:
 
     mode: Mode = "enforce"
     allow: tuple[Subject, ...] = ()
+    proxies: tuple[Subject, ...] = ()
     sources: tuple[SourceSpec, ...] = ()
     rules: tuple[Rule, ...] = ()
     escalation: tuple[Escalation, ...] = ()

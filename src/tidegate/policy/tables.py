@@ -34,6 +34,7 @@ def _subtable(value: object) -> None:
 
 TOP: dict[str, Read] = {"mode": values.mode, "engine": values.choice("auto", "vectorscan", "re")}
 ALLOW: dict[str, Read] = {"addresses": values.addresses}
+PROXIES: dict[str, Read] = {"addresses": values.addresses}
 SOURCE: dict[str, Read] = {
     "file": values.paths,
     "journal": values.journal,
@@ -90,6 +91,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
     "": {
         **TOP,
         "allow": _subtable,
+        "proxies": _subtable,
         "source": _subtable,
         "rule": _subtable,
         "escalation": _subtable,
@@ -97,6 +99,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
         "paths": _subtable,
     },
     "allow": ALLOW,
+    "proxies": PROXIES,
     "source.NAME": SOURCE,
     "rule.NAME": {**RULE, "ban": _subtable},
     "rule.NAME.ban": BAN,
@@ -130,6 +133,7 @@ class Reader:
             mode=top.get("mode", "enforce"),
             engine=top.get("engine", "auto"),
             allow=self._named("allow", ALLOW).get("addresses", ()),
+            proxies=self._named("proxies", PROXIES).get("addresses", ()),
             sources=tuple(self._source(name) for name in self._names("source")),
             rules=tuple(self._rule(name) for name in self._names("rule")),
             escalation=tuple(self._escalation(name) for name in self._names("escalation")),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate import subject as subjects
-from tidegate.decision.allow import PrefixSet
+from tidegate.prefixes import PrefixSet
 from tidegate.subject import Network
 
 
