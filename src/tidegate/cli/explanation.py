@@ -79,7 +79,8 @@ def _header(told: Explanation) -> str:
 def _not_asked(told: Explanation) -> Iterator[str]:
     other = [one.detector for one in told.tried if one.outcome == "other program"]
     if other:
-        yield f"  not asked, as the line is of {printable(told.program)}: {_some(other)}"
+        why = f"the line is of {printable(told.program)}" if told.program else "no header names it"
+        yield f"  not asked, as {why}: {_some(other)}"
     taken = [one.detector for one in told.tried if one.outcome == "already taken"]
     if taken:
         yield f"  not asked, as their pack has its event: {_some(taken)}"

@@ -54,6 +54,7 @@ class Pack:
 
     `journal`: inner tuples AND, outer OR; `ports`: what a ban for this service closes by default.
     `kinds`: what each kind means; `notes`: what else a reader of the kinds should know.
+    `bare`: its lines may come without a header that names a program.
     """
 
     name: str
@@ -68,3 +69,4 @@ class Pack:
     kinds: Mapping[str, str] = field(default_factory=dict)
     notes: str = ""
     torn: Torn | None = None
+    bare: bool = True

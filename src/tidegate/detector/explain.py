@@ -119,7 +119,7 @@ class Explainer:
             name, kind = matcher.detector.name, matcher.kind.name
             if matcher.pack == taken:
                 found.append(Tried(name, kind, "already taken"))
-            elif header.program is not None and not matcher.programs[header.program]:
+            elif not matcher.programs[header.program]:
                 found.append(Tried(name, kind, "other program"))
             else:
                 found.append(self._try(matcher, data, start, header))

@@ -46,22 +46,24 @@ class Slot(dict[bytes | None, Subject | None]):
         return found
 
 
-class Programs(dict[bytes, bool]):
+class Programs(dict[bytes | None, bool]):
     """Whether a program is one of the pack's, compared whole; `*` in a name takes any part of one.
 
-    Fills itself.
+    Fills itself. None, which is a line that names no program, is one of them if `bare`.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], *, bare: bool = True) -> None:
         super().__init__()
+        self.bare = bare
         parts = (re.escape(name).replace(r"\*", "[0-9A-Za-z_./@+-]*") for name in names)
         self.pattern = f"(?:{'|'.join(parts)})"
         self._matches = re.compile(self.pattern.encode()).fullmatch
 
-    def __missing__(self, program: bytes) -> bool:
+    def __missing__(self, program: bytes | None) -> bool:
         if len(self) >= _REMEMBERED:
             self.clear()
-        taken = self[program] = self._matches(program) is not None
+        taken = self.bare if program is None else self._matches(program) is not None
+        self[program] = taken
         return taken
 
 
@@ -287,7 +289,7 @@ def matchers_of(
             told=detector.kind.name in told,
         )
         for number, pack in enumerate(packs)
-        for programs in (Programs(pack.programs),)
+        for programs in (Programs(pack.programs, bare=pack.bare),)
         for detector in pack.detectors
         if wanted is None or pack.name in wanted or detector.name in wanted
     ]

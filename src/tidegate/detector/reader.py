@@ -26,6 +26,7 @@ _PACK_KEYS = {
     "notes": str,
     "kinds": dict,
     "programs": list,
+    "bare": bool,
     "journal": list,
     "files": list,
     "ports": list,
@@ -46,7 +47,13 @@ _DETECTOR_KEYS = {
     "match": list,
     "reject": list,
 }
-_TYPES = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
+_TYPES = {
+    str: "a text",
+    int: "a whole number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KIND = re.compile(r"[a-z][a-z0-9_]*")
 _MACRO = re.compile(r"[a-z][a-z0-9_-]*")
@@ -118,6 +125,7 @@ class _Reader:
             kinds=kinds,
             notes=str(table.get("notes", "")).strip(),
             torn=self.torn(table),
+            bare=table.get("bare", True),
         )
 
     def detector(
@@ -172,7 +180,7 @@ class _Reader:
                 near = difflib.get_close_matches(key, known, 1, 0.4)
                 hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
                 self.fault(f"{key}: unknown key{hint}")
-            elif not isinstance(value, known[key]) or isinstance(value, bool):
+            elif not isinstance(value, known[key]) or (type(value) is bool) > (known[key] is bool):
                 self.fault(f"{key}: expected {_TYPES[known[key]]}")
                 table[key] = None
         for key in needed:

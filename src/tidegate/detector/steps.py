@@ -59,7 +59,7 @@ class Steps:
             return
         data, program, taken = block.data, header.program, -1
         for matcher in self._ask(key):
-            if matcher.pack == taken or (program is not None and not matcher.programs[program]):
+            if matcher.pack == taken or not matcher.programs[program]:
                 continue
             self.running = matcher
             found = matcher.message(data, header.begin, header.stop)
@@ -122,7 +122,11 @@ class Steps:
             self.ready = self._prepared.setdefault(form, {})
         if key not in self.ready:
             shape = SHAPES[form]
-            self.ready[key] = tuple(each.with_header(form, shape) for each in self._ask(key))
+            self.ready[key] = tuple(
+                each.with_header(form, shape)
+                for each in self._ask(key)
+                if each.programs.bare or "{program}" in shape.swift
+            )
 
 
 def tally(successes: dict[Subject, Success], who: Subject, more: Success) -> None:

@@ -42,6 +42,10 @@ def test_programs_are_compared_whole() -> None:
     assert not any(programs[each] for each in (b"doord2", b"xdoord", b"door", b"a-b", b"Doord"))
 
 
+def test_a_line_of_no_program_is_of_those_that_write_bare_lines() -> None:
+    assert (Programs(["doord"])[None], Programs(["doord"], bare=False)[None]) == (True, False)
+
+
 def test_counts() -> None:
     values = [None, b"", b"0", b"3", b"5000", b"99999999999999999999", b"x", b"-1"]
     assert [count_of(each) for each in values] == [1, 1, 1, 3, 1000, 1000, 1, 1]

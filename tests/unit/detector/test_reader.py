@@ -90,6 +90,8 @@ def test_the_test_pack_is_sound() -> None:
     ("old", "new", "said"),
     [
         ("programs", "programms", "programms: unknown key; did you mean programs?"),
+        ("programs", "bare = 0\nprograms", "bare: expected true or false"),
+        ("programs", 'bare = "no"\nprograms', "bare: expected true or false"),
         ("programs", "programms", "programs: missing"),
         ('"doord"', '"door d"', "programs: expected a list of program names, not 'door d'"),
         ('["doord"]', '"doord"', "programs: expected a list"),

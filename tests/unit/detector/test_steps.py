@@ -51,6 +51,35 @@ def test_fields() -> None:
     assert event.subject == "192.0.2.7"
 
 
+NEVER_BARE = DOOR.replace('name = "door"', 'name = "door"\nbare = false')
+BARE = "wrong key for bob from 192.0.2.7"
+
+
+@pytest.mark.parametrize("count", [1, 10 * OFTEN])
+@pytest.mark.parametrize(
+    ("header", "asked"),
+    [
+        ("", False),
+        ("Aug 21 14:03:22 ", False),
+        ("2026-08-21T14:03:22Z ", False),
+        ("2026-08-21 14:03:22 ", False),
+        (BSD, True),
+        ("Aug 21 14:03:22 mx doord: ", True),
+        ("doord[12]: ", True),
+        ("<38>1 2026-08-21T14:03:22Z mx doord 12 - - ", True),
+        ("<38>1 2026-08-21T14:03:22Z mx - 12 - - ", False),
+    ],
+)
+def test_a_pack_whose_lines_always_name_their_program(header: str, asked: bool, count: int) -> None:
+    engine = Engine(packs(NEVER_BARE, GATE), zone=UTC)
+    batch = engine.detect(block(f"{header}{BARE}\n" * count))
+    kinds = {event.kind.name for event in batch.events}
+    wanted = {"door.wrong_key"} if asked else {"gate.rattled"}
+    assert (kinds, len(batch.events)) == (wanted, count)
+    entry = b'{"MESSAGE":"%s","__REALTIME_TIMESTAMP":"1787400000000000"}\n' % BARE.encode()
+    assert "door.wrong_key" not in {one.kind.name for one in engine.detect(journal(entry)).events}
+
+
 def test_the_first_detector_of_each_pack_wins() -> None:
     each, literals = steps()
     line = "wrong key for bob from 192.0.2.7"
