@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tidegate.evidence.windows import holds
+from tidegate.evidence.windows import counts, holds
 from tidegate.model import Event
 from tidegate.policy.models import Counted, Rule
 
@@ -48,9 +48,9 @@ def _entry(
 
     if not rule.enabled:
         return none("the rule is switched off")
-    held = [one for one in entries if holds(one.where, event.fields)]
+    held = [one for one in entries if counts(one, event.fields)]
     if not held:
-        return none(f"its condition does not hold: {_conditions(event, entries)}")
+        return none(_refused(event, entries))
     each = [weights.get(one.kind, 1) if one.weight is None else one.weight for one in held]
     weight = next(filter(None, each), 0)
     if not weight:
@@ -62,12 +62,15 @@ def _entry(
     return Counts(rule.name, rule.stated, weight * event.count)
 
 
-def _conditions(event: Event, entries: Sequence[Counted]) -> str:
-    """The conditions of these entries, and what the fields are."""
+def _refused(event: Event, entries: Sequence[Counted]) -> str:
+    """Which exception or condition keeps these entries from counting the event."""
+    for one in entries:
+        for name, _texts in (each for each in one.unless if holds((each,), event.fields)):
+            return f"it is excepted: {name} is {event.fields[name]!r}"
     names = dict.fromkeys(name for one in entries for name, _wanted in one.where)
     wanted = {name: [text for one in entries for key, texts in one.where if key == name
                      for text in texts] for name in names}  # fmt: skip
-    return ", ".join(
+    return "its condition does not hold: " + ", ".join(
         f"{name} is {event.fields[name]!r}, wanted {' or '.join(map(repr, wanted[name]))}"
         if name in event.fields
         else f"the line has no field {name}"
