@@ -12,7 +12,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from tests.corpus.judging import Score, cases, events, judge, judged, text
+from tests.corpus.judging import Case, Score, cases, events, judge, judged, services, text
 
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import load_packs
@@ -21,7 +21,23 @@ from tidegate.model import Event
 
 pytestmark = pytest.mark.corpus
 
-SERVICES = ("exim", "sshd", "postfix", "dovecot")
+SERVICES = dict.fromkeys(("exim", "sshd", "postfix", "dovecot", "apache-error", "http-access", "nginx-error", "modsecurity"), 97) | dict.fromkeys(
+    (
+        "database", "dns", "dropbear", "firewall", "ftp", "honeypot", "mail-misc", "misc", "mysql", "pam",
+        "portscan", "recidive", "sendmail", "sip", "web-app", "wordpress",
+    ),
+    95,
+)  # fmt: skip
+"""What has to be found of each service's attacks, in per cent."""
+
+CONTESTED = {
+    # The same words count as an attack in five cases of other origins.
+    "apache-error-ec6dd3f56c",
+    "apache-error-4a287195a4",
+    # A scanner's script in the request, and a password sent to WordPress and answered as it answers wrong ones.
+    "http-access-bd8bb7826d",
+    "web-app-76987ffcb2",
+}
 
 
 def every_pack(scanner: EngineName = "auto") -> Engine:
@@ -35,8 +51,18 @@ def test_attacks_are_found_and_others_left_alone(
     score = judge(every_pack(), service, judged(corpus, service))
     scores.append(score)
     assert score.attacks, "no judged case: is the corpus whole?"
-    assert score.found >= 97, "\n".join(score.misses)
-    assert score.false <= 1, "\n".join(score.alarms)
+    assert score.found >= SERVICES[service], "\n".join(score.misses)
+    unforeseen = [told for told in score.alarms if told.partition(":")[0] not in CONTESTED]
+    assert not unforeseen, "\n".join(unforeseen)
+
+
+def test_every_service_of_the_corpus_is_judged(corpus: Path) -> None:
+    judgeable = {name for name in services(corpus) if any(map(_is_judged, judged(corpus, name)))}
+    assert judgeable == set(SERVICES)
+
+
+def _is_judged(case: Case) -> bool:
+    return case["attack"] is not None
 
 
 def everything(corpus: Path) -> bytes:
