@@ -1,4 +1,4 @@
-"""`tidegate list`: what is closed now, and until when.
+"""`tidegate list`: what is closed now, and until when; with `--by` what is under attack.
 
 Touches the daemon through its control socket. Limits: what Tidegate closed; other tools' rules
 are not its business.
@@ -18,13 +18,36 @@ from tidegate.cli.common import (
     socket_option,
     table,
 )
+from tidegate.cli.targets import BY, TITLE, cells
 
 
-@click.command(epilog="\b\nExamples:\n  tidegate list\n  tidegate list --json | jq .subject\n")
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate list
+  tidegate list --json | jq .subject
+  tidegate list --by target          what is under attack, of every sort
+  tidegate list --by page --limit 5
+"""
+)
+@click.option("--by", type=click.Choice(BY), help="What is under attack, instead of who is closed.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="With --by: how many, the heaviest first.",
+)
 @socket_option
 @as_json
-def command(socket: str | None, as_json: bool) -> int:
-    """Every ban in force: subject, ports, rule, time left."""
+def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> int:
+    """Every ban in force: subject, ports, rule, time left.
+
+    With --by: sites, pages, mailboxes, accounts, ports or services that were abused within the last
+    ten minutes, with rates. An event counts for everything that its line names.
+    """
+    if by:
+        return _targets(by, limit, socket, as_json)
     rows = client(socket).lines("/list")
     if as_json:
         for row in rows:
@@ -45,4 +68,14 @@ def command(socket: str | None, as_json: bool) -> int:
         ),
         "Nothing is closed.",
     )
+    return 0
+
+
+def _targets(by: str, limit: int, socket: str | None, as_json: bool) -> int:
+    rows = client(socket).lines("/targets", {"by": by, "limit": str(limit)})
+    if as_json:
+        for row in rows:
+            emit(row)
+        return 0
+    table(TITLE, map(cells, rows), "No abuse within the last ten minutes.")
     return 0

@@ -16,6 +16,7 @@ import click
 from tidegate.cli.common import as_json, config, emit, ports_text, say
 from tidegate.cli.progress import progress
 from tidegate.cli.recordings import opened, set_aside
+from tidegate.cli.targets import summary as aims
 from tidegate.control.views import decision_view
 from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, plan
@@ -158,6 +159,8 @@ class Summary:
                    " also succeeded in these logs")  # fmt: skip
         for subject in collateral[:10]:
             click.echo(f"  {printable(subject)}")
+        for line in aims(pipeline.targets.rows()):
+            click.echo(line)
 
 
 def _told(decision: Decision, count: int) -> str:

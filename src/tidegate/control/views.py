@@ -88,3 +88,64 @@ def entry_view(
     view["settled"] = None if entry.settled is None else time_text(entry.settled, zone)
     view["evidence"] = evidence
     return view
+
+
+class Aimed(Protocol):
+    """A target of abuse, as far as it is shown; see `evidence.targets.Row`."""
+
+    @property
+    def what(self) -> str:
+        """The sort: site, page, mailbox, user, port or service."""
+
+    @property
+    def target(self) -> str:
+        """Its name, as hostile as the line it stood in."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the events, the most frequent first."""
+
+    @property
+    def events(self) -> int:
+        """How many there were, at least."""
+
+    @property
+    def at_most(self) -> int:
+        """And at most."""
+
+    @property
+    def looked(self) -> int:
+        """How many of them were looked at; where fewer, the numbers are estimates."""
+
+    @property
+    def per_minute(self) -> int:
+        """The rate just now."""
+
+    @property
+    def minutes(self) -> tuple[int, ...]:
+        """Events of each minute, the latest last."""
+
+    @property
+    def subjects(self) -> int:
+        """About how many subjects did it."""
+
+    @property
+    def last(self) -> Micros:
+        """When it was abused last."""
+
+
+def target_view(row: Aimed, zone: tzinfo | None = UTC) -> dict[str, Any]:
+    """One target: `v`, `what`, `target`, `kinds`, `events` … `last` (RFC 3339 in `zone`)."""
+    return {
+        "v": VERSION,
+        "what": row.what,
+        "target": well_formed(row.target),
+        "kinds": list(row.kinds),
+        "events": row.events,
+        "at_most": row.at_most,
+        "looked_at": row.looked,
+        "per_minute": row.per_minute,
+        "minutes": list(row.minutes),
+        "subjects": row.subjects,
+        "last": time_text(row.last, zone),
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tidegate import __version__
 from tidegate import subject as subjects
@@ -21,6 +21,7 @@ from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import LedgerError
+from tidegate.evidence.targets import WHATS, What
 from tidegate.model import HOUR, SECOND, Micros, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.source.port import Source
@@ -62,6 +63,7 @@ class Answerer:
             ("GET", "/why"): self._why,
             ("GET", "/history"): self._history,
             ("POST", "/ban"): self._ban,
+            ("GET", "/targets"): self._targets,
             ("POST", "/unban"): self._unban,
             ("POST", "/allow"): self._allow,
             ("POST", "/reload"): self._reload,
@@ -215,6 +217,13 @@ class Answerer:
     def _ban(self, call: Call, now: Micros) -> Answer:
         subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1h")
         judge, limit = self._watcher.pipeline.judge, self._watcher.pipeline.policy.limits
+    def _targets(self, call: Call, now: Micros) -> Answer:
+        by = asked.choice("by", call.query.get("by", "target"), ("target", *WHATS))
+        limit = asked.number(call.query.get("limit", "20"), LONGEST_HISTORY)
+        what = None if by == "target" else cast("What", by)
+        rows = self._watcher.pipeline.targets.rows(now, what)[:limit]
+        return 200, iter([target_view(row) for row in rows])
+
         if span > limit.longest_ban:
             at_most = format_duration(limit.longest_ban)
             raise asked.WrongError(f"for: at most {at_most} (limits.longest-ban)")

@@ -6,7 +6,7 @@ Limits: one value at a time; whether it may be done is for the answerer to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tidegate import subject as subjects
 from tidegate.model import Micros, Subject
@@ -53,3 +53,10 @@ def number(text: str, most: int) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most:
         return int(text)
     raise WrongError(f"limit: expected a whole number from 1 to {most}")
+
+
+def choice(name: str, given: str, known: Sequence[str]) -> str:
+    """One of several words."""
+    if given in known:
+        return given
+    raise WrongError(f"{name}: expected one of {', '.join(known)}, found {given!r}")

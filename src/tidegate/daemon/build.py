@@ -20,6 +20,7 @@ from tidegate.detector.engine import Engine
 from tidegate.detector.pack import Pack, load_packs, try_examples
 from tidegate.detector.scanner import flags_of
 from tidegate.errors import PackError
+from tidegate.evidence import targets
 from tidegate.policy.loader import Loaded, cross_check, load, untrusted
 from tidegate.policy.models import EngineName, SourceSpec
 
@@ -71,6 +72,7 @@ class Plan:
             fields_of=self.fields_of(),
             told=self.told(),
             proxies=self.loaded.policy.proxies,
+            named=targets.FIELDS,
         )
 
     def fields_of(self) -> frozenset[str]:

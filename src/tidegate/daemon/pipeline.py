@@ -14,6 +14,7 @@ from operator import length_hint
 from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
 from tidegate.evidence.record import GoodRecord
+from tidegate.evidence.targets import Targets
 from tidegate.evidence.window import NOT_CONVICTED, Convict
 from tidegate.evidence.windows import Windows
 from tidegate.model import (
@@ -73,10 +74,12 @@ class Pipeline:
         self.record = GoodRecord(policy.limits.subjects)
         self.judge = Judge(policy)
         self.totals = Totals()
+        self.targets = Targets() if durable else Targets(span=0)
 
     def feed(self, block: Block) -> tuple[list[Decision], Batch]:
         """Read one block; the decisions in the order of the lines that triggered them."""
-        batch = self.engines[block.source].detect(block)
+        engine = self.engines[block.source]
+        batch = engine.detect(block)
         decisions: list[Decision] = []
 
         def convict(verdict: Verdict, offset: int) -> Term:
@@ -96,6 +99,7 @@ class Pipeline:
             self.judge.suspect_proxy(suspects.pop(), block.arrival)
         self.record.tally(batch.successes)
         self.totals.add(batch)
+        self.targets.tally(batch.events, lambda event: engine.fields(block, event))
         return decisions, batch
 
     def knock(self, subject: Subject, port: int, now: Micros) -> list[Decision]:
@@ -160,4 +164,4 @@ class Pipeline:
         self.record = old.record
         self.record.capacity = self.policy.limits.subjects
         self.judge.take_over(old.judge)
-        self.totals = old.totals
+        self.totals, self.targets = old.totals, old.targets

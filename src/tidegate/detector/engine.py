@@ -7,7 +7,7 @@ which detectors failed. Limits: one thread; lines over 32 KiB are cut, still mat
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import tzinfo
 from itertools import islice
 from operator import itemgetter
@@ -16,6 +16,7 @@ from tidegate.detector.audit import AuditLogs
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.definition import Pack
 from tidegate.detector.matcher import Literals, Matcher, count_of, matchers_of
+from tidegate.detector.naming import Naming
 from tidegate.detector.proofs import SURE, Proofs, Read
 from tidegate.detector.proxies import Proxies
 from tidegate.detector.scanner import EngineName, Hits, choose
@@ -28,6 +29,7 @@ from tidegate.model import Batch, Block, Event, Micros, Quarantined, Subject, Su
 
 LONGEST = 32 * 1024
 _literal = itemgetter(1)
+_FILLED = 256
 _END = (1 << 62, -1)  # a hit behind every line, so that the last line is done like the others
 
 
@@ -38,6 +40,7 @@ class Engine:
     PackError says which are unknown; `cpu_flags`: see `scanner.choose`. Kinds in `fields_of` always
     come with their fields; successes of the kinds in `told` are events besides being tallied.
     Requests that one of the `proxies` passed on are whose address it forwards.
+    `named`: the groups for whose sake `fields` reads a line again.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Engine:
         cpu_flags: str | None = None,
         fields_of: Collection[str] = (),
         told: Collection[str] = (),
+        named: Collection[str] = (),
         proxies: Sequence[Subject] = (),
     ) -> None:
         matchers = matchers_of(packs, detectors, fields_of, told)
@@ -69,6 +73,7 @@ class Engine:
         self._tells = frozenset(told)
         self.proxies = Proxies(proxies)
         self._steps = Steps(self._literals, self._stamps, self.proxies)
+        self._naming = Naming(matchers, named, self._steps, self._budget)
 
     @property
     def disabled(self) -> tuple[str, ...]:
@@ -89,8 +94,14 @@ class Engine:
         """The events in a block, in line order; with `fields` successes are events too."""
         if block.framing == "audit":
             folded = self._audits.fold(block)
-            return folded.restore(self._detect(folded.block, fields), block.data.count(b"\n"))
+            batch = self._detect(folded.block, fields)
+            self._naming.fill(batch, folded.block, LONGEST, _FILLED)
+            return folded.restore(batch, block.data.count(b"\n"))
         return self._detect(block, fields)
+
+    def fields(self, block: Block, event: Event) -> Mapping[str, str]:
+        """What the line of an event in this block names, read again (`named` says for which)."""
+        return self._naming.fields(block, event, LONGEST)
 
     def _detect(self, block: Block, fields: bool) -> Batch:
         if not block.data.endswith(b"\n"):

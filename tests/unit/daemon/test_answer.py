@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.daemon.test_watcher import NOW, VIRUSES, bench  # noqa: F401  (a fixture)
+from tests.unit.daemon.test_watcher import (  # noqa: F401  (a fixture)
+    NOW,
+    OTHER,
+    VIRUSES,
+    bench,
+    planned,
+)
 
 from tidegate.control.call import Call
 from tidegate.control.peer import Peer
@@ -224,3 +230,38 @@ def test_status_counts_every_bound_that_was_reached(ask):
     pipeline = ask.bench.watcher.pipeline
     pipeline.windows.evicted, pipeline.record.evicted, pipeline.judge.ladder.evicted = 1, 20, 300
     assert ask("GET", "/status")[1]["limits"]["evicted"] == 321
+
+
+def test_what_is_under_attack(ask):
+    for chunk in VIRUSES[:3]:
+        ask.bench.turn(chunk)
+    ask.bench.turn()
+    status, rows = ask("GET", "/targets")
+    assert status == 200
+    assert [(row["what"], row["target"], row["events"]) for row in rows] == [("service", "exim", 3)]
+    assert rows[0] | {"minutes": [], "last": ""} == {
+        "v": 1, "what": "service", "target": "exim", "kinds": ["exim.malware"], "events": 3,
+        "at_most": 3, "looked_at": 3, "per_minute": 3, "minutes": [], "subjects": 1, "last": "",
+    }  # fmt: skip
+    assert ask("GET", "/targets", by="page") == (200, [])
+    assert len(ask("GET", "/targets", by="service", limit="1")[1]) == 1
+    ask.bench.now += 20 * MINUTE
+    assert ask("GET", "/targets") == (200, [])
+
+
+def test_wrong_targets(ask):
+    assert ask("GET", "/targets", by="moon") == (
+        400,
+        {
+            "error": "by: expected one of target, site, page, mailbox, user, port, service,"
+            " found 'moon'"
+        },
+    )
+
+
+def test_a_reload_keeps_what_is_under_attack(ask):
+    ask.bench.turn(VIRUSES[0])
+    ask.bench.turn()
+    ask.bench.wiring.next = planned(OTHER)
+    assert ask("POST", "/reload")[0] == 200
+    assert [row["target"] for row in ask("GET", "/targets")[1]] == ["exim"]
