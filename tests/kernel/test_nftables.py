@@ -340,9 +340,9 @@ def test_a_strange_table_is_put_in_anew(
     assert not gate.drifted()
     assert subjects(gate) == {"192.0.2.8", "198.51.100.0/24"}
     assert "dormant" not in alone.run("nft", "list", "chain", "inet", "tidegate", "gate")
-    assert set(netfilter.chains()) == {"allowed", "banned", "gate"}
+    assert set(netfilter.chains()) == {"allowed", "banned", "dropped", "gate"}
     names = {name for name in netfilter.sets() if not name.startswith("__")}
-    assert names == {"allow4", "allow6", "ban4_32", "ban4_24"}
+    assert names == {"allow4", "allow6", "knocked4", "knocked6", "ban4_32", "ban4_24"}
 
 
 def test_a_set_refused_in_the_quick_way_comes_by_the_slow(

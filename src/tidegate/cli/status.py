@@ -40,6 +40,9 @@ def _show(answer: Mapping[str, Any]) -> None:
         f"gate     {gate['kind']}: {printable(gate['state'])}; {bans} bans in force,"
         f" {gate['applied']} done, {gate['refused']} refused, {gate['repaired']} times repaired"
     )
+    if gate["knocks"] or gate["knocks_missed"]:
+        missed = f", {gate['knocks_missed']} more were too many" if gate["knocks_missed"] else ""
+        click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
     click.echo("sources")

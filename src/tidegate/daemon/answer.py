@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
-from tidegate.control.views import decision_view, entry_view
+from tidegate.control.views import decision_view, entry_view, target_view
 from tidegate.daemon import asked
 from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.orders import by_hand
@@ -37,6 +37,7 @@ class Daemon(Protocol):
     wiring: Wiring
     started: Micros
     loaded_at: Micros
+    knocks: int
 
     def reload(self, now: Micros) -> list[str]:
         """New policy in; the faults if the old one stays."""
@@ -62,8 +63,8 @@ class Answerer:
             ("GET", "/list"): self._list,
             ("GET", "/why"): self._why,
             ("GET", "/history"): self._history,
-            ("POST", "/ban"): self._ban,
             ("GET", "/targets"): self._targets,
+            ("POST", "/ban"): self._ban,
             ("POST", "/unban"): self._unban,
             ("POST", "/allow"): self._allow,
             ("POST", "/reload"): self._reload,
@@ -115,6 +116,8 @@ class Answerer:
                 "refused": actor.refused,
                 "repaired": actor.repaired,
                 "evicted": actor.gate.evicted,
+                "knocks": watcher.knocks,
+                "knocks_missed": getattr(actor.gate, "missed", 0),
             },
             "bans": actor.in_force(now),
             "sources": [self._source(name) for name in watcher.sources],
@@ -160,6 +163,8 @@ class Answerer:
         for rule in self._watcher.pipeline.policy.rules:
             window = windows.get(rule.name)
             last = window.last_verdict if window else None
+            if rule.ban.service and not (last or (window and window.tallies)):
+                continue  # one of some hundred services, and nothing is wrong with it
             rows.append(
                 {
                     "name": rule.name,
@@ -212,11 +217,6 @@ class Answerer:
         entries = self._watcher.wiring.ledger.history(limit, subject)
         return 200, (entry_view(entry) for entry in entries)
 
-    # -- acting -------------------------------------------------------------------------------
-
-    def _ban(self, call: Call, now: Micros) -> Answer:
-        subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1h")
-        judge, limit = self._watcher.pipeline.judge, self._watcher.pipeline.policy.limits
     def _targets(self, call: Call, now: Micros) -> Answer:
         by = asked.choice("by", call.query.get("by", "target"), ("target", *WHATS))
         limit = asked.number(call.query.get("limit", "20"), LONGEST_HISTORY)
@@ -224,6 +224,11 @@ class Answerer:
         rows = self._watcher.pipeline.targets.rows(now, what)[:limit]
         return 200, iter([target_view(row) for row in rows])
 
+    # -- acting -------------------------------------------------------------------------------
+
+    def _ban(self, call: Call, now: Micros) -> Answer:
+        subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1h")
+        judge, limit = self._watcher.pipeline.judge, self._watcher.pipeline.policy.limits
         if span > limit.longest_ban:
             at_most = format_duration(limit.longest_ban)
             raise asked.WrongError(f"for: at most {at_most} (limits.longest-ban)")

@@ -1,4 +1,4 @@
-"""Quotes the lines behind a decision, so that every ban explains itself.
+"""Quotes the lines behind a decision, so that every ban explains itself; of a knock, what it was.
 
 Touches nothing itself: lines come from the block at hand, or from the `fetch` it is given.
 Limits: 1,000 bytes a line; a line that is gone is left out.
@@ -28,6 +28,13 @@ def quoted(decision: Decision, block: Block, fetch: Fetch, path: Callable[[int],
             text = line[:LINE_LIMIT].decode("utf-8", "backslashreplace")
             lines.append(Evidence(time, path(origin), offset, text))
     return replace(decision, evidence=tuple(lines))
+
+
+def knocked(decision: Decision, port: int) -> Decision:
+    """The decision with what stands in the place of a line where somebody who is closed for tried
+    again: nothing was written about it, the kernel told."""
+    said = f"a new TCP connection from {decision.subject} to port {port}, dropped"
+    return replace(decision, evidence=(Evidence(decision.time, "nftables", 0, said),))
 
 
 def _line_in(block: Block, offset: int) -> bytes | None:

@@ -34,6 +34,7 @@ def keeper(
     from tidegate.daemon.charter import charter_of
     from tidegate.daemon.clock import now_micros
     from tidegate.gate.keeper import serve
+    from tidegate.gate.knocks import Knocks
     from tidegate.gate.nftables import NftablesGate
     from tidegate.policy.loader import load
 
@@ -48,7 +49,7 @@ def keeper(
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the watcher tells when to read it again
     garbage.seldom()
-    serve(end, NftablesGate(), charter, now=now_micros, off_file=off)
+    serve(end, NftablesGate(), charter, now=now_micros, off_file=off, listen=Knocks)
 
 
 def watcher(

@@ -17,7 +17,7 @@ from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.pipeline import Pipeline
-from tidegate.daemon.quote import quoted
+from tidegate.daemon.quote import knocked, quoted
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
@@ -49,6 +49,7 @@ class Watcher:
         self.started = self.loaded_at = now_micros()
         self.stopping = False
         self.reload_asked = False
+        self.knocks = 0
         self._selector = selectors.DefaultSelector()
         self._watched: dict[int, object] = {}
         self._last_tick: Micros = 0
@@ -69,6 +70,7 @@ class Watcher:
         self.alive(b"R")
         while not self.stopping:
             self._wait()
+            self._hear(now_micros())
             if self.reload_asked:
                 self.reload_asked = False
                 self.reload(now_micros())
@@ -101,6 +103,21 @@ class Watcher:
         except GateError as error:
             log.error("gate: %s", error)
             self.stopping = True
+
+    def _hear(self, now: Micros) -> None:
+        """Who is closed for and tries again: a score may keep it closed for longer."""
+        knocks = self.wiring.knocks()
+        if not knocks:
+            return
+        self.knocks += len(knocks)
+        self._dirty = True
+        decisions = [
+            knocked(decision, port)
+            for subject, port in knocks
+            for decision in self.pipeline.knock(subject, port, now)
+        ]
+        if decisions:
+            self.actor.act(decisions, now)
 
     def _watch(self) -> None:
         wanted: dict[int, object] = {
@@ -171,6 +188,8 @@ class Watcher:
         self.alive(b".")
         self._look()
         self.actor.tick(now)
+        deaf = self.wiring.deaf()
+        self.say("knocks", f"{deaf}; bans hold, but who tries again is not noticed" if deaf else "")
         if self.wiring.gate_fd() == -1:
             log.error("gate: given up; the master starts both anew")
             self.stopping = True

@@ -17,7 +17,7 @@ from tidegate.control.server import ControlServer
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
-from tidegate.gate.port import Gate
+from tidegate.gate.port import Gate, Knock
 from tidegate.ledger.port import Ledger
 from tidegate.model import Origin, Position
 from tidegate.policy.models import SourceSpec
@@ -72,6 +72,15 @@ class Wiring:
         """A descriptor that becomes readable when the gate has something to say."""
         fileno = getattr(self.gate, "fileno", None)
         return fileno() if fileno is not None else None
+
+    def knocks(self) -> list[Knock]:
+        """Tries of the banned since last asked, where the gate hears them."""
+        knocks = getattr(self.gate, "knocks", None)
+        return knocks() if knocks is not None else []
+
+    def deaf(self) -> str:
+        """Why the gate hears no tries of the banned; "" while it does."""
+        return getattr(self.gate, "deaf", "")
 
     def reloaded(self) -> Fresh:
         """Policy and detectors read anew. Raises OperatorError or LedgerError; then nothing has

@@ -1,7 +1,7 @@
 """The keeper: the privileged side of the conversation, which believes the watcher nothing.
 
-Touches the gate it is given, the socket to the watcher, and looks whether the off-file exists.
-While that exists nothing is closed and all work refused. Limits: one watcher; never reads a log.
+Touches the gate it is given, the socket to the watcher, its `ear`, and looks whether the off-file
+exists: then nothing is closed and all work refused. Limits: one watcher; never reads a log.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tidegate.errors import GateError, TidegateError
 from tidegate.gate.charter import Charter, Tempo, judge_all
-from tidegate.gate.port import Gate, Refusal
+from tidegate.gate.ear import Ear, Reader
+from tidegate.gate.port import AllowingGate, Refusal
 from tidegate.gate.protocol import PART, VERSION, Channel, Closed, Frame, Malformed
 from tidegate.gate.replacement import Replacement
 from tidegate.model import Micros
-from tidegate.subject import Network
 
 OFF_FILE = Path("/etc/tidegate/off")
 MOST_BANS = 2_000_000
@@ -30,12 +30,6 @@ MOST_BANS = 2_000_000
 
 _PATIENCE = 10.0
 _TRIES = 3
-
-
-class AllowingGate(Gate, Protocol):
-    """A gate whose static allowlist can be set; it is in force with the next replacement."""
-
-    allow: tuple[Network, ...]
 
 
 def clock() -> Micros:
@@ -47,7 +41,7 @@ class Keeper:
     """Answers one watcher. Call `receive` when `fileno` is readable, `tick` each second.
 
     `load_charter` reads the root-owned policy; it raises TidegateError where that is faulty, at
-    the start as well. `malformed` counts frames that were none.
+    the start as well. `listen` opens a reader of knocks. `malformed` counts frames that were none.
     """
 
     def __init__(
@@ -58,8 +52,10 @@ class Keeper:
         *,
         now: Callable[[], Micros] = clock,
         off_file: Path = OFF_FILE,
+        listen: Callable[[], Reader] | None = None,
     ) -> None:
         self._channel = Channel(connection)
+        self.ear = Ear(self._channel, listen)
         self._gate = gate
         self._load_charter = load_charter
         self._now = now
@@ -82,6 +78,7 @@ class Keeper:
 
     def close(self) -> None:
         """End the conversation; what is closed stays until its end."""
+        self.ear.close()
         self._channel.close()
 
     def receive(self) -> bool:
@@ -106,9 +103,18 @@ class Keeper:
         except (Closed, TimeoutError):
             return False
 
+    def hear(self) -> bool:
+        """Pass on who knocked, when `ear` is readable; False when the watcher has gone."""
+        try:
+            self.ear.hear()
+        except Closed:
+            return False
+        return True
+
     def tick(self) -> bool:
         """Look at the off-file and at the table; False when the watcher has gone."""
         try:
+            self.ear.tick(getattr(self._gate, "deaf", ""))
             if self._is_off():
                 if not self._off:
                     self._off = True
@@ -265,21 +271,24 @@ def serve(
     *,
     now: Callable[[], Micros] = clock,
     off_file: Path = OFF_FILE,
+    listen: Callable[[], Reader] | None = None,
 ) -> None:
     """Answer the watcher until it goes. Raises TidegateError where the first charter is faulty."""
-    keeper = Keeper(connection, gate, load_charter, now=now, off_file=off_file)
+    keeper = Keeper(connection, gate, load_charter, now=now, off_file=off_file, listen=listen)
     # A restore makes some hundred thousand tuples and no cycle; looking for cycles again and
     # again took a fifth of its time.
     thresholds = gc.get_threshold()
     gc.set_threshold(500_000, 10, 10)
-    poll = select.poll()
+    poll, heard = select.poll(), -1
     poll.register(keeper, select.POLLIN)
     due = time.monotonic() + 1
     try:
         while True:
-            wait = due - time.monotonic()
-            if wait > 0 and poll.poll(wait * 1000) and not keeper.receive():
-                return
+            heard = keeper.ear.watched(poll, heard)
+            wait = max(0, due - time.monotonic())
+            for descriptor, _events in poll.poll(wait * 1000):
+                if not (keeper.hear() if descriptor == heard else keeper.receive()):
+                    return
             if time.monotonic() >= due:
                 due = time.monotonic() + 1
                 if not keeper.tick():

@@ -26,7 +26,17 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 # has an end element on every kernel.
 ALWAYS_SENTINEL = {4: b"\xff\xff\xff\xfe", 6: b"\xff" * 15 + b"\xfe"}
 
-CHAINS = ("allowed", "banned", "gate")
+CHAINS = ("allowed", "dropped", "banned", "gate")
+
+NFLOG_GROUP, SNAP = 2003, 80
+"""Where a knock is told, and how many bytes of the packet: an IPv4 header with every option and
+its ports, or an IPv6 header with a short extension."""
+
+KNOCKED = {4: "knocked4", 6: "knocked6"}
+"""Who knocked within the last minute: kept by the kernel alone, and none of our business."""
+KNOCKED_SIZE = 65535
+
+_KNOCK = "tcp flags & (fin | syn | rst | ack) == syn"
 
 _RULES = """\
 iif lo accept
@@ -39,8 +49,13 @@ jump banned
 """
 
 
-def laid(allow: Sequence[Network], scopes: Iterable[Scope], size: int) -> str:
-    """Every chain, rule and set, over whatever stands; the elements of timed sets stay."""
+def laid(
+    allow: Sequence[Network], scopes: Iterable[Scope], size: int, *, heard: bool = True
+) -> str:
+    """Every chain, rule and set, over whatever stands; the elements of timed sets stay.
+
+    `heard`: the banned are told of when they knock; a kernel may lack what that takes.
+    """
     lines = [f"add table inet {TABLE}"]
     for family, name in ALWAYS.items():
         lines += [
@@ -48,11 +63,19 @@ def laid(allow: Sequence[Network], scopes: Iterable[Scope], size: int) -> str:
             f"flush set inet {TABLE} {name}",
             f"add element inet {TABLE} {name} {{ {', '.join(_spans(allow, family))} }}",
         ]
+    for family, name in KNOCKED.items():
+        lines += [
+            f"add set inet {TABLE} {name} {{ type {_TYPE[family]}; "
+            f"flags dynamic,timeout; timeout 60s; size {KNOCKED_SIZE}; }}"
+        ]
     hook = "{ type filter hook prerouting priority raw; policy accept; }"
-    lines += [f"add chain inet {TABLE} {chain}" for chain in CHAINS[:2]]
+    lines += [f"add chain inet {TABLE} {chain}" for chain in CHAINS if chain != "gate"]
     lines += [f"add chain inet {TABLE} gate {hook}"]
     lines += [f"flush chain inet {TABLE} {chain}" for chain in reversed(CHAINS)]
     lines += [f"add rule inet {TABLE} gate {rule}" for rule in _RULES.splitlines()]
+    # A full set ends the rule, as a mismatch does: what follows drops in any case.
+    lines += [f"add rule inet {TABLE} dropped {_knock(family)}" for family in KNOCKED if heard]
+    lines += [f"add rule inet {TABLE} dropped drop"]
     return "\n".join(lines) + "\n" + "".join(scope_text(scope, size) for scope in scopes)
 
 
@@ -61,10 +84,12 @@ def whole(
     sets: Mapping[Scope, Mapping[bytes, Micros]],
     size: int,
     now: Micros,
+    *,
+    heard: bool = True,
 ) -> Iterator[str]:
     """The whole table in the place of whatever is there, with every element that is not over."""
     yield f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
-    yield laid(allow, sets, size)
+    yield laid(allow, sets, size, heard=heard)
     for scope, held in sets.items():
         yield from _elements(scope, held, now)
 
@@ -91,7 +116,16 @@ def _rule(scope: Scope) -> str:
     ports = ""
     if scope.ports:
         ports = f"meta l4proto {{ tcp, udp }} th dport {{ {', '.join(map(str, scope.ports))} }} "
-    return f"banned {ports}{source} @{scope.name} counter drop"
+    return f"banned {ports}{source} @{scope.name} counter goto dropped"
+
+
+def _knock(family: int) -> str:
+    """A new attempt by TCP, once a minute for each address (IPv6: each /64)."""
+    source = f"{_WORD[family]} saddr" + (" & ffff:ffff:ffff:ffff::" if family == 6 else "")
+    return (
+        f"{_KNOCK} {source} != @{KNOCKED[family]} add @{KNOCKED[family]} {{ {source} }} "
+        f"log group {NFLOG_GROUP} snaplen {SNAP}"
+    )
 
 
 def _elements(scope: Scope, held: Mapping[bytes, Micros], now: Micros) -> Iterator[str]:

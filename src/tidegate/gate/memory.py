@@ -10,18 +10,24 @@ import socket
 from collections.abc import Sequence
 
 from tidegate.gate.book import Book, requests_of
-from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
-from tidegate.model import Ban, Micros
+from tidegate.gate.port import CAPACITY, Closed, Knock, Refusal, Request
+from tidegate.model import Ban, Micros, Subject
 from tidegate.subject import Network
 
 
 class MemoryGate:
-    """A `Gate` that only remembers. `disturb` makes it drift, for tests of what repairs that."""
+    """A `Gate` that only remembers. `disturb` makes it drift and `knock` is a try of somebody who
+    is closed for, for tests of what follows; `missed` and `deaf` are as a `RemoteGate` has them.
+    """
+
+    missed = 0
+    deaf = ""
 
     def __init__(self, allow: Sequence[Network] = (), *, capacity: int = CAPACITY) -> None:
         self.allow = tuple(allow)
         self._book = Book(capacity)
         self._disturbed = False
+        self._knocks: list[Knock] = []
 
     @property
     def evicted(self) -> int:
@@ -61,6 +67,15 @@ class MemoryGate:
         """Lose everything, as by a stranger's `nft flush ruleset`."""
         self._book.sets.clear()
         self._disturbed = True
+
+    def knock(self, subject: Subject, port: int) -> None:
+        """Somebody tries this port."""
+        self._knocks.append(Knock(subject, port))
+
+    def knocks(self) -> list[Knock]:
+        """The tries since last asked."""
+        found, self._knocks = self._knocks, []
+        return found
 
     def passes(self, address: str, port: int, now: Micros) -> bool:
         """Whether a packet from this address to this port would get through: allowlist, timed

@@ -82,6 +82,17 @@ def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
         start += (length + 3) & ~3
 
 
+def answers(data: bytes) -> Iterator[Answer]:
+    """The messages of one datagram."""
+    start = 0
+    while start + 16 <= len(data):
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, start)
+        if length < 16:
+            return
+        yield Answer(kind, flags, sequence, data[start + 16 : start + length])
+        start += (length + 3) & ~3
+
+
 def refused(code: int) -> GateError:
     """The error for a refusal as a whole, saying what is missing."""
     if code == errno.EPERM:
@@ -198,13 +209,7 @@ class Netlink:
             data = self._socket.recv(1 << 18)
         except OSError as error:
             raise refused(error.errno or errno.ETIMEDOUT) from error
-        start = 0
-        while start + 16 <= len(data):
-            length, kind, flags, sequence, _port = _HEADER.unpack_from(data, start)
-            if length < 16:
-                return
-            yield Answer(kind, flags, sequence, data[start + 16 : start + length])
-            start += (length + 3) & ~3
+        return answers(data)
 
 
 def _failure(answer: Answer) -> tuple[int, int | None]:

@@ -75,6 +75,11 @@ class NftablesGate:
         """How many closings gave way because a set was full."""
         return self._book.evicted
 
+    @property
+    def deaf(self) -> str:
+        """Why the kernel does not tell of the banned who try again; "" where it does."""
+        return self._table.deaf
+
     def close(self) -> None:
         """Give the netlink socket back. The table stays, and its elements end by themselves."""
         self._table.close()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from tidegate.model import DAY, Ban, Micros, Subject
+from tidegate.subject import Network
 
 CAPACITY = 131_072
 """Elements in one set; the kernel sets aside 16 bytes for each beforehand."""
@@ -60,6 +61,14 @@ class Closed(NamedTuple):
     allow: bool = False
 
 
+class Knock(NamedTuple):
+    """Somebody who is closed for tried again: the subject of the sender (IPv6: its /64), and the
+    TCP port. Nothing was said in return, so the sender may be forged."""
+
+    subject: Subject
+    port: int
+
+
 class Gate(Protocol):
     """Something that can close for subjects and open again.
 
@@ -88,3 +97,9 @@ class Gate(Protocol):
 
     def open_all(self) -> None:
         """Open everything now (`off`): the table is gone afterwards."""
+
+
+class AllowingGate(Gate, Protocol):
+    """A gate whose static allowlist can be set; it is in force with the next replacement."""
+
+    allow: tuple[Network, ...]

@@ -27,8 +27,10 @@ until], …]}`, `replace-begin {}`, `replace-part {bans: [[subject, ports, until
 `replace-commit {}`, `drifted {}`, `observe {}`, `open-all {}`, `reload {}`, `ping {}`.
 
 Keeper to watcher: `done {refusals: [[index, reason], …], evicted, …}`, before it as many `part
-{closed: […]}` or `part {refusals: […]}` as are needed, `error {reason, element}`, and `notice
-{notice}`: `drift`, `resync`, `off` or `failed`."""
+{closed: […]}` or `part {refusals: […]}` as are needed, `error {reason, element}`, `notice
+{notice}`: `drift`, `resync`, `off` or `failed`, and `knocks {knocks: [[subject, port], …], missed,
+deaf}`: who is closed for and tried again, how many were not passed on since the start, and why none
+can be heard; these may come at any time, and are left out where the watcher does not read."""
 
 
 class Closed(Exception):  # noqa: N818 - the ordinary end of a conversation
@@ -69,6 +71,7 @@ class Channel:
         self._socket = connection
         self._socket.setblocking(False)
         self._buffer = bytearray()
+        self._rest = memoryview(b"")  # of an offer that was sent in part
 
     def fileno(self) -> int:
         """Readable when the other side said something."""
@@ -116,18 +119,39 @@ class Channel:
     def send(self, frame: Frame, timeout: float) -> None:
         """Send a whole frame, waiting at most `timeout` seconds for the other side to take it."""
         deadline = time.monotonic() + timeout
-        rest = memoryview(encode(frame))
-        while rest:
+        self._rest = memoryview(bytes(self._rest) + encode(frame))
+        while not self.flush():
+            self._until(select.POLLOUT, deadline)
+
+    def offer(self, frame: Frame) -> bool:
+        """Send a frame if there is plenty of room, without waiting; False where it was left out.
+
+        "Plenty" is what the kernel calls writable, three quarters of a Unix socket's buffer: so
+        what has to be said always finds room behind what is offered.
+        """
+        if not self.flush() or not self._ready(select.POLLOUT, 0):
+            return False
+        self._rest = memoryview(encode(frame))
+        self.flush()
+        return True
+
+    def flush(self) -> bool:
+        """Send what is left of the last frame, without waiting; whether all of it is sent."""
+        while self._rest:
             try:
-                rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
+                self._rest = self._rest[self._socket.send(self._rest, socket.MSG_NOSIGNAL) :]
             except (BlockingIOError, InterruptedError):
-                self._until(select.POLLOUT, deadline)
+                return False
             except OSError as error:
                 raise Closed from error
+        return True
 
     def _until(self, event: int, deadline: float) -> None:
         left = deadline - time.monotonic()
+        if left <= 0 or not self._ready(event, left):
+            raise TimeoutError("the other side is silent")
+
+    def _ready(self, event: int, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self._socket, event)
-        if left <= 0 or not poll.poll(left * 1000):
-            raise TimeoutError("the other side is silent")
+        return bool(poll.poll(seconds * 1000))

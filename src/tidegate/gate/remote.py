@@ -11,24 +11,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidegate.errors import GateError
-from tidegate.gate.port import Closed, Refusal, Request
+from tidegate.gate.port import Closed, Knock, Refusal, Request
 from tidegate.gate.protocol import PART, VERSION, Channel, Frame, Malformed
 from tidegate.gate.protocol import Closed as Hung
 from tidegate.model import Ban, Micros, Subject
 
 _PATIENCE = 60.0
+_KEPT = 10_000
+"""Knocks kept until somebody asks; ten seconds of what a keeper passes on."""
 
 
 class RemoteGate:
     """A `Gate` behind a keeper. Every method raises GateError where the keeper is gone.
 
-    `off` is true while the keeper refuses work because a person switched everything off.
+    `off` is true while the keeper refuses work because a person switched everything off. `deaf`
+    says why no knocks can be heard; "" while they can.
     """
 
     def __init__(self, connection: socket.socket, *, patience: float = _PATIENCE) -> None:
         self._channel = Channel(connection)
         self._patience = patience
         self._notices: list[str] = []
+        self._knocks: list[Knock] = []
+        self._overflow = self._missed = 0
+        self.deaf = ""
         self.evicted = 0
         self.off = False
         self.off = bool(self._ask({"type": "hello", "version": VERSION})["off"])
@@ -53,6 +59,16 @@ class RemoteGate:
         found, self._notices = self._notices, []
         return found
 
+    def knocks(self) -> list[Knock]:
+        """Who is closed for and tried again, of what was taken in since last asked."""
+        found, self._knocks = self._knocks, []
+        return found
+
+    @property
+    def missed(self) -> int:
+        """How many knocks were too many to be passed on."""
+        return self._missed + self._overflow
+
     def apply(self, requests: Sequence[Request], now: Micros) -> list[Refusal]:
         """Carry out requests; see `Gate.apply`. The keeper takes the time from its own clock."""
         refusals: list[Refusal] = []
@@ -68,7 +84,10 @@ class RemoteGate:
             self._ask({"type": "replace-part", "bans": bans[first : first + PART]})
         for first in range(0, len(allows), PART):
             self._ask({"type": "replace-part", "allows": allows[first : first + PART]})
-        return _refusals(self._ask({"type": "replace-commit"}), 0)
+        answer = self._ask({"type": "replace-commit"})
+        # What called for this before it was done is made good by it.
+        self._notices = [one for one in self._notices if one not in ("drift", "resync")]
+        return _refusals(answer, 0)
 
     def drifted(self) -> bool:
         """Whether somebody else changed the table; never while it is switched off."""
@@ -113,7 +132,14 @@ class RemoteGate:
         return {**answer, **parts}
 
     def _take(self, frame: Frame) -> bool:
-        """Keep a notice for later; False where it is none."""
+        """Keep what the keeper said by itself for later; False where it is an answer."""
+        if frame["type"] == "knocks":
+            found = [Knock(Subject(subject), port) for subject, port in frame["knocks"]]
+            room = _KEPT - len(self._knocks)
+            self._knocks += found[:room]
+            self._overflow += len(found[room:])
+            self._missed, self.deaf = int(frame["missed"]), str(frame["deaf"])
+            return True
         if frame["type"] != "notice":
             return False
         notice = str(frame["notice"])

@@ -39,6 +39,7 @@ class Table:
         self._generation: int | None = None
         self._fingerprint = b""
         self._allow: Sequence[Network] = ()
+        self.deaf = ""  # why the kernel does not tell of knocks
 
     @cached_property
     def _netfilter(self) -> Netfilter:
@@ -69,14 +70,23 @@ class Table:
 
         Where chains and sets stand as we would make them, the rules are put in anew over them,
         then the elements exchanged in one netlink transaction; that is twice as fast as the whole
-        table in one of nft's, which is the way where anything is strange.
+        table in one of nft's, which is the way where anything is strange. Where the kernel refuses
+        to tell of knocks (it may lack NFLOG), the bans stand without that.
         """
+        try:
+            self._put_in(allow, sets, now, heard=True)
+            self.deaf = ""
+        except GateError as error:
+            self._put_in(allow, sets, now, heard=False)
+            self.deaf = str(error)
+
+    def _put_in(self, allow: Sequence[Network], sets: Sets, now: Micros, *, heard: bool) -> None:
         for attempt in range(_TRIES):
             try:
                 if attempt < _TRIES - 1 and self._fits(sets):
-                    undisturbed = self._lay(allow, sets) and self._refill(sets, now)
+                    undisturbed = self._lay(allow, sets, heard) and self._refill(sets, now)
                 else:
-                    text = "".join(layout.whole(allow, sets, self._size, now))
+                    text = "".join(layout.whole(allow, sets, self._size, now, heard=heard))
                     undisturbed = self._by_nft(text)
             except TableMissing:
                 continue
@@ -94,19 +104,21 @@ class Table:
     def _fits(self, sets: Sets) -> bool:
         """Whether what stands (if anything) is no more than a part of what is wanted."""
         wanted = dict.fromkeys(layout.ALWAYS.values(), 0)
+        wanted |= dict.fromkeys(layout.KNOCKED.values(), layout.KNOCKED_SIZE)
         wanted |= {scope.name: self._size for scope in sets}
         return set(layout.CHAINS).issuperset(self._netfilter.chains()) and all(
             wanted.get(name) == size or name.startswith("__")
             for name, size in self._netfilter.sets().items()
         )
 
-    def _lay(self, allow: Sequence[Network], sets: Sets) -> bool:
+    def _lay(self, allow: Sequence[Network], sets: Sets, heard: bool) -> bool:
         """Chains, rules and sets; nothing to do where they stand as we left them."""
-        if self.known and allow == self._allow and not self.drifted(()):
+        quiet = heard and self.deaf  # to be tried again
+        if self.known and allow == self._allow and not quiet and not self.drifted(()):
             standing = self._netfilter.sets()
             if all(scope.name in standing for scope in sets):
                 return True
-        return self._by_nft(layout.laid(allow, sets, self._size))
+        return self._by_nft(layout.laid(allow, sets, self._size, heard=heard))
 
     def _refill(self, sets: Sets, now: Micros) -> bool:
         """Exchange the elements of all sets in one transaction."""

@@ -175,6 +175,7 @@ def test_status_counts_what_went_through(ask):
     assert (value["lines"], value["events"], value["bans"]) == (5, {"exim.malware": 5}, 1)
     assert value["gate"] | {"kind": ""} == {
         "kind": "", "state": "ok", "applied": 1, "refused": 0, "repaired": 0, "evicted": 0,
+        "knocks": 0, "knocks_missed": 0,
     }  # fmt: skip
     (rule,) = value["rules"]
     assert (rule["verdicts"], rule["last_verdict"]["subject"]) == (1, A)

@@ -16,7 +16,7 @@ from tidegate.daemon.wiring import Fresh, Saved, Wiring
 from tidegate.detector.matcher import Matcher
 from tidegate.detector.pack import load_packs
 from tidegate.errors import GateError, LedgerError, PolicyError, SourceError
-from tidegate.model import DAY, SECOND, Subject
+from tidegate.model import DAY, HOUR, SECOND, Subject
 from tidegate.policy.loader import read
 from tidegate.source.memory import MemorySource
 from tidegate.source.port import Health
@@ -282,6 +282,58 @@ def test_the_keepers_notices_are_heeded(bench, notice):
     bench.gate.said = (notice, "something unknown")
     bench.watcher._heed()
     assert bench.closed() == [(A, (25,))]
+
+
+# -- knocks ------------------------------------------------------------------------------------
+
+SCORE = POLICY.replace(
+    """at-least = 3
+within = "5m"
+ban = { ports = [25], for = "1h" }""",
+    """score-at-least = 2
+decay = "1/hour"
+ban = { ports = [25] }""",
+)
+
+
+def test_a_knock_prolongs_what_a_score_closed_and_says_what_it_was(bench):
+    bench.wiring.next = planned(SCORE)
+    assert bench.watcher.reload(bench.now) == []
+    bench.now = NOW + 10 * SECOND
+    for chunk in VIRUSES[:3]:
+        bench.turn(chunk)
+    (before,) = bench.gate.observe(bench.now)
+    bench.watcher._hear(bench.now)
+    bench.gate.knock(A, 25)
+    bench.gate.knock(Subject("192.0.2.8"), 25)
+    bench.now += SECOND
+    bench.watcher._hear(bench.now)
+    (after,) = bench.gate.observe(bench.now)
+    assert 0 < after.until - before.until <= HOUR
+    (last, first) = [entry.decision for entry in bench.ledger.history(10)]
+    assert (last.until, first.until) == (after.until, before.until)
+    assert last.reason.startswith("it still tries (port 25)")
+    assert [line.line for line in last.evidence] == [
+        "a new TCP connection from 192.0.2.7 to port 25, dropped"
+    ]
+    assert bench.watcher.knocks == 2
+    bench.turn(seconds=3)
+    bench.watcher._hear(bench.now)
+    assert len(bench.ledger.history(10)) == 2
+    saved = {(change.part, change.key) for change in bench.ledger.memory()}
+    assert any(key == A for _part, key in saved)
+
+
+def test_why_no_knocks_can_be_heard_is_said_once(bench, caplog):
+    bench.gate.deaf = "NFLOG group 2003 can't be had"
+    for _ in range(3):
+        bench.turn(seconds=1.1)
+    bench.gate.deaf = ""
+    bench.turn(seconds=1.1)
+    said = [row.message for row in caplog.records if row.message.startswith("knocks")]
+    assert len(said) == 2
+    assert said[0].endswith("can't be had; bans hold, but who tries again is not noticed")
+    assert said[1].startswith("knocks: well again")
 
 
 # -- reload ------------------------------------------------------------------------------------

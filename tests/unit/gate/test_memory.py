@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.gate.conftest import START, net
 
 from tidegate.gate.memory import MemoryGate
-from tidegate.gate.port import Gate, Request
+from tidegate.gate.port import Gate, Knock, Request
 from tidegate.model import HOUR, Ban, Subject
 
 UNTIL = START + HOUR
@@ -61,3 +61,10 @@ def test_replace_open_all_and_drift() -> None:
     assert gate.drifted()
     assert gate.observe(START) == []
     assert gate.evicted == 1
+
+
+def test_knocks_are_told_once() -> None:
+    gate = MemoryGate()
+    gate.knock(Subject("192.0.2.3"), 25)
+    assert gate.knocks() == [Knock(Subject("192.0.2.3"), 25)]
+    assert gate.knocks() == []

@@ -53,6 +53,41 @@ def test_large_frames_wait_for_the_reader(ends: tuple[Channel, socket.socket]) -
         channel.send({"type": "x" * MAX_FRAME}, 0.05)
 
 
+def test_an_offer_never_waits_and_is_whole_or_left_out(
+    ends: tuple[Channel, socket.socket],
+) -> None:
+    """Larger than the buffer: its rest goes out later, before anything else that is said."""
+    channel, there = ends
+    there.settimeout(5)
+    frames = [{"type": "knocks", "number": number, "fill": "x" * 100_000} for number in range(9)]
+    taken = [frame for frame in frames if channel.offer(frame)]
+    assert 0 < len(taken) < len(frames)
+    other = Channel(there)
+    heard = []
+    while len(heard) < len(taken):
+        channel.flush()
+        other.fill()
+        while (frame := other.next()) is not None:
+            heard.append(frame)
+    assert heard == taken
+    assert channel.flush()
+    large = {"type": "knocks", "fill": "x" * 1_000_000}
+    assert channel.offer(large)
+    assert not channel.offer(large), "the rest of the first is still here"
+    with pytest.raises(TimeoutError):
+        channel.send({"type": "done"}, 0.01)
+    heard = []
+    while len(heard) < 2:
+        channel.flush()
+        other.fill()
+        while (frame := other.next()) is not None:
+            heard.append(frame["type"])
+    assert heard == ["knocks", "done"]
+    there.close()
+    with pytest.raises(Closed):
+        channel.offer(large)
+
+
 def test_silence(ends: tuple[Channel, socket.socket]) -> None:
     channel, there = ends
     channel.fill()

@@ -10,7 +10,7 @@ from tests.unit.gate.conftest import START, Setting
 
 from tidegate.errors import GateError
 from tidegate.gate import remote as remote_module
-from tidegate.gate.port import Closed, Request
+from tidegate.gate.port import Closed, Knock, Request
 from tidegate.gate.protocol import Channel
 from tidegate.gate.remote import RemoteGate
 from tidegate.model import HOUR, Ban, Subject
@@ -91,6 +91,38 @@ def test_notices(setting: Setting, remote: RemoteGate) -> None:
     assert remote.drifted()  # a notice before the answer is kept for later
     assert remote.notices()[0] == "resync"
     assert not remote.off
+
+
+def test_a_notice_from_before_a_replacement_is_made_good_by_it(
+    setting: Setting, remote: RemoteGate
+) -> None:
+    setting.gate.disturb()
+    setting.keeper.tick()
+    remote.replace([], [], START)
+    assert remote.notices() == []
+    setting.gate.disturb()
+    setting.keeper.tick()
+    assert select.select([remote], [], [], 5)[0]
+    assert remote.notices() == ["drift"]
+
+
+def test_knocks_are_kept_until_asked_for(
+    setting: Setting, remote: RemoteGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (remote.knocks(), remote.missed, remote.deaf) == ([], 0, "")
+    keeper = Channel(setting.there)
+    frame = {"type": "knocks", "missed": 2, "deaf": ""}
+    keeper.send({**frame, "knocks": [["192.0.2.7", 25], ["2001:db8::/64", 465]]}, 1)
+    assert remote.notices() == []
+    found = [Knock(Subject("192.0.2.7"), 25), Knock(Subject("2001:db8::/64"), 465)]
+    assert remote.knocks() == found
+    assert remote.knocks() == []
+    monkeypatch.setattr(remote_module, "_KEPT", 3)
+    for _turn in range(2):
+        keeper.send({**frame, "knocks": [["192.0.2.7", 25]] * 2, "deaf": "taken"}, 1)
+    remote.apply([ban("203.0.113.1")], START)  # those before the answer are kept for later
+    assert len(remote.knocks()) == 3
+    assert (remote.missed, remote.deaf) == (3, "taken")
 
 
 def test_no_keeper() -> None:
