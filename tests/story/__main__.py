@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.story import comment_spam, sobig
+from tests.story import comment_spam, mail_flows, sobig
 
-STORIES = (sobig, comment_spam)
+STORIES = (sobig, comment_spam, mail_flows)
 
 sys.exit(max(story.main() for story in STORIES))

@@ -1,0 +1,14 @@
+"""The story of the mail flows, as a test; it takes some two and a half minutes."""
+
+from __future__ import annotations
+
+import pytest
+from tests.story import exim, mail_flows
+
+
+@pytest.mark.kernel
+def test_the_mail_flows_under_a_flood(capfd: pytest.CaptureFixture[str]) -> None:
+    if why := exim.missing():
+        pytest.skip(why)
+    code = mail_flows.main()
+    assert code == 0, capfd.readouterr().out
