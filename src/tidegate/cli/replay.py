@@ -24,7 +24,7 @@ from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.privilege import become_nobody
 from tidegate.daemon.quote import quoted
 from tidegate.detector.budget import CpuBudget
-from tidegate.evidence.backscatter import share
+from tidegate.evidence import backscatter
 from tidegate.model import Decision, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.policy.models import SourceSpec
@@ -133,10 +133,12 @@ class Summary:
         for kind, count in totals.kinds.most_common():
             nobody = "  (no address to blame)" if kind.endswith(".no_address") else ""
             click.echo(f"  {count:>9}  {kind}{nobody}")
-        bounces = share(totals.kinds, totals.successes)
+        bounces = backscatter.share(totals.kinds, totals.successes)
         if bounces.count:
-            click.echo(f"  Backscatter: {bounces.part:.1%} of what these services saw are bounces to"
-                       " nobody here; their senders are innocent")  # fmt: skip
+            click.echo(
+                f"  Backscatter: {bounces.part:.1%} of what these services saw are bounces to nobody"
+                " here; their senders are innocent"
+            )
         odd = {
             "clamped to their arrival": totals.clamped,
             "cut at 32 KiB": totals.cut,

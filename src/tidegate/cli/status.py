@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tidegate.cli.common import as_json, client, emit, local, socket_option
-from tidegate.evidence.backscatter import share
+from tidegate.evidence import backscatter
 from tidegate.text import printable
 
 
@@ -64,7 +64,7 @@ def _show(answer: Mapping[str, Any]) -> None:
         f"read     {answer['lines']} lines, {sum(answer['events'].values())} events,"
         f" {answer['successes']} successes"
     )
-    bounces = share(answer["events"], answer["successes"])
+    bounces = backscatter.share(answer["events"], answer["successes"])
     if bounces.count:
         click.echo(f"         backscatter: {bounces.part:.1%} are bounces to nobody here")
     reached = [f"{name} {limits[name]}" for name in ("evicted", "clamped", "cut", "quarantined")
