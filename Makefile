@@ -25,10 +25,12 @@ setup:  ## virtual environment; as root also Debian packages and system users
 demo: setup  ## the first story: SOBIG.F against a mail host, live
 	@umask 022; $(BIN)/python -m tests.story.sobig
 
-stories: setup  ## every story, one after the other
+stories:  ## every story, one after the other
+	@umask 022; ./packaging/setup-checkout daemons
 	@umask 022; $(BIN)/python -m tests.story
 
-test: setup  ## every test; corpus and kernel tests where they can run
+test:  ## every test; those with the corpus, a kernel or real daemons where they can run
+	@umask 022; ./packaging/setup-checkout daemons
 	@umask 022; $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: setup  ## style, types and the layer contract

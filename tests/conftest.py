@@ -1,7 +1,7 @@
 """What every test shares: where the corpus stands, what needs a kernel, a folder others can read.
 
 Touches the umask of the test run and temporary folders, which it removes. `TIDEGATE_REQUIRE`
-(`corpus`, `kernel`, comma between) turns a skip of such a test into a failure. Limits: Linux.
+(`corpus`, `kernel`, `daemons`, comma between) turns a skip of such a test into a failure. Limits: Linux.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("TIDEGATE_REQUIRE", "").split(",")))
-OPTIONAL = ("corpus", "kernel")
+OPTIONAL = ("corpus", "kernel", "daemons")
+DAEMONS = ("sshd", "nginx", "apache2", "dovecot", "vsftpd", "systemd-journald", "ssh", "curl")
 
 _skipped: dict[str, list[str]] = {}
 
@@ -34,6 +35,15 @@ def kernel_missing() -> str:
         return "not root"
     missing = [tool for tool in ("nft", "ip", "unshare") if shutil.which(tool) is None]
     return f"{', '.join(missing)} not installed" if missing else ""
+
+
+def daemons_missing() -> str:
+    """Why the tests with real daemons can't run here; "" if they can."""
+    places = os.environ.get("PATH", "") + ":/usr/sbin:/lib/systemd"
+    missing = [name for name in DAEMONS if shutil.which(name, path=places) is None]
+    return kernel_missing() or (
+        f"no {', '.join(missing)}; run: packaging/setup-checkout daemons" if missing else ""
+    )
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +70,11 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a kernel test where no kernel can be tested, a corpus test where no corpus is."""
+    """Skip a test where what it needs is missing: a kernel, daemons, the corpus."""
     if item.get_closest_marker("kernel") and (why := kernel_missing()):
         pytest.skip(f"kernel test: {why}")
+    if item.get_closest_marker("daemons") and (why := daemons_missing()):
+        pytest.skip(f"daemons test: {why}")
     if item.get_closest_marker("corpus") and corpus_folder() is None:
         pytest.skip("corpus test: set TIDEGATE_CORPUS or put the corpus at ../shared/corpus")
 
@@ -71,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count skips of corpus and kernel tests; a required one that was skipped has failed."""
+    """Count skips of optional tests; a required one that was skipped has failed."""
     report = yield
     needs = [name for name in OPTIONAL if item.get_closest_marker(name)]
     if "corpus" in getattr(item, "fixturenames", ()) and "corpus" not in needs:
