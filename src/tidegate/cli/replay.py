@@ -136,8 +136,8 @@ class Summary:
         bounces = backscatter.share(totals.kinds, totals.successes)
         if bounces.count:
             click.echo(
-                f"  Backscatter: {bounces.part:.1%} of what these services saw are bounces to nobody"
-                " here; their senders are innocent"
+                f"  Backscatter: {bounces.part:.1%} of what these services saw are bounces to"
+                " nobody here; their senders are innocent"
             )
         odd = {
             "clamped to their arrival": totals.clamped,
