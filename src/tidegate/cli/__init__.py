@@ -18,6 +18,7 @@ from tidegate.errors import TidegateError
 
 VERBS = {
     "run": "The daemon: read, decide, close, and open again.",
+    "init": "Look at this host, write a policy for what runs here, make it a service.",
     "check": "Are policy and detectors valid? Every example line is tried.",
     "detect": "Which events are in these lines?",
     "kinds": "Every kind of event that the packs tell of, and what it means.",
@@ -38,6 +39,7 @@ VERBS = {
 EPILOG = """\b
 Examples:
   tidegate replay /var/log/exim4/mainlog     what would have been banned, and why
+  sudo tidegate init --write                 a policy for what runs here
   sudo tidegate run                          protect this host
   tidegate why 192.0.2.7                     the very lines that led to a ban
   sudo tidegate off                          open everything now, whatever happens

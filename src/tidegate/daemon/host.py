@@ -22,11 +22,12 @@ _ESTABLISHED = "01"
 _GATEWAY = 2  # RTF_GATEWAY in the flags column
 
 
-def protected() -> tuple[tuple[Subject, str], ...]:
-    """Each single address that must never be closed for, with the reason."""
-    found = dict.fromkeys(_own(), "own address")
-    found |= dict.fromkeys(_gateways(), "gateway")
-    found |= dict.fromkeys(_resolvers(), "resolver")
+def protected(root: str = "") -> tuple[tuple[Subject, str], ...]:
+    """Each single address that must never be closed for, with the reason. `root`: a folder in
+    place of `/`."""
+    found = dict.fromkeys(_own(root), "own address")
+    found |= dict.fromkeys(_gateways(root), "gateway")
+    found |= dict.fromkeys(_resolvers(root), "resolver")
     return tuple((Subject(address), reason) for address, reason in found.items())
 
 
@@ -43,27 +44,27 @@ def sessions() -> frozenset[Subject]:
     return frozenset(found)
 
 
-def _own() -> Iterator[str]:
-    yield from _FIB.findall(_text("/proc/net/fib_trie"))
-    for line in _lines("/proc/net/if_inet6"):
+def _own(root: str) -> Iterator[str]:
+    yield from _FIB.findall(_text(f"{root}/proc/net/fib_trie"))
+    for line in _lines(f"{root}/proc/net/if_inet6"):
         packed = line.partition(" ")[0]
         if len(packed) == 32:
             yield socket.inet_ntop(socket.AF_INET6, bytes.fromhex(packed))
 
 
-def _gateways() -> Iterator[str]:
-    for line in _lines("/proc/net/route")[1:]:
+def _gateways(root: str) -> Iterator[str]:
+    for line in _lines(f"{root}/proc/net/route")[1:]:
         columns = line.split()
         if len(columns) > 3 and int(columns[3], 16) & _GATEWAY:
             yield _unhex(columns[2])
-    for line in _lines("/proc/net/ipv6_route"):
+    for line in _lines(f"{root}/proc/net/ipv6_route"):
         columns = line.split()
         if len(columns) > 8 and int(columns[8], 16) & _GATEWAY:
             yield socket.inet_ntop(socket.AF_INET6, bytes.fromhex(columns[4]))
 
 
-def _resolvers() -> Iterator[str]:
-    for address in _RESOLVER.findall(_text("/etc/resolv.conf")):
+def _resolvers(root: str) -> Iterator[str]:
+    for address in _RESOLVER.findall(_text(f"{root}/etc/resolv.conf")):
         subject = subjects.parse(f"{address}/{128 if ':' in address else 32}")
         if subject is not None:
             yield subject
