@@ -27,6 +27,7 @@ VERBS = {
     "list": "What is closed now, and until when.",
     "why": "Why an address is closed: the rule, the count, and the very lines.",
     "history": "Who did what, and when: machine or person.",
+    "report": "What was done, and what it was good for.",
     "ban": "Close for an address by hand.",
     "unban": "Open for an address, forget what counted against it, leave it alone for an hour.",
     "allow": "Never close for an address, for a while.",

@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from functools import partial
+from typing import Any, Protocol
 
 from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
-from tidegate.control.views import decision_view, entry_view, target_view
-from tidegate.daemon import asked
+from tidegate.control.views import decision_view, entry_view
+from tidegate.daemon import asked, overview
 from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import LedgerError
-from tidegate.evidence.targets import WHATS, What
 from tidegate.model import HOUR, SECOND, Micros, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.source.port import Source
@@ -41,6 +41,9 @@ class Daemon(Protocol):
 
     def reload(self, now: Micros) -> list[str]:
         """New policy in; the faults if the old one stays."""
+
+    def count_drops(self, now: Micros) -> None:
+        """Ask the gate what was dropped since last asked."""
 
     def checkpoint(self, now: Micros) -> None:
         """Save now."""
@@ -63,7 +66,8 @@ class Answerer:
             ("GET", "/list"): self._list,
             ("GET", "/why"): self._why,
             ("GET", "/history"): self._history,
-            ("GET", "/targets"): self._targets,
+            ("GET", "/targets"): partial(overview.targets, watcher),
+            ("GET", "/report"): partial(overview.report, watcher),
             ("POST", "/ban"): self._ban,
             ("POST", "/unban"): self._unban,
             ("POST", "/allow"): self._allow,
@@ -216,13 +220,6 @@ class Answerer:
         limit = asked.number(call.query.get("limit", "100"), LONGEST_HISTORY)
         entries = self._watcher.wiring.ledger.history(limit, subject)
         return 200, (entry_view(entry) for entry in entries)
-
-    def _targets(self, call: Call, now: Micros) -> Answer:
-        by = asked.choice("by", call.query.get("by", "target"), ("target", *WHATS))
-        limit = asked.number(call.query.get("limit", "20"), LONGEST_HISTORY)
-        what = None if by == "target" else cast("What", by)
-        rows = self._watcher.pipeline.targets.rows(now, what)[:limit]
-        return 200, iter([target_view(row) for row in rows])
 
     # -- acting -------------------------------------------------------------------------------
 

@@ -26,12 +26,12 @@ def subject(given: object) -> Subject:
     return found
 
 
-def span(body: Mapping[str, object], default: str) -> Micros:
-    """For how long: `for`."""
+def span(body: Mapping[str, object], default: str, name: str = "for") -> Micros:
+    """For how long, or since how long ago."""
     try:
-        return parse_duration(body.get("for", default))
+        return parse_duration(body.get(name, default))
     except ValueError as expected:
-        raise WrongError(f"for: expected {expected}") from expected
+        raise WrongError(f"{name}: expected {expected}") from expected
 
 
 def ports(body: Mapping[str, object]) -> tuple[int, ...]:

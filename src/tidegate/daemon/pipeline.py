@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
 
+from tidegate.daemon.drops import Drops
 from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
+from tidegate.evidence.aftermath import Aftermath
 from tidegate.evidence.record import GoodRecord
 from tidegate.evidence.targets import Targets
 from tidegate.evidence.window import NOT_CONVICTED, Convict
@@ -74,6 +76,8 @@ class Pipeline:
         self.record = GoodRecord(policy.limits.subjects)
         self.judge = Judge(policy)
         self.totals = Totals()
+        self.aftermath = Aftermath()
+        self.drops = Drops()
         self.targets = Targets() if durable else Targets(span=0)
 
     def feed(self, block: Block) -> tuple[list[Decision], Batch]:
@@ -99,6 +103,10 @@ class Pipeline:
             self.judge.suspect_proxy(suspects.pop(), block.arrival)
         self.record.tally(batch.successes)
         self.totals.add(batch)
+        if self.windows.durable:  # nobody asks a recording what bans were good for: none was made
+            for decision in decisions:
+                self.aftermath.begin(decision)
+            self.aftermath.tally(batch.events)
         self.targets.tally(batch.events, lambda event: engine.fields(block, event))
         return decisions, batch
 
@@ -112,6 +120,8 @@ class Pipeline:
             return self.judge.term(decision)
 
         self.windows.knock(subject, now, port, convict)
+        for decision in decisions:
+            self.aftermath.begin(decision)
         return decisions
 
     def _count(self, batch: Batch, convict: Convict) -> None:
@@ -133,27 +143,32 @@ class Pipeline:
         """A person unbanned the subject: nothing counts against it any more."""
         self.windows.forget(subject)
         self.judge.pardon(subject, now)
+        self.aftermath.opened(subject, now)
 
     def expire(self, now: Micros) -> None:
         """Drop what is over; called now and then with the current time."""
         self.record.expire(now)
         self.judge.expire(now)
+        self.aftermath.expire(now)
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint."""
-        return chain(self.windows.changes(), self.record.changes(), self.judge.changes())
+        stages = (self.windows, self.record, self.judge, self.aftermath, self.drops)
+        return chain.from_iterable(stage.changes() for stage in stages)
 
     def parts(self) -> set[str]:
         """The parts of memory that belong to somebody; all others may be dropped."""
         rules = [rule.name for rule in self.policy.rules]
         named = {f"{what} {rule}" for what in ("held", "offence") for rule in rules}
         windows = {window.part for window in self.windows.windows}
-        return {"success", "exempt", "breaker", "convicted"} | named | windows
+        return {"success", "exempt", "breaker", "convicted", "course", "dropped"} | named | windows
 
     def restore(self, changes: Iterator[Change]) -> Sequence[Change]:
         """Take back saved memory; returns what belongs to nobody any more."""
-        stages = (self.windows.restore, self.record.restore, self.judge.restore)
-        return [change for change in changes if not any(stage(change) for stage in stages)]
+        stages = (self.windows, self.record, self.judge, self.aftermath, self.drops)
+        left = [one for one in changes if not any(stage.restore(one) for stage in stages)]
+        self.aftermath.settle()
+        return left
 
     def take_over(self, old: Pipeline) -> None:
         """On reload: counts, good records, offences, open connections and totals are kept."""
@@ -165,3 +180,4 @@ class Pipeline:
         self.record.capacity = self.policy.limits.subjects
         self.judge.take_over(old.judge)
         self.totals, self.targets = old.totals, old.targets
+        self.aftermath, self.drops = old.aftermath, old.drops

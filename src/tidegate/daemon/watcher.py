@@ -55,6 +55,7 @@ class Watcher:
         self._last_tick: Micros = 0
         self._last_checkpoint: Micros = 0
         self._last_expiry: Micros = 0
+        self._last_count: Micros = 0
         self._said: dict[str, str] = {}
         self._dirty = False
         self._unsaved: dict[tuple[str, str], Change] = {}
@@ -196,6 +197,8 @@ class Watcher:
         for source in self.sources.values():
             health = source.health()
             self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
+        if _due(self._last_count, MINUTE, now):
+            self.count_drops(now)
         if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
             self._checkpoint(now)
         if _due(self._last_expiry, 10 * MINUTE, now):
@@ -206,6 +209,13 @@ class Watcher:
         for notes in (self.wiring.ledger.notes, self.wiring.control.notes):
             while notes:
                 log.warning("%s", notes.pop())
+
+    def count_drops(self, now: Micros) -> None:
+        """Add what the kernel has dropped since last asked; a report asks too."""
+        self._last_count = now
+        with suppress(GateError):  # said by the tick that finds the gate out of step
+            self.pipeline.drops.take(self.wiring.gate.dropped(), now)
+            self._dirty = True
 
     def _look(self) -> None:
         self.pipeline.judge.look(Surroundings(protected(), sessions()))

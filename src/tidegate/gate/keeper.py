@@ -251,6 +251,7 @@ _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
     "replace-commit": Keeper._commit,
     "drifted": Keeper._drifted,
     "observe": Keeper._observe,
+    "dropped": lambda keeper, _frame: {"dropped": keeper._gate.dropped()},
     "open-all": Keeper._open,
     "reload": Keeper._reload,
 }

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 
 from tidegate.gate.book import Book, requests_of
-from tidegate.gate.port import CAPACITY, Closed, Knock, Refusal, Request
+from tidegate.gate.port import CAPACITY, Closed, Dropped, Knock, Refusal, Request
 from tidegate.model import Ban, Micros, Subject
 from tidegate.subject import Network
 
@@ -55,6 +55,10 @@ class MemoryGate:
     def observe(self, now: Micros) -> list[Closed]:
         """Everything that is not over."""
         return list(self._book.standing(now))
+
+    def dropped(self) -> list[Dropped]:
+        """Nothing: no packet comes by here."""
+        return []
 
     def open_all(self) -> None:
         """Forget everything; like the kernel's table, which is then gone."""

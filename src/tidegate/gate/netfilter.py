@@ -197,6 +197,23 @@ class Netfilter:
                 digest.update(repr(list(_steady(kind, payload, highest))).encode())
         return digest.digest()
 
+    def counters(self, chain: str) -> list[tuple[tuple[str, ...], int, int]]:
+        """Of each rule with a counter: the sets it looks into, packets, bytes (about 10 µs each).
+
+        Only rules are listed, no elements.
+        """
+        question = _INET + self._table + attribute(2, _text(chain))
+        try:
+            found = [
+                list(attributes(value))
+                for payload in self._netlink.ask(GETRULE, question, dump=True)
+                for kind, value in attributes(payload, 4)
+                if kind == 4  # NFTA_RULE_EXPRESSIONS
+            ]
+        except FileNotFoundError:
+            return []
+        return [told for rule in found if (told := _counted(rule)) is not None]
+
     def _own(self, kind: int) -> Iterator[bytes]:
         try:
             found = self._netlink.ask(kind, _INET + self._table, dump=True)
@@ -250,6 +267,22 @@ def _element(item: bytes) -> Element:
         elif kind == 5:
             left = int.from_bytes(value)
     return Element(key, left)
+
+
+def _counted(
+    rule: Sequence[tuple[int, bytes]],
+) -> tuple[tuple[str, ...], int, int] | None:
+    """The sets and the counter of one rule's expressions; None where it has no counter."""
+    sets: list[str] = []
+    numbers = None
+    for _kind, expression in rule:
+        parts = dict(attributes(expression))
+        data = dict(attributes(parts.get(2, b"")))
+        if parts.get(1) == b"lookup\0":
+            sets.append(data.get(1, b"\0")[:-1].decode("ascii", "replace"))
+        elif parts.get(1) == b"counter\0":  # NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS
+            numbers = int.from_bytes(data.get(2, b"")), int.from_bytes(data.get(1, b""))
+    return None if numbers is None else (tuple(sets), *numbers)
 
 
 def _steady(kind: int, payload: bytes, highest: int) -> Iterator[tuple[int, bytes]]:

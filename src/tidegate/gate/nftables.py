@@ -13,7 +13,7 @@ from tidegate.errors import GateError
 from tidegate.gate import layout, sockets
 from tidegate.gate.book import Book, Plan, Scope, closed, requests_of
 from tidegate.gate.netfilter import Netfilter
-from tidegate.gate.port import CAPACITY, Closed, Refusal, Request
+from tidegate.gate.port import CAPACITY, Closed, Dropped, Refusal, Request
 from tidegate.gate.table import Table
 from tidegate.gate.transaction import Refused, TableMissing, transactions
 from tidegate.model import MINUTE, Ban, Micros
@@ -126,6 +126,10 @@ class NftablesGate:
             for element in self._table.elements(scope)
             if element.left is not None
         ]
+
+    def dropped(self) -> list[Dropped]:
+        """What was dropped so far, by set, since the rules were put in."""
+        return self._table.dropped()
 
     def open_all(self) -> None:
         """Delete the table, by netlink: this works where nft is missing."""

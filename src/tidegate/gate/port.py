@@ -69,6 +69,15 @@ class Knock(NamedTuple):
     port: int
 
 
+class Dropped(NamedTuple):
+    """What one set of bans has dropped since it was put in, by the kernel's own counter."""
+
+    name: str
+    ports: tuple[int, ...]
+    packets: int
+    bytes: int
+
+
 class Gate(Protocol):
     """Something that can close for subjects and open again.
 
@@ -94,6 +103,9 @@ class Gate(Protocol):
 
     def observe(self, now: Micros) -> list[Closed]:
         """What is closed now, read from the world. Costly with many elements: not on a hot path."""
+
+    def dropped(self) -> list[Dropped]:
+        """What was dropped so far, by set; cheap, however many are closed for."""
 
     def open_all(self) -> None:
         """Open everything now (`off`): the table is gone afterwards."""

@@ -24,9 +24,11 @@ _CHUNK = 1 << 18
 Frame = dict[str, Any]
 """Watcher to keeper, by `type`: `hello {version}`, `apply {requests: [[verb, subject, ports,
 until], …]}`, `replace-begin {}`, `replace-part {bans: [[subject, ports, until], …], allows: …}`,
-`replace-commit {}`, `drifted {}`, `observe {}`, `open-all {}`, `reload {}`, `ping {}`.
+`replace-commit {}`, `drifted {}`, `observe {}`, `dropped {}`, `open-all {}`, `reload {}`, `ping
+{}`.
 
-Keeper to watcher: `done {refusals: [[index, reason], …], evicted, …}`, before it as many `part
+Keeper to watcher: `done {refusals: [[index, reason], …], evicted, …}` (of `dropped` also `dropped:
+[[set, ports, packets, bytes], …]`), before it as many `part
 {closed: […]}` or `part {refusals: […]}` as are needed, `error {reason, element}`, `notice
 {notice}`: `drift`, `resync`, `off` or `failed`, and `knocks {knocks: [[subject, port], …], missed,
 deaf}`: who is closed for and tried again, how many were not passed on since the start, and why none

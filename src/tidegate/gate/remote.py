@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidegate.errors import GateError
-from tidegate.gate.port import Closed, Knock, Refusal, Request
+from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request
 from tidegate.gate.protocol import PART, VERSION, Channel, Frame, Malformed
 from tidegate.gate.protocol import Closed as Hung
 from tidegate.model import Ban, Micros, Subject
@@ -100,6 +100,13 @@ class RemoteGate:
         return [
             Closed(Subject(subject), tuple(ports), until, bool(allow))
             for subject, ports, until, allow in self._ask({"type": "observe"})["closed"]
+        ]
+
+    def dropped(self) -> list[Dropped]:
+        """What was dropped so far, by set, read from the kernel by the keeper."""
+        return [
+            Dropped(name, tuple(ports), packets, size)
+            for name, ports, packets, size in self._ask({"type": "dropped"})["dropped"]
         ]
 
     def open_all(self) -> None:

@@ -16,7 +16,7 @@ from tidegate.errors import GateError
 from tidegate.gate import layout
 from tidegate.gate.book import Scope, faulty_ports, named
 from tidegate.gate.netfilter import Change, Element, Netfilter
-from tidegate.gate.port import WIDEST
+from tidegate.gate.port import WIDEST, Dropped
 from tidegate.gate.transaction import Job, Refused, TableMissing, transact
 from tidegate.model import Micros
 from tidegate.subject import Network
@@ -180,6 +180,15 @@ class Table:
         return all(
             holds(name, layout.ALWAYS_SENTINEL[family]) for family, name in layout.ALWAYS.items()
         ) and all(holds(scope.name, scope.sentinel) for scope in scopes)
+
+    def dropped(self) -> list[Dropped]:
+        """What the sets of bans have dropped since their rules were put in."""
+        return [
+            Dropped(name, scope.ports, packets, size)
+            for sets, packets, size in self._netfilter.counters("banned")
+            for name in sets
+            if (scope := named(name)) is not None
+        ]
 
     def scopes(self) -> list[Scope]:
         """The timed sets that stand in the kernel and have a name of ours."""

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.errors import LedgerError
-from tidegate.ledger.port import AT_ONCE, KEEP, Entry
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry
 from tidegate.ledger.rows import (
     DecisionRow,
     clean,
     decision_of,
     decision_row,
+    deed_of,
     evidence_of,
     evidence_text,
     latest,
@@ -209,6 +210,16 @@ class MemoryLedger:
             rows = [row for row in rows if row.time < before]
         rows.sort(key=lambda row: (row.time, row.number), reverse=True)
         return [row.entry() for row in rows[: max(0, limit)]]
+
+    def deeds(self, since: Micros) -> Iterator[Deed]:
+        """Every decision from that event time on, the oldest first."""
+        self.open()
+        rows = [row for row in self._rows.values() if row.time >= since]
+        for row in sorted(rows, key=lambda row: (row.time, row.number)):
+            v, outcome = row.values, row.outcome
+            told = ("intended", "") if outcome is None else (outcome.state, outcome.detail)
+            values = (*v[:5], v[13], v[5], v[6], row.undone, v[8], v[10], v[12], v[15])
+            yield deed_of((*values, *told))
 
     def forget(self, now: Micros, parts: Collection[str] | None = None) -> int:
         """Drop what is past its keeping time."""

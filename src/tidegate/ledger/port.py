@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from tidegate.model import (
     DAY,
+    Action,
     Ban,
     Change,
     Decision,
@@ -38,6 +39,29 @@ class Entry(NamedTuple):
     state: str
     detail: str
     settled: Micros | None
+
+
+class Deed(NamedTuple):
+    """A decision as reports need it, with what became of it: no evidence, no free text.
+
+    `undone`: when a later decision undid it, None where none did.
+    """
+
+    id: str
+    time: Micros
+    action: Action
+    subject: Subject
+    rule: str
+    by: str
+    ports: tuple[int, ...]
+    until: Micros
+    undone: Micros | None
+    count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
+    mode: str
+    spared: str
+    collateral: bool
+    state: str
+    detail: str
 
 
 class Ledger(Protocol):
@@ -121,6 +145,9 @@ class Ledger(Protocol):
 
         With `subject`, only those about it: itself, networks it lies in, and what lies inside it.
         """
+
+    def deeds(self, since: Micros) -> Iterator[Deed]:
+        """Every decision from that event time on, the oldest first. Read it to the end."""
 
     def forget(self, now: Micros, parts: Collection[str] | None = None) -> int:
         """Drop what is past its keeping time or over the size cap; returns the decisions dropped.

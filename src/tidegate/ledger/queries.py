@@ -30,6 +30,13 @@ ENTRIES = (
     " LEFT JOIN evidence ON evidence.decision = number "
 )
 
+DEEDS = (
+    "SELECT id, decision.time, action, subject, rule, by, ports, until, undone, count, mode,"
+    " spared, collateral, coalesce(state, 'intended'), coalesce(detail, '')"
+    " FROM decision LEFT JOIN outcome ON outcome.decision = number"
+    " WHERE decision.time >= ? ORDER BY decision.time, number"
+)
+
 # Beside max(), SQLite takes the other columns from the row that holds the maximum.
 IN_FORCE = (
     f"SELECT {COLUMNS.replace('time', 'latest.time')}, state, detail, outcome.time FROM"  # noqa: S608

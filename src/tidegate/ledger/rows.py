@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+from tidegate.ledger.port import Deed
 from tidegate.model import Decision, Evidence, Position, Subject
 from tidegate.subject import Network, network
 
@@ -71,6 +72,12 @@ def decision_of(row: Sequence[Any], evidence: tuple[Evidence, ...]) -> Decision:
         collateral=bool(row[15]),
         evidence=evidence,
     )
+
+
+def deed_of(row: Sequence[Any]) -> Deed:
+    """The deed behind a row of its own columns."""
+    ports, good = ports_of(row[6]), bool(row[12])
+    return Deed._make((*row[:6], ports, *row[7:12], good, *row[13:]))
 
 
 def evidence_text(decision: Decision) -> str:

@@ -11,8 +11,9 @@ from typing import Literal
 
 from tidegate.ledger.connection import LedgerFile
 from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
-from tidegate.ledger.port import AT_ONCE, KEEP, Entry
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry
 from tidegate.ledger.queries import (
+    DEEDS,
     ENTRIES,
     IN_FORCE,
     PUT_DECISION,
@@ -26,6 +27,7 @@ from tidegate.ledger.rows import (
     clean,
     decision_of,
     decision_row,
+    deed_of,
     evidence_of,
     evidence_text,
     latest,
@@ -205,6 +207,12 @@ class SqliteLedger:
             f"WHERE true {condition} ORDER BY decision.time DESC, number DESC LIMIT ?",
             (*values, max(0, whole(limit))),
         )
+
+    def deeds(self, since: Micros) -> Iterator[Deed]:
+        """Every decision from that event time on, the oldest first."""
+        with self._file.reading("read decisions") as connection:
+            for row in connection.execute(DEEDS, (whole(since),)):
+                yield deed_of(row)
 
     def _in_force(
         self, action: Literal["ban", "allow"], now: Micros, places: Sequence[bytes] = ()

@@ -16,7 +16,8 @@ from tests.unit.daemon.test_watcher import (  # noqa: F401  (a fixture)
 from tidegate.control.call import Call
 from tidegate.control.peer import Peer
 from tidegate.decision.allow import Surroundings
-from tidegate.errors import LedgerError, PolicyError
+from tidegate.errors import GateError, LedgerError, PolicyError
+from tidegate.gate.port import Dropped
 from tidegate.model import HOUR, MINUTE, SECOND, Subject, Success
 
 ANNA = Peer(1, 1000, 1000, "anna", frozenset())
@@ -266,3 +267,53 @@ def test_a_reload_keeps_what_is_under_attack(ask):
     ask.bench.wiring.next = planned(OTHER)
     assert ask("POST", "/reload")[0] == 200
     assert [row["target"] for row in ask("GET", "/targets")[1]] == ["exim"]
+
+
+def test_the_report(ask):
+    for chunk in VIRUSES:
+        ask.bench.turn(chunk, seconds=1)
+    ask.bench.gate.dropped = lambda: [Dropped("ban4_32_25", (25,), 30, 1800)]
+    ask.bench.now += 30 * MINUTE
+    status, value = ask("GET", "/report", since="1d")
+    assert status == 200
+    assert (value["bans"], value["in_force"], value["minutes"]) == (1, 1, 30)
+    assert value["rates"]["followed"] == 1
+    assert value["rates"]["before"] == 0.3
+    (source,) = value["sources"]
+    assert (source["subject"], source["events"]) == (A, 3)
+    (scope,) = value["kernel"]
+    assert (scope["ports"], scope["packets"], scope["per_ban"]) == ([25], 30, 30.0)
+    ask("POST", "/unban", subject=A)
+    after = ask("GET", "/report", since="1d")[1]
+    assert (after["standing"], after["good"]["unbanned"]) == (0, 1)
+    assert ask("GET", "/report", since="1s")[1]["bans"] == 0
+
+
+def test_wrong_reports(ask):
+    assert ask("GET", "/report", since="yesterday") == (
+        400,
+        {"error": 'since: expected a duration such as "90s", "5m", "1h30m" or "7d"'},
+    )
+
+
+def test_a_report_while_the_gate_is_away(ask):
+    def away():
+        raise GateError("the keeper is gone")
+
+    ask.bench.gate.dropped = away
+    assert ask("GET", "/report")[0] == 200
+
+
+def test_what_followed_a_ban_is_remembered_over_a_restart(ask):
+    for chunk in VIRUSES:
+        ask.bench.turn(chunk, seconds=1)
+    ask.bench.gate.dropped = lambda: [Dropped("ban4_32_25", (25,), 30, 1800)]
+    ask("GET", "/report")
+    ask.bench.watcher.checkpoint(ask.bench.now)
+    fresh = planned().pipeline()
+    assert fresh.restore(ask.bench.ledger.memory()) == []
+    assert list(fresh.aftermath.courses.values()) == list(
+        ask.bench.watcher.pipeline.aftermath.courses.values()
+    )
+    assert fresh.drops.since(0) == {(25,): (30, 1800)}
+    assert {change.part for change in ask.bench.ledger.memory()} <= fresh.parts()

@@ -301,7 +301,9 @@ items = st.lists(
 frames = st.one_of(
     st.fixed_dictionaries({"type": st.just("apply"), "requests": items}),
     st.fixed_dictionaries({"type": st.just("replace-part"), "bans": items, "allows": items}),
-    st.sampled_from(["hello", "ping", "drifted", "observe", "reload"]).map(lambda t: {"type": t}),
+    st.sampled_from(["hello", "ping", "drifted", "observe", "dropped", "reload"]).map(
+        lambda t: {"type": t}
+    ),
     st.sampled_from(["replace-begin", "replace-commit", "open-all"]).map(lambda t: {"type": t}),
     st.dictionaries(st.sampled_from(["type", "requests", "version"]), values),
 ).map(lambda frame: json.dumps(frame).encode())

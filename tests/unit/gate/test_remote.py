@@ -10,7 +10,7 @@ from tests.unit.gate.conftest import START, Setting
 
 from tidegate.errors import GateError
 from tidegate.gate import remote as remote_module
-from tidegate.gate.port import Closed, Knock, Request
+from tidegate.gate.port import Closed, Dropped, Knock, Request
 from tidegate.gate.protocol import Channel
 from tidegate.gate.remote import RemoteGate
 from tidegate.model import HOUR, Ban, Subject
@@ -32,6 +32,13 @@ def test_apply_and_observe(setting: Setting, remote: RemoteGate) -> None:
     }
     assert remote.apply([Request("unban", Subject("203.0.113.1"), None, 0)], START) == []
     assert setting.closed() == {"2001:db8:1::/64"}
+
+
+def test_what_was_dropped(setting: Setting, remote: RemoteGate) -> None:
+    assert remote.dropped() == []
+    told = [Dropped("ban4_32_25", (25,), 3, 180), Dropped("ban6_64", (), 0, 0)]
+    setting.gate.dropped = lambda: told  # type: ignore[method-assign]
+    assert remote.dropped() == told
 
 
 def test_many_requests_go_in_parts(

@@ -414,3 +414,28 @@ def test_which_rules_have_a_ban_standing(ledger: Ledger, decide: Decide) -> None
     assert ledger.ruling(NOW + 5) == {"virus-senders"}
     ledger.intend([decide("4", "unban")])
     assert ledger.ruling(NOW + 5) == set()
+
+
+# What reports need.
+
+
+def test_deeds_are_told_lean_and_in_order(ledger: Ledger, decide: Decide) -> None:
+    old = decide("old", time=NOW - DAY)
+    late = decide("late", time=NOW + MINUTE, subject=B, ports=(), collateral=True, spared="x")
+    first = decide("first", evidence=(Evidence(NOW, "/m", 0, "a line"),))
+    ledger.intend([old, late, first])
+    ledger.settle([Outcome("first", "refused", "the set is full", NOW)])
+    ledger.intend([decide("undo", "unban", rule="", time=NOW + SECOND, by="anna")])
+    told = list(ledger.deeds(NOW))
+    assert [one.id for one in told] == ["first", "undo", "late"]
+    assert told[0] == (
+        "first", NOW, "ban", A, "virus-senders", "rule", (25,), NOW + 10 * MINUTE, NOW + SECOND,
+        16, "enforce", "", False, "refused", "the set is full",
+    )  # fmt: skip
+    assert (told[1].by, told[1].action, told[1].state) == ("anna", "unban", "intended")
+    assert (told[2].subject, told[2].ports, told[2].collateral, told[2].spared) == (
+        B, (), True, "x",
+    )  # fmt: skip
+    assert told[2].undone is None
+    assert next(one.id for one in ledger.deeds(0)) == "old"
+    assert list(ledger.deeds(NOW + DAY)) == []

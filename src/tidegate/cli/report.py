@@ -1,0 +1,170 @@
+"""`tidegate report`: what was done in the last days, and what it was good for.
+
+Touches the daemon through its control socket. Limits: what the ledger still keeps (30 days), and
+what `docs/commands.md` says of each number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from tidegate.cli.common import as_json, client, emit, local, ports_text, socket_option, table
+from tidegate.text import printable
+
+
+class Section(NamedTuple):
+    """A table of the report with its heading, and what stands there if it is empty."""
+
+    heading: str
+    title: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    empty: str
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tidegate report
+  tidegate report --since 24h --md > report.md
+  tidegate report --since 30d --json | jq .rules
+"""
+)
+@click.option("--since", default="7d", show_default=True, help="How far back: 24h, 7d, 4w …")
+@click.option("--md", is_flag=True, help="Markdown, for a ticket or a page.")
+@socket_option
+@as_json
+def command(since: str, md: bool, socket: str | None, as_json: bool) -> int:
+    """What was done, and what it was good for: bans and their effect, good clients touched, cost.
+
+    Rates are events a minute of those who were banned: in the ten minutes before, while they were
+    closed for, and in the ten minutes after.
+    """
+    answer = client(socket).get("/report", {"since": since})
+    if as_json:
+        emit(answer)
+        return 0
+    mark = ("# ", "## ") if md else ("", "")
+    click.echo(f"{mark[0]}From {local(answer['since'])} to {local(answer['time'])}")
+    for line in summary(answer):
+        click.echo(f"{'* ' if md else '  '}{line}")
+    for section in sections(answer):
+        click.echo(f"\n{mark[1]}{section.heading}" + ("\n" if md else ""))
+        if not md:
+            table(section.title, section.rows, section.empty)
+        elif section.rows:
+            for line in markdown(section.title, section.rows):
+                click.echo(line)
+        else:
+            click.echo(section.empty)
+    return 0
+
+
+def summary(answer: Mapping[str, Any]) -> Iterator[str]:
+    """The report in a few lines."""
+    good, force = answer["good"], answer["in_force"]
+    yield (
+        f"{_many(answer['bans'], 'ban')} of {_many(answer['subjects'], 'subject')},"
+        f" {answer['minutes']} minutes closed in all;"
+        f" {'the ledger cannot say how many' if force is None else force} still in force"
+    )
+    yield (
+        "events a minute of whom was banned: "
+        + ", ".join(f"{_rate(answer['rates'][when])} {when}" for when in ("before", "during"))
+        + f", {_rate(answer['rates']['after'])} afterwards ({answer['rates']['followed']} followed)"
+    )
+    packets = sum(row["packets"] for row in answer["kernel"])
+    size = sum(row["bytes"] for row in answer["kernel"])
+    yield f"{_many(packets, 'packet')} ({_size(size)}) dropped in the kernel"
+    spared = sum(good["spared"].values())
+    yield (
+        f"good clients touched: {_many(good['banned'], 'ban')} of those with a good record,"
+        f" {good['unbanned']} opened by a person, {spared} spared"
+    )
+    yield f"{sum(answer['refused'].values())} decisions refused by the kernel or the keeper"
+
+
+def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
+    """Its tables."""
+    rules = ("RULE", "BANS", "SUBJECTS", "IN FORCE", "MINUTES", "BEFORE", "DURING", "AFTER", "GOOD")
+    yield Section(
+        "Bans by rule",
+        (*rules, "SPARED", "OBSERVED", "REFUSED"),
+        [_rule(row) for row in answer["rules"]],
+        "Nobody was banned.",
+    )
+    yield Section(
+        "Dropped in the kernel, by what was closed",
+        ("PORTS", "PACKETS", "BYTES", "BANS", "PACKETS A BAN", "RULES"),
+        [_scope(row) for row in answer["kernel"]],
+        "Nothing was closed.",
+    )
+    yield Section(
+        "The costliest sources",
+        ("SUBJECT", "EVENTS", "BANS", "MINUTES", "RULES", "LAST"),
+        [_source(row) for row in answer["sources"]],
+        "None.",
+    )
+    good = answer["good"]
+    rows = [("banned with a good record", subject, "", "") for subject in good["subjects"]]
+    rows += [
+        ("opened by a person", one["subject"], one["by"], local(one["time"]))
+        for one in good["unbans"]
+    ]
+    rows += [("spared", why, f"{count} times", "") for why, count in good["spared"].items()]
+    yield Section("Good clients", ("WHAT", "WHO OR WHY", "BY", "WHEN"), rows, "None was touched.")
+    if answer["refused"]:
+        yield Section(
+            "Refused by the kernel or the keeper",
+            ("REASON", "DECISIONS"),
+            [(why, str(count)) for why, count in answer["refused"].items()],
+            "",
+        )
+
+
+def markdown(title: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown; what could end a cell, or begin markup, is escaped."""
+    yield "| " + " | ".join(title) + " |"
+    yield "|" + " --- |" * len(title)
+    for row in rows:
+        yield "| " + " | ".join(_cell(one) for one in row) + " |"
+
+
+def _cell(text: str) -> str:
+    return "".join(f"\\{char}" if char in "\\`*_[]<>|&#!~" else char for char in printable(text))
+
+
+def _rule(row: Mapping[str, Any]) -> tuple[str, ...]:
+    numbers = (row[key] for key in ("bans", "subjects", "standing", "minutes"))
+    rates = (_rate(row["rates"][when]) for when in ("before", "during", "after"))
+    left = (row[key] for key in ("good", "spared", "observed", "refused"))
+    return (row["rule"], *map(str, numbers), *rates, *map(str, left))
+
+
+def _scope(row: Mapping[str, Any]) -> tuple[str, ...]:
+    each = "-" if row["per_ban"] is None else str(row["per_ban"])
+    numbers = (str(row["packets"]), _size(row["bytes"]), str(row["bans"]))
+    return (ports_text(row["ports"]), *numbers, each, ", ".join(row["rules"]))
+
+
+def _source(row: Mapping[str, Any]) -> tuple[str, ...]:
+    numbers = (str(row[key]) for key in ("events", "bans", "minutes"))
+    return (row["subject"], *numbers, ", ".join(row["rules"]), local(row["last"]))
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:g}"
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count} {name}" + "s" * (count != 1)
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
