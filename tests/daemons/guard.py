@@ -19,7 +19,7 @@ from tests.kernel.daemon import PATHS, Daemon, until
 from tests.kernel.namespaces import HOST, World
 
 SHIPPED = resources.files("tidegate.policy").joinpath("shipped.toml").read_text("utf-8")
-BAN = "7s"
+BAN = "9s"
 _SHOWN = re.compile(r"^  \S+:\d+: (.*)$", re.MULTILINE)
 OTHER_PORT = 2525
 """Nobody's service: alive for whoever has only a service's own ports closed."""

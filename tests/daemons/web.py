@@ -21,7 +21,7 @@ FADING = """
 [rule.web-probing]
 decay = "2/1s"
 [rule.comment-spam]
-decay = "3/1s"
+decay = "2/1s"
 """
 
 
