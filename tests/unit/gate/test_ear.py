@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -135,9 +136,8 @@ def test_a_watcher_that_does_not_read_is_never_waited_for(
         ear.hear()
     # What must be said finds room behind them.
     scene.channel.send({"type": "knocks", "last": True}, 0.1)
-    frames = scene.heard()
-    while not frames[-1].get("last"):
-        frames += scene.heard()
+    frames = [frame for _turn in range(100) for frame in scene.heard()]
+    assert frames[-1]["last"]
     passed = sum(len(one["knocks"]) for one in frames[:-1])
     assert 1000 < passed < 25_000
     ear.tick("")
@@ -171,6 +171,17 @@ def test_a_reader_that_broke_is_let_go(scene: Scene) -> None:
     ear.tick("")
     assert scene.reader.closed
     assert scene.heard() == [{"knocks": [], "missed": 3, "deaf": "knocks can't be heard: it broke"}]
+
+
+def test_what_is_watched_follows_the_reader(scene: Scene) -> None:
+    ear, poll = scene.ear(), select.poll()
+    now = ear.watched(poll, -1)
+    assert now == ear.watched(poll, now) == scene.reader.fileno()
+    scene.reader.say(ONE)
+    assert poll.poll(0) == [(now, select.POLLIN)]
+    ear.close()
+    assert ear.watched(poll, now) == -1
+    assert poll.poll(0) == [], "or the keeper would turn round and round"
 
 
 def test_a_gate_that_does_not_tell_of_knocks(scene: Scene) -> None:
