@@ -1,4 +1,4 @@
-"""The story of the mail flows, as a test; it takes some two and a half minutes."""
+"""The story of the mail flows, as a test; it takes two to three minutes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from tests.story import exim, mail_flows
 
 
-@pytest.mark.kernel
+@pytest.mark.daemons
 def test_the_mail_flows_under_a_flood(capfd: pytest.CaptureFixture[str]) -> None:
     if why := exim.missing():
         pytest.skip(why)
