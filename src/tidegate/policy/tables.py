@@ -7,23 +7,14 @@ Limits: one entry per key in `KEYS` is the whole truth about what a policy may s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any
 
 from tidegate.policy import values
-from tidegate.policy.durations import format_duration, parse_duration
-from tidegate.policy.models import (
-    BanTerms,
-    Counted,
-    Escalation,
-    Limits,
-    Paths,
-    Policy,
-    Rule,
-    ScoreTerms,
-    SourceSpec,
-)
+from tidegate.policy.durations import parse_duration
+from tidegate.policy.models import Escalation, Limits, Paths, Policy, Rule, SourceSpec
+from tidegate.policy.rules import RuleReader
 
 Read = Callable[[object], Any]
 
@@ -111,10 +102,6 @@ SECTIONS: dict[str, dict[str, Read]] = {
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
-CONDITIONS = ("more-than", "at-least", "score-over", "score-at-least")
-_SCORED = ("decay", "half-life", "release-at", "compat", "knock")
-MOST_DISTINCT = 256
-
 Fault = tuple[str, str]
 """A key path and what is wrong with it."""
 
@@ -198,79 +185,9 @@ class Reader:
         path = f"rule.{name}"
         raw = self._table(path, self._data["rule"][name])
         data = self._section(path, raw, SECTIONS["rule.NAME"])
-        if "on" not in raw:
-            self.faults.append((path, '"on" is missing'))
-        condition = [key for key in CONDITIONS if key in raw]
-        if len(condition) != 1:
-            names = ", ".join(f'"{key}"' for key in CONDITIONS)
-            self.faults.append((path, f"expected exactly one of {names}"))
-        scored = bool(condition) and condition[0].startswith("score-")
-        score = self._score(path, data) if scored else None
-        if scored:
-            self._only(path, raw, ("within", "distinct"), "goes with more-than or at-least")
-        else:
-            self._only(path, raw, _SCORED, "goes with score-over or score-at-least")
-            if condition and "within" not in raw:
-                self.faults.append((path, '"within" is missing'))
-        threshold = data["more-than"] + 1 if "more-than" in data else data.get("at-least", 1)
-        where, unless = data.get("where", ()), data.get("unless", ())
-        on = tuple(
-            one._replace(where=one.where + where, unless=unless) for one in data.get("on", ())
-        )
-        self._weights(path, on, scored=scored, distinct="distinct" in data)
-        if "distinct" in data and threshold > MOST_DISTINCT:
-            said = f"distinct values are counted exactly, up to {MOST_DISTINCT}"
-            self.faults.append((f"{path}.{condition[0]}", said))
-        return Rule(
-            name=name,
-            on=on,
-            threshold=threshold,
-            within=data.get("within", 1),
-            ban=self._ban(path, raw),
-            stated=_stated(data),
-            mode=data.get("mode", "enforce"),
-            enabled=data.get("enabled", True),
-            score=score,
-            distinct=data.get("distinct", ""),
-            reset_on=data.get("reset-on", ()),
-            good_record=data.get("good-record", "ignore"),
-            probation=data.get("probation", not scored),
-            **({"forget": data["forget"]} if "forget" in data else {}),
-        )
-
-    def _score(self, path: str, data: Mapping[str, Any]) -> ScoreTerms | None:
-        over = "score-over" in data
-        limit = data.get("score-over", data.get("score-at-least", 0))
-        if ("decay" in data) == ("half-life" in data):
-            said = 'expected one of "decay", such as "3/day", and "half-life", such as "24h"'
-            self.faults.append((path, said))
-            return None
-        release = data.get("release-at", limit if over else 0)
-        form: Literal["linear", "steps", "exponential"] = "linear"
-        points, span = data.get("decay", (0, data.get("half-life", 1)))
-        if "half-life" in data:
-            form = "exponential"
-            release = data.get("release-at", limit if over else max(1, limit // 2))
-            if release < 1:
-                said = "a score that halves never comes down to 0; expected 1 or more"
-                self.faults.append((f"{path}.release-at", said))
-        if "compat" in data:
-            form = "steps"
-            self._only(path, data, ("half-life",), 'can\'t be had with compat = "modsecurity"')
-        if release > limit:
-            self.faults.append((f"{path}.release-at", f"expected at most {limit}, the limit"))
-        return ScoreTerms(limit, over, release, span, points, form, data.get("knock", 1))
-
-    def _only(self, path: str, raw: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
-        self.faults += [(f"{path}.{key}", f"{key} {why}") for key in keys if key in raw]
-
-    def _weights(self, path: str, on: Sequence[Counted], *, scored: bool, distinct: bool) -> None:
-        if scored:
-            return
-        if any(one.weight is not None and one.weight < 0 for one in on):
-            self.faults.append((f"{path}.on", "only a score can take points off"))
-        if distinct and any(one.weight not in (None, 1) for one in on):
-            self.faults.append((f"{path}.on", "different values count one each, without weights"))
+        ban = f"{path}.ban"
+        terms = self._section(ban, self._table(ban, raw.get("ban", {})), BAN)
+        return RuleReader(path, raw, data, terms, self.faults).rule(name)
 
     def _escalation(self, name: str) -> Escalation:
         path = f"escalation.{name}"
@@ -282,47 +199,10 @@ class Reader:
         within, span = data.get("within", 1), data.get("for", 1)
         return Escalation(family, length, data.get("children", 3), within, span)
 
-    def _ban(self, rule: str, raw: Mapping[str, Any]) -> BanTerms:
-        path = f"{rule}.ban"
-        table = self._table(path, raw.get("ban", {}))
-        data = self._section(path, table, BAN)
-        if "ban" not in raw:
-            self.faults.append((rule, '"ban" is missing, such as ban = { ports = [25] }'))
-        elif "ports" not in table:
-            said = '"ports" is missing; [] closes every port, "service" those of the service'
-            self.faults.append((path, said))
-        if "for" in table and "ladder" in table:
-            self.faults.append((path, 'expected only one of "for" and "ladder"'))
-        steps = (data["for"],) if "for" in data else data.get("ladder", BanTerms().ladder)
-        ports = data.get("ports", ())
-        if ports == values.SERVICE:
-            return BanTerms(ladder=steps, service=True)
-        return BanTerms(ports=ports, ladder=steps)
-
 
 def _limits(data: Mapping[str, Any]) -> Limits:
     names = {"ledger": "ledger_bytes"}
     return Limits(**{names.get(key, key.replace("-", "_")): data[key] for key in data})
-
-
-def _stated(data: Mapping[str, Any]) -> str:
-    if "decay" in data or "half-life" in data:
-        words = (
-            f"score over {data['score-over']}"
-            if "score-over" in data
-            else f"score at least {data.get('score-at-least', 0)}"
-        )
-        if "half-life" in data:
-            return f"{words}, halved in {format_duration(data['half-life'])}"
-        points, span = data["decay"]
-        return f"{words}, {points} fading in {format_duration(span)}"
-    words = (
-        f"more than {data['more-than']}"
-        if "more-than" in data
-        else f"at least {data.get('at-least', 1)}"
-    )
-    distinct = f" different {data['distinct']}" if "distinct" in data else ""
-    return f"{words}{distinct} within {format_duration(data.get('within', 1))}"
 
 
 def _unknown(key: str, keys: Mapping[str, object]) -> str:
