@@ -16,8 +16,8 @@ from tidegate.decision.abuse import Judge
 from tidegate.detector.engine import Engine
 from tidegate.evidence.aftermath import Aftermath
 from tidegate.evidence.record import GoodRecord
+from tidegate.evidence.tally import NOT_CONVICTED, Convict
 from tidegate.evidence.targets import Targets
-from tidegate.evidence.window import NOT_CONVICTED, Convict
 from tidegate.evidence.windows import Windows
 from tidegate.model import (
     Batch,

@@ -10,25 +10,20 @@ from __future__ import annotations
 from hashlib import blake2b
 from struct import Struct
 
-from tidegate.evidence.window import NOT_CONVICTED, OFFSET_BITS, Convict
-from tidegate.model import Event, Micros, Ref, Subject, Term, Verdict
+from tidegate.evidence.tally import OFFSET_BITS, Convict, Tallies
+from tidegate.model import Event, Micros, Ref, Subject, Verdict
 from tidegate.policy.models import Rule
 
 _ENTRY = Struct(">QQ8s")
 _SIZE = _ENTRY.size
 
 
-class Distinct:
+class Distinct(Tallies):
     """The tallies of one rule. `count(event, ref, convict, weight)` counts one event."""
 
     def __init__(self, rule: Rule) -> None:
-        self.rule = rule
+        super().__init__(rule)
         self.most = rule.threshold * (2 if rule.good_record == "double" else 1)
-        self.tallies: dict[Subject, bytes] = {}
-        self.held: dict[Subject, Term] = {}
-        self.dirty: set[Subject] = set()
-        self.last_verdict: Verdict | None = None
-        self.verdicts = 0
 
     @property
     def part(self) -> str:
@@ -50,7 +45,7 @@ class Distinct:
             if time < term.watched:
                 found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
                 verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
-                self._convicted(verdict, event.offset, convict)
+                self.convicted(verdict, event.offset, convict)
                 return
         hashed = blake2b(value.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         entries = list(_ENTRY.iter_unpack(self.tallies.pop(subject, b"")))
@@ -74,16 +69,7 @@ class Distinct:
         counted = entries if twice else entries[-threshold:]
         refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref, _value in counted)
         verdict = Verdict(self.rule.name, subject, newest, len(counted), refs, twice=twice)
-        return self._convicted(verdict, offset, convict)
-
-    def _convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
-        term = convict(verdict, offset)
-        if term is NOT_CONVICTED:
-            return False
-        self.last_verdict = verdict
-        self.verdicts += 1
-        self.held[verdict.subject] = term
-        return True
+        return self.convicted(verdict, offset, convict)
 
     def newest(self, tally: bytes) -> Micros:
         """The time of the newest entry; 0 if there is none."""
@@ -92,12 +78,6 @@ class Distinct:
     def holding(self, subject: Subject) -> int:
         """How many values are remembered for a subject."""
         return len(self.tallies.get(subject, b"")) // _SIZE
-
-    def forget(self, subject: Subject) -> None:
-        """Drop a subject's tally and let it be counted again."""
-        self.held.pop(subject, None)
-        self.tallies.pop(subject, None)
-        self.dirty.add(subject)
 
     def relaid(self, tally: bytes, part: str) -> bytes:
         """A saved tally; b"" if it is damaged, or of another field."""

@@ -12,8 +12,8 @@ from struct import Struct
 from zlib import crc32
 
 from tidegate.evidence.decay import EMPTY, Linear, Points, State, form_of
-from tidegate.evidence.window import NOT_CONVICTED, OFFSET_BITS, Convict
-from tidegate.model import SECOND, Event, Micros, Ref, Subject, Term, Verdict
+from tidegate.evidence.tally import NOT_CONVICTED, OFFSET_BITS, Convict, Tallies
+from tidegate.model import SECOND, Event, Micros, Ref, Subject, Verdict
 from tidegate.policy.models import Rule, ScoreTerms
 
 KEPT = 64
@@ -23,18 +23,13 @@ _NUMBER = 16  # bytes of each of the three numbers of a state
 _HEAD = 3 * _NUMBER
 
 
-class Score:
+class Score(Tallies):
     """The tallies of one rule. `count(event, ref, convict, weight)` counts one event."""
 
     def __init__(self, rule: Rule, terms: ScoreTerms) -> None:
-        self.rule = rule
+        super().__init__(rule)
         self.terms = terms
         self.form = form_of(terms)
-        self.tallies: dict[Subject, bytes] = {}
-        self.held: dict[Subject, Term] = {}
-        self.dirty: set[Subject] = set()
-        self.last_verdict: Verdict | None = None
-        self.verdicts = 0
 
     @property
     def part(self) -> str:
@@ -120,11 +115,7 @@ class Score:
         count = math.ceil(self.form.score(state, time))
         twice = self.form.beyond(state, time, 2 * terms.limit, over=terms.over)
         verdict = Verdict(self.rule.name, subject, time, count, refs, release, twice)
-        term = convict(verdict, refs[-1].offset)
-        if term is not NOT_CONVICTED:
-            self.last_verdict = verdict
-            self.verdicts += 1
-            self.held[subject] = term
+        self.convicted(verdict, refs[-1].offset, convict)
 
     def score(self, subject: Subject, time: Micros) -> float:
         """The score of a subject at a time."""
@@ -142,12 +133,6 @@ class Score:
     def holding(self, subject: Subject) -> int:
         """How many entries are remembered for a subject."""
         return max(0, len(self.tallies.get(subject, b"")) - _HEAD) // _ENTRY.size
-
-    def forget(self, subject: Subject) -> None:
-        """Drop a subject's score."""
-        self.held.pop(subject, None)
-        self.tallies.pop(subject, None)
-        self.dirty.add(subject)
 
     def relaid(self, tally: bytes, part: str) -> bytes:
         """A saved tally; b"" if it is damaged. Where the rule faded otherwise then, the entries

@@ -12,27 +12,23 @@ from collections.abc import Callable
 from struct import Struct
 from zlib import crc32
 
-from tidegate.model import Event, Micros, Ref, Subject, Term, Verdict
+from tidegate.evidence.tally import OFFSET_BITS, Convict, Tallies
+from tidegate.model import Event, Micros, Ref, Subject, Verdict
 from tidegate.policy.models import Rule
-
-NOT_CONVICTED = Term(0)
-Convict = Callable[[Verdict, int], Term]
-"""Called with each verdict and the offset of the line that triggered it, at once."""
 
 Count = Callable[[Event, int, Convict], None]
 
 _ENTRY = Struct(">QQ")
 pack, from_bytes = _ENTRY.pack, int.from_bytes
-OFFSET_BITS = 44  # 16 TiB a file, a million files
 _BYTES = [bytes((number,)) for number in range(256)]
 _SESSIONS = 8  # a ninth parallel session of one subject pushes the oldest out
 
 
-class Window:
+class Window(Tallies):
     """The tallies of one rule. `count(event, ref, convict)` counts one event."""
 
     def __init__(self, rule: Rule, weights: dict[str, int]) -> None:
-        self.rule = rule
+        super().__init__(rule)
         self.weights = weights
         # Kinds of one program may tell of the same attempt; a program with one kind in the rule
         # writes one line an attempt and needs no sessions.
@@ -44,11 +40,6 @@ class Window:
         self.full = rule.threshold * 16
         # Whoever has a good record may need twice the count, so that many have to be kept.
         self.most = self.full * (2 if rule.good_record == "double" else 1)
-        self.tallies: dict[Subject, bytes] = {}
-        self.held: dict[Subject, Term] = {}
-        self.dirty: set[Subject] = set()
-        self.last_verdict: Verdict | None = None
-        self.verdicts = 0
         self.count = self._attempt_counter() if self.row else self._counter()
 
     @property
@@ -157,7 +148,7 @@ class Window:
             return False
         found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
         verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
-        self._convicted(verdict, event.offset, convict)
+        self.convicted(verdict, event.offset, convict)
         return True
 
     def _add(
@@ -190,17 +181,8 @@ class Window:
             self.rule.name, subject, refs[-1].time, len(counted) // 16, refs, twice=twice
         )
         # The tally starts anew: the same lines must not convict twice.
-        if not self._convicted(verdict, offset, convict):
+        if not self.convicted(verdict, offset, convict):
             self.tallies[subject] = rows + tally
-
-    def _convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
-        term = convict(verdict, offset)
-        if term is NOT_CONVICTED:
-            return False
-        self.last_verdict = verdict
-        self.verdicts += 1
-        self.held[verdict.subject] = term
-        return True
 
     def _attempt(self, rows: bytes, event: Event, weight: int) -> tuple[bytes, int]:
         """Count in the event's session: its n-th line of one kind is attempt n, counted once."""
@@ -261,12 +243,6 @@ class Window:
         tally = self.tallies.get(subject, b"")
         rows = 1 + tally[0] * self.row if self.row and tally else 0
         return (len(tally) - rows) // 16
-
-    def forget(self, subject: Subject) -> None:
-        """Drop a subject's tally and let it be counted again."""
-        self.held.pop(subject, None)
-        self.tallies.pop(subject, None)
-        self.dirty.add(subject)
 
 
 def _program(kind: str) -> str:

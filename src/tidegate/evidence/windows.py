@@ -13,7 +13,8 @@ from struct import Struct
 
 from tidegate.evidence.distinct import Distinct
 from tidegate.evidence.score import Score
-from tidegate.evidence.window import OFFSET_BITS, Convict, Window
+from tidegate.evidence.tally import OFFSET_BITS, Convict
+from tidegate.evidence.window import Window
 from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject, Term
 from tidegate.policy.models import Counted, Rule, Where
 

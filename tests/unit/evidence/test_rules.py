@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.evidence.window import NOT_CONVICTED
+from tidegate.evidence.tally import NOT_CONVICTED
 from tidegate.evidence.windows import Windows, counts, holds
 from tidegate.model import HOUR, MINUTE, SECOND, Batch, Event, Kind, Subject, Term, Verdict
 from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms

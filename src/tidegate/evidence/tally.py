@@ -1,0 +1,46 @@
+"""What all rules' tallies have in common: whose they are, who is held, and what came of verdicts.
+
+Touches nothing. A tally is one `bytes` per subject; what is in it is the kind of rule's own matter.
+Limits: none of its own; `windows` bounds the tallies over all rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidegate.model import Subject, Term, Verdict
+from tidegate.policy.models import Rule
+
+OFFSET_BITS = 44  # 16 TiB a file, a million files
+NOT_CONVICTED = Term(0)
+
+Convict = Callable[[Verdict, int], Term]
+"""Called with each verdict and the offset of the line that triggered it, at once."""
+
+
+class Tallies:
+    """The tallies of one rule, the subjects it has banned (`held`), and what changed (`dirty`)."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.tallies: dict[Subject, bytes] = {}
+        self.held: dict[Subject, Term] = {}
+        self.dirty: set[Subject] = set()
+        self.last_verdict: Verdict | None = None
+        self.verdicts = 0
+
+    def convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
+        """Have a verdict judged; whether it was a conviction."""
+        term = convict(verdict, offset)
+        if term is NOT_CONVICTED:
+            return False
+        self.last_verdict = verdict
+        self.verdicts += 1
+        self.held[verdict.subject] = term
+        return True
+
+    def forget(self, subject: Subject) -> None:
+        """Drop a subject's tally and let it be counted again."""
+        self.held.pop(subject, None)
+        self.tallies.pop(subject, None)
+        self.dirty.add(subject)
