@@ -53,7 +53,7 @@ class Judge:
         time, subject = verdict.time, verdict.subject
         spared = self.allow.spared(subject, time, good)
         before = 0
-        if not spared:
+        if not spared and not verdict.knocked:  # whose sender can be forged; it starts nothing
             spare, tripped = self.breaker.spares(time, good)
             if tripped:
                 self._note(

@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from bench import logs
 
+from bench import logs
 from tidegate.detector.matcher import Literals, matchers_of
 from tidegate.detector.pack import load_packs
 from tidegate.detector.scanner import choose
