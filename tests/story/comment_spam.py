@@ -28,6 +28,7 @@ on = [
 ]
 score-over = 15
 decay = "3/{day}"
+knock = 3
 ban = {{ ports = [80, 443] }}
 """
 SOURCE = """
@@ -85,7 +86,7 @@ def story(line: stage.Timeline, stack: ExitStack) -> str:
     _live(line, stack, folder)
     return (
         "Comment spam: the second pharmacy comment closed the web for its sender, for five days to"
-        " the second; everybody else read on."
+        " the second, and for longer as it kept trying; everybody else read on."
     )
 
 
@@ -147,9 +148,12 @@ def _live(line: stage.Timeline, stack: ExitStack, folder: Path) -> None:
     banned = lambda: BOT in stage.tidegate("list", config=policy).stdout  # noqa: E731
     stage.wait_for("the ban", banned, step=0.01)
     line.tell("THE BLOCK, at the second")
+    end = _end(policy)
     line.expect(not alive(BOT, 80) and not alive(BOT, 443), "ports 80 and 443 are dead for the bot")
     line.expect(alive(BOT, 25), "port 25 is alive: the smallest action that stops it")
     line.expect(alive(READER, 80), "the reader reads on")
+    longer = stage.wait_for("the knock", lambda: (now := _end(policy)) > end and now - end)
+    line.tell(f"  ok  it tried again, which the kernel heard: {longer.total_seconds():.0f} s more")
     for row in stage.tidegate("why", BOT, config=policy).stdout.splitlines()[:4]:
         line.tell(f"  | {row[:110]}")
     began = time.monotonic()
@@ -158,6 +162,13 @@ def _live(line: stage.Timeline, stack: ExitStack, folder: Path) -> None:
     line.tell(
         f"THE BAN HAS ENDED by itself, its points have faded ({time.monotonic() - began:.1f} s)"
     )
+
+
+def _end(policy: Path) -> datetime:
+    """When the bot's ban will end, as far as is known now."""
+    rows = stage.tidegate("list", "--json", config=policy).stdout.splitlines()
+    ends = [datetime.fromisoformat(json.loads(row)["until"]) for row in rows]
+    return max(ends, default=datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def main() -> int:

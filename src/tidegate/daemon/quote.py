@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tidegate.model import Block, Decision, Evidence
+from tidegate.model import Block, Decision, Evidence, Micros
 
 LINE_LIMIT = 1000
 
@@ -17,11 +17,17 @@ Fetch = Callable[[int, int], bytes | None]
 """Origin number and offset → the line there, without newline; None if it is gone."""
 
 
-def quoted(decision: Decision, block: Block, fetch: Fetch, path: Callable[[int], str]) -> Decision:
-    """The decision with its lines. `path` names the file behind an origin number."""
+def quoted(
+    decision: Decision, block: Block | None, fetch: Fetch, path: Callable[[int], str]
+) -> Decision:
+    """The decision with its lines. `path` names the file behind an origin number; `block`: the one
+    that was just read, if any."""
     lines = []
     for time, origin, offset in decision.refs:
-        line = _line_in(block, offset) if origin == block.origin else None
+        if not origin and block is None:
+            lines.append(_knock(decision, time, offset))
+            continue
+        line = _line_in(block, offset) if block is not None and origin == block.origin else None
         if line is None:
             line = fetch(origin, offset)
         if line is not None:
@@ -30,11 +36,11 @@ def quoted(decision: Decision, block: Block, fetch: Fetch, path: Callable[[int],
     return replace(decision, evidence=tuple(lines))
 
 
-def knocked(decision: Decision, port: int) -> Decision:
-    """The decision with what stands in the place of a line where somebody who is closed for tried
-    again: nothing was written about it, the kernel told."""
+def _knock(decision: Decision, time: Micros, port: int) -> Evidence:
+    """What stands in the place of a line where somebody who is closed for tried again: nothing was
+    written about it, the kernel told."""
     said = f"a new TCP connection from {decision.subject} to port {port}, dropped"
-    return replace(decision, evidence=(Evidence(decision.time, "nftables", 0, said),))
+    return Evidence(time, "nftables", 0, said)
 
 
 def _line_in(block: Block, offset: int) -> bytes | None:

@@ -17,7 +17,7 @@ from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.pipeline import Pipeline
-from tidegate.daemon.quote import knocked, quoted
+from tidegate.daemon.quote import quoted
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
@@ -113,7 +113,7 @@ class Watcher:
         self.knocks += len(knocks)
         self._dirty = True
         decisions = [
-            knocked(decision, port)
+            quoted(decision, None, self._fetch, self._path)
             for subject, port in knocks
             for decision in self.pipeline.knock(subject, port, now)
         ]

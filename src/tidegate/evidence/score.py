@@ -77,7 +77,7 @@ class Score(Tallies):
         entries.append(given)
         self._keep(subject, state, entries)
         count = math.ceil(self.form.score(state, time))
-        refs = (Ref(time, 0, port),)
+        refs = (*_refs(entries), Ref(time, 0, port))
         verdict = Verdict(self.rule.name, subject, time, count, refs, release=release, knocked=port)
         if convict(verdict, 0) is not NOT_CONVICTED:
             self.held[subject] = held._replace(until=release)
@@ -110,8 +110,7 @@ class Score(Tallies):
         if held is not None and time < held.until and release - held.until < SECOND:
             return
         # The line that tipped the scales stands last, also where it came late.
-        told = [one for one in entries if one.points > 0 and one.kind and one is not given]
-        refs = tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in (*told, given))
+        refs = _refs([*(one for one in entries if one is not given), given])
         count = math.ceil(self.form.score(state, time))
         twice = self.form.beyond(state, time, 2 * terms.limit, over=terms.over)
         verdict = Verdict(self.rule.name, subject, time, count, refs, release, twice)
@@ -145,6 +144,12 @@ class Score(Tallies):
         for given in entries:
             state = self.form.add(state, given)
         return _packed(state, entries)
+
+
+def _refs(entries: list[Points]) -> tuple[Ref, ...]:
+    """The lines that gave points: neither those that took some off, nor knocks."""
+    given = (one for one in entries if one.points > 0 and one.kind != _KNOCK)
+    return tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in given)
 
 
 def _unpacked(tally: bytes) -> tuple[State, list[Points]]:

@@ -38,6 +38,7 @@ LIMITS: dict[str, int] = {  # the bytes that can stand there
     "hestiacp:user": HOSTS,  # checked before it is logged
     "modsecurity:vhost": HOSTS,  # else the server refuses the request
     "nginx:user": NO_COLON,  # ends at the colon
+    "qpopper:user": WORDS,  # blanks end it
     "nsd:zone": WORDS,  # blanks are written \\032
     "sshd:user": NO_COLON,  # cut off by sshd
     "web.in-vain:uri": WORDS,
