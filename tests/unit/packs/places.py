@@ -103,8 +103,8 @@ def free(pack: Pack, detector: Detector, line: bytes) -> Iterator[tuple[int, int
             continue
         if begin == stop and not name:
             continue
-        inside = [each for each in strings if each[0] <= begin and stop <= each[1]]
-        if inside or not any(begin < each[1] and each[0] < stop for each in strings):
+        inside = any(each[0] <= begin and stop <= each[1] for each in strings)
+        if inside or not any(begin < each[1] and each[0] < stop for each in _objects(line)):
             yield begin, stop, name, tree.EVERY if name else held[number]
 
 
@@ -186,15 +186,23 @@ def json_strings(line: bytes) -> tuple[tuple[int, int, int], ...]:
     """The values that are strings in the JSON of a line: begin, stop, and how deep JSON stands in
     strings of JSON there."""
     found = []
-    at = 0
+    for at, stop in _objects(line):
+        for one in _STRING.finditer(line, at, stop):
+            if not re.match(rb"\s*:", line[one.end() :]):
+                inner = line[one.start() : one.end()]
+                deeper = b'\\"' in inner and _json(json.loads(inner).strip().encode()) > 0
+                found.append((*one.span(1), 2 if deeper else 1))
+    return tuple(found)
+
+
+@cache
+def _objects(line: bytes) -> tuple[tuple[int, int], ...]:
+    """Where JSON stands in a line."""
+    found, at = [], 0
     while (at := line.find(b"{", at)) >= 0:
         length = _json(line[at:])
         if length:
-            for one in _STRING.finditer(line, at, at + length):
-                if not re.match(rb"\s*:", line[one.end() :]):
-                    inner = line[one.start() : one.end()]
-                    deeper = b'\\"' in inner and _json(json.loads(inner).strip().encode()) > 0
-                    found.append((*one.span(1), 2 if deeper else 1))
+            found.append((at, at + length))
         at += length or 1
     return tuple(found)
 

@@ -56,7 +56,6 @@ OWN = frozenset(  # what the program says itself; `pack:` for all that has no na
         "cisco:msg",
         "exim.helo-syntax:command",
         "exim.out-of-order:why",
-        "sendmail.rate:rule",
         "exim.protocol-error:why",
         "exim.syntax:why",
         "dropbear:why",
@@ -79,8 +78,9 @@ OWN = frozenset(  # what the program says itself; `pack:` for all that has no na
         "pterodactyl-wings:why",
         "rshd:other",  # 16 bytes at most
         "sabnzbd:why",
-        "sendmail.relay-check:rule",
+        "sendmail:rule",
         "sendmail.relay-check:why",
+        "sshd.audit:",
         "sophos:msg",
         "sshd.audit:user",  # in hexadecimal digits where it is strange
         "sshd:method",
@@ -108,7 +108,6 @@ OWN = frozenset(  # what the program says itself; `pack:` for all that has no na
         "mattermost:",
         "mikrotik:",
         "miniflux:",
-        "mysql.json:",
         "navidrome:",
         "netscreen:",
         "nginx.bad-header:",
