@@ -56,11 +56,13 @@ def events(reader: Engine, line: bytes) -> list[Event]:
     ).events
 
 
-def forms(pack: Pack, line: bytes) -> Iterator[bytes]:
-    """The line, and without its header, if the pack may get it so."""
+def forms(pack: Pack, line: bytes, begin: int) -> Iterator[bytes]:
+    """The line, and without its header, if the pack may get it so. Not where the text, from `begin`
+    on, then begins the line: all that helps there is to name a source's detectors."""
     yield line
     header = read_header(line + b"\n", 0, len(line))
-    if header.program is not None and pack.bare and b"\n" not in line:
+    named = header.program is not None and pack.bare and b"\n" not in line
+    if named and begin > header.begin + 1:
         yield line[header.begin :]
 
 
@@ -70,7 +72,7 @@ def hostile(pack: Pack, detector: Detector, example: str, place: Place) -> Itera
     for text in texts(place, own, SAYINGS.get(pack.name, own), ALL, COUNT):
         said = written(place, text)
         if said is not None:
-            yield from forms(pack, put(place, said))
+            yield from forms(pack, put(place, said), place.begin)
 
 
 def forgeries(reader: Engine, pack: Pack) -> list[str]:

@@ -81,6 +81,9 @@ OWN = frozenset(  # what the program says itself; `pack:` for all that has no na
         "sendmail:rule",
         "sendmail.relay-check:why",
         "sshd.audit:",
+        "sshd.wrong-place:",
+        "fail2ban:service",
+        "openvpn:",
         "sophos:msg",
         "sshd.audit:user",  # in hexadecimal digits where it is strange
         "sshd:method",
