@@ -57,10 +57,6 @@ def test_probing_and_guessed_passwords_close_the_web(
     guard.wait_ban(EVE, WEB)
     lines = guard.shown(EVE, "web-probing")
     assert any(line.startswith(f"{EVE} - - [") and "GET /.env HTTP/1.1" in line for line in lines)
-    assert any(
-        f'/www/.env" failed (2: No such file or directory), client: {EVE}, ' in line
-        for line in lines
-    )
     guard.check_packets(EVE, 80, ANNA)
     guard.attack(SIX_NET, (partial(curl, world, SIX, path) for path in PROBES))
     guard.wait_ban(SIX_NET, WEB)
