@@ -110,6 +110,9 @@ class Engine:
         batch.lines = len(block.data) - len(block.data.replace(b"\n", b""))  # count: ten times this
         batch.cut = _overlong(block.data)
         self._stamps.arrive(block.arrival)
+        if self._literals.full:
+            self._literals.begin_anew()
+            self._steps.begin_anew()
         hits = self._scanner.scan(block.data)
         batch.hits = len(hits)
         hits.append(_END)

@@ -199,7 +199,8 @@ class Literals:
     """Which matchers to ask, by the literals that were found in a line.
 
     A key stands for a set of literals: those below `len(texts)` for one alone, the others for sets.
-    `speaking` are the keys of the literals that only successes have.
+    `speaking` are the keys of the literals that only successes have. `full`: there are so many sets
+    that every further one is taken to be all literals, which is slow; then begin anew.
     """
 
     def __init__(self, matchers: Sequence[Matcher]) -> None:
@@ -215,6 +216,11 @@ class Literals:
             for index, asking in enumerate(self._asking)
             if all(matchers[order].success and not matchers[order].told for order in asking)
         )
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget all sets but those of one literal; whoever holds on to their keys must, too."""
+        self.full = False
         self._sets: list[frozenset[int]] = [frozenset((index,)) for index in range(len(self.texts))]
         self._merged: dict[tuple[int, int], int] = {}
         self._numbers = {each: index for index, each in enumerate(self._sets)}
@@ -232,7 +238,9 @@ class Literals:
             pass
         together = self._sets[key] | {literal}
         number = self._numbers.get(together)
-        if number is None and len(self._sets) > _MERGED:  # a flood of odd lines: ask everybody
+        if number is None and len(self._sets) - len(self.texts) > _MERGED:
+            # A flood of odd lines: ask everybody, for as long as this block lasts.
+            self.full = True
             together = frozenset(range(len(self.texts)))
             number = self._numbers.get(together)
         if number is None:

@@ -45,6 +45,10 @@ class Steps:
     def leave_out(self, detector: str) -> None:
         """Never ask this detector again."""
         self._without |= {detector}
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget who is asked by which key."""
         self._asked.clear()
         self._prepared.clear()
         self.ready, self._form = {}, -1

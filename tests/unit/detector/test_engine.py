@@ -561,3 +561,23 @@ def test_told_successes_of_the_journal_are_tallied_too() -> None:
     batch = each.detect(journal(entry.encode() * 3))
     assert len(batch.events) == 3
     assert batch.successes["192.0.2.8"].count == 3
+
+
+def test_after_a_flood_of_odd_lines_the_next_block_is_read_as_quickly_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidegate.detector.matcher._MERGED", 2)
+    each = engine(DOOR, GATE)
+    words = ("wrong key", "odd key", "opened for", "knock at", "jammed", "rattled")
+    odd = "".join(
+        f"{BSD}{' '.join(word for n, word in enumerate(words) if choice >> n & 1)}\n"
+        for choice in range(1 << len(words))
+    )
+    good = BSD + "knock at 192.0.2.7 rattled\n" + BSD + "knock at 192.0.2.7\n"
+    plain = events(engine(DOOR, GATE).detect(block(good * 40)))
+    assert plain
+    for _ in range(3):
+        each.detect(block(odd))
+        assert each._literals.full
+        assert events(each.detect(block(good * 40))) == plain
+        assert not each._literals.full
