@@ -52,6 +52,7 @@ def command(files: tuple[str, ...], config: Path | None, as_json: bool) -> int:
     recordings = opened(files, lambda path: _spec(planned, path).name)
     recordings.sort(key=lambda one: one.arrival)
     pipeline = planned.pipeline(_specs(planned, recordings), durable=False)
+    pipeline.aims = not as_json
     become_nobody()
     garbage.seldom()
     summary = Summary(planned)

@@ -79,6 +79,7 @@ class Pipeline:
         self.aftermath = Aftermath()
         self.drops = Drops()
         self.targets = Targets() if durable else Targets(span=0)
+        self.aims = True  # whether anybody will ask what was aimed at
 
     def feed(self, block: Block) -> tuple[list[Decision], Batch]:
         """Read one block; the decisions in the order of the lines that triggered them."""
@@ -107,7 +108,8 @@ class Pipeline:
             for decision in decisions:
                 self.aftermath.begin(decision)
             self.aftermath.tally(batch.events)
-        self.targets.tally(batch.events, lambda event: engine.fields(block, event))
+        if self.aims:
+            self.targets.tally(batch.events, lambda event: engine.fields(block, event))
         return decisions, batch
 
     def knock(self, subject: Subject, port: int, now: Micros) -> list[Decision]:
