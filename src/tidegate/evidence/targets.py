@@ -18,7 +18,7 @@ WHATS: tuple[What, ...] = get_args(What)
 
 CAPACITY = 128
 MINUTES = 10
-LOOKED_AT = 16
+LOOKED_AT = 32
 FEW = 4
 """An estimate from fewer events than this says nothing, and is left out."""
 
