@@ -110,6 +110,7 @@ def watcher(
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
     garbage.seldom()
+    garbage.give_back()
     daemon.run()
 
 

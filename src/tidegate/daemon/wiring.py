@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.control.server import ControlServer
+from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
@@ -61,7 +62,7 @@ class Wiring:
 
     def title(self) -> str:
         """Role and duty, for the list of processes."""
-        rules = sum(rule.enabled for rule in self.plan.loaded.policy.rules)
+        rules = self.plan.loaded.policy.stated_rules
         return f"tidegate: watcher ({_many(len(self.sources), 'source')}, {_many(rules, 'rule')})"
 
     def is_off(self) -> bool:
@@ -88,7 +89,9 @@ class Wiring:
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
-        return Fresh(fresh, fresh.pipeline(), saved(self.ledger))
+        found = Fresh(fresh, fresh.pipeline(), saved(self.ledger))
+        garbage.give_back()
+        return found
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
         """The sources of the new policy; one that reads the same as before just goes on."""
