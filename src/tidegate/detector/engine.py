@@ -57,7 +57,11 @@ class Engine:
         named: Collection[str] = (),
         proxies: Sequence[Subject] = (),
     ) -> None:
-        matchers = matchers_of(packs, detectors, fields_of, told)
+        self._tears = Tears(packs)
+        # What a torn line says for somebody must be an event, too, else it could not be dropped.
+        self._asked = frozenset(told)
+        self._tells = self._asked | self._tears.successes
+        matchers = matchers_of(packs, detectors, fields_of, self._tells)
         self._literals = Literals(matchers)
         roles = {id(each.kind): each.detector.session for each in matchers if each.detector.session}
         self._sessions = Sessions(roles)
@@ -65,12 +69,10 @@ class Engine:
         self._scanner = choose(engine, self._literals.texts, cpu_flags)
         self.engine = self._scanner.name
         self._audits = AuditLogs()
-        self._tears = Tears(packs)
         self._strikes = Strikes()
         self._budget = budget or Unlimited()
         self._stamps = Stamps(zone)
         self._proofs = Proofs()
-        self._tells = frozenset(told)
         self.proxies = Proxies(proxies)
         self._steps = Steps(self._literals, self._stamps, self.proxies)
         self._naming = Naming(matchers, named, self._steps, self._budget)
@@ -124,6 +126,8 @@ class Engine:
             self._sessions.join(batch, block)
         if self._tears:
             self._tears.drop(batch, block)
+        if self._tells:
+            self._speak_for(batch, fields=fields)
         return batch
 
     def _go(self, batch: Batch, block: Block, hits: Hits, at: int, *, fields: bool) -> int:
@@ -144,7 +148,6 @@ class Engine:
         plain = fields or block.framing == "journal"
         ready = {} if plain else self._steps.ready
         proven = ({} if plain or overlong else proofs).get
-        already = len(batch.events)
         alone = frozenset() if plain or overlong else self._literals.speaking
         matcher: Matcher | None = None
         line_start = line_stop = 0
@@ -214,21 +217,22 @@ class Engine:
             at = bisect_left(hits, (line_stop + 1, 0))
         else:
             at = batch.hits
-        if self._tells:
-            self._speak_for(batch, already)
         for who, told in tallies.items():
             tally(batch.successes, who, new(Success, told))
         for who, success in proofs.successes(data, base, times, latest, self._time(batch, block)):
             tally(batch.successes, who, success)
         return at
 
-    def _speak_for(self, batch: Batch, first: int) -> None:
-        """Tally the successes that are events, from `first` on."""
-        for event in batch.events[first:]:
+    def _speak_for(self, batch: Batch, *, fields: bool) -> None:
+        """Tally the successes that are events; those nobody asked for are no events any more."""
+        for event in batch.events:
             if event.kind.name in self._tells:
                 time = event.time
                 said = Success(event.count, event.offset, time, time)
                 tally(batch.successes, event.subject, said)
+        if not fields and self._asked != self._tells:
+            extra = self._tells - self._asked
+            batch.events[:] = [one for one in batch.events if one.kind.name not in extra]
 
     def resume(self, source: str, origin: int) -> int | None:
         """Where to read on after a restart, if not behind the last block: a record is not over."""

@@ -238,7 +238,7 @@ class Literals:
             pass
         together = self._sets[key] | {literal}
         number = self._numbers.get(together)
-        if number is None and len(self._sets) - len(self.texts) > _MERGED:
+        if number is None and len(self._sets) - len(self.texts) >= _MERGED:
             # A flood of odd lines: ask everybody, for as long as this block lasts.
             self.full = True
             together = frozenset(range(len(self.texts)))

@@ -19,7 +19,8 @@ FILES = 256
 
 
 class Tears:
-    """Drops events of packs whose lines can be torn. `dropped` counts them."""
+    """Drops events of packs whose lines can be torn. `dropped` counts them; `successes` are the
+    kinds of these packs that speak for somebody, which have to be events for that."""
 
     def __init__(self, packs: Sequence[Pack]) -> None:
         torn: Mapping[str, Torn] = {pack.name: pack.torn for pack in packs if pack.torn is not None}
@@ -28,6 +29,13 @@ class Tears:
             name: re.compile(lean(b"(?:" + one.pattern + rb")\r?\Z")).match
             for name, one in torn.items()
         }
+        self.successes = frozenset(
+            detector.kind.name
+            for pack in packs
+            if pack.torn is not None
+            for detector in pack.detectors
+            if detector.kind.klass == "success"
+        )
         self._before: dict[tuple[str, int], tuple[int, bytes]] = {}
         self._most = max(self._within.values(), default=0)
         self.dropped = 0

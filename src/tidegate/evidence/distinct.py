@@ -45,8 +45,8 @@ class Distinct(Tallies):
             if time < term.watched:
                 found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
                 verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
-                self.convicted(verdict, event.offset, convict)
-                return
+                if self.convicted(verdict, event.offset, convict):
+                    return
         hashed = blake2b(value.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         entries = list(_ENTRY.iter_unpack(self.tallies.pop(subject, b"")))
         known = next((one for one in entries if one[2] == hashed), None)

@@ -148,8 +148,7 @@ class Window(Tallies):
             return False
         found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
         verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
-        self.convicted(verdict, event.offset, convict)
-        return True
+        return self.convicted(verdict, event.offset, convict)
 
     def _add(
         self, event: Event, tally: bytes, rows: bytes, weight: int, ref: int, convict: Convict

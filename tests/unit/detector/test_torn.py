@@ -23,6 +23,15 @@ literals = [" wants "]
 pattern = '''\d+ wants .* from <addr>'''
 match = [{ line = "12 wants a bed from 192.0.2.7", subject = "192.0.2.7" }]
 """
+GUEST = r"""
+[[detector]]
+name = "guest"
+kind = "guest"
+class = "success"
+literals = [" is welcome"]
+pattern = '''<addr> is welcome'''
+match = [{ line = "192.0.2.8 is welcome", subject = "192.0.2.8" }]
+"""
 TRUE = "12 wants a bed from 192.0.2.7\n"
 FORGED = "13 wants a\n14 wants b from 203.0.113.9\nb from 192.0.2.7\n"
 
@@ -39,6 +48,25 @@ def blamed(*blocks: str, engine: Engine | None = None) -> list[str]:
 
 def test_a_torn_line_takes_what_follows_it_along() -> None:
     assert blamed(TRUE + FORGED) == ["192.0.2.7"]
+
+
+def test_a_torn_line_speaks_for_nobody_either() -> None:
+    inn = INN + GUEST
+    assert "13 wants" in FORGED
+    forged = FORGED.replace("14 wants b from 203.0.113.9", "203.0.113.9 is welcome")
+    true = "192.0.2.8 is welcome\n"
+    for _ in range(2):
+        engine = Engine(packs(inn), zone=UTC)
+        for fields in (False, True):
+            data = (true + "x" * 80 + "\n" + forged).encode()
+            batch = engine.detect(Block("s", data, 0, ARRIVAL, 1), fields=fields)
+            assert list(batch.successes) == ["192.0.2.8"]
+            assert batch.successes["192.0.2.8"].count == 1
+            assert [event.subject for event in batch.events] == ["192.0.2.8"] * fields
+    told = Engine(packs(inn), zone=UTC, told=["inn.guest"])
+    batch = told.detect(Block("s", true.encode(), 0, ARRIVAL, 1))
+    assert [event.kind.name for event in batch.events] == ["inn.guest"]
+    assert batch.successes["192.0.2.8"].count == 1
 
 
 def test_far_enough_behind_it_lines_are_believed_again() -> None:

@@ -165,3 +165,18 @@ def test_twice_the_count_is_remembered_when_it_comes_late() -> None:
 
     core.tally(Batch("s", 1, events=[event(n) for n in (0, 2, 4, 6, 8, 5)]), lenient)
     assert [one.twice for one in found][-1] is True
+
+
+def test_an_offence_on_probation_that_does_not_convict_is_counted_like_any_other() -> None:
+    for core in (windows(rule()), windows(rule(distinct="user"))):
+        found: list[Verdict] = []
+
+        def lenient(verdict: Verdict, _offset: int) -> Term:
+            found.append(verdict)  # noqa: B023
+            if verdict.watched:
+                return NOT_CONVICTED
+            return Term(verdict.time + 10 * SECOND, verdict.time + 60 * SECOND)
+
+        tries = [event(second, user=str(second)) for second in (0, 1, 2, 20, 21, 22)]
+        core.tally(Batch("s", 1, events=tries), lenient)
+        assert [(one.watched, one.count) for one in found] == [(False, 3), (True, 1), (False, 3)]
