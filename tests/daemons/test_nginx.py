@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from datetime import UTC
 from functools import partial
 
 import pytest
@@ -10,6 +12,10 @@ from tests.daemons.guard import Guard
 from tests.daemons.machine import USER, Machine
 from tests.daemons.web import BROWSED, FADING, PROBES, WEB, Site, browse, curl, site
 from tests.kernel.namespaces import ATTACKERS, ATTACKERS6, HOST6, World
+
+from tidegate.detector.engine import Engine
+from tidegate.detector.pack import load_packs
+from tidegate.model import Block
 
 pytestmark = pytest.mark.daemons
 
@@ -38,6 +44,14 @@ http {{
 """
 
 
+def events(data: bytes) -> list[tuple[str, str]]:
+    """What the shipped packs see in a log."""
+    engine = Engine(load_packs(), zone=UTC)
+    arrival = time.time_ns() // 1000
+    found = engine.detect(Block("error log", data, 0, arrival, 1)).events
+    return [(event.kind.name, str(event.subject)) for event in found]
+
+
 @pytest.fixture
 def nginx(machine: Machine) -> Site:
     """A site that nginx serves."""
@@ -57,6 +71,11 @@ def test_probing_and_guessed_passwords_close_the_web(
     guard.wait_ban(EVE, WEB)
     lines = guard.shown(EVE, "web-probing")
     assert any(line.startswith(f"{EVE} - - [") and "GET /.env HTTP/1.1" in line for line in lines)
+    # The error log tells of the same requests; the rule counts each once, the detectors see both.
+    error = nginx.error.read_text()
+    assert f'/www/.env" failed (2: No such file or directory), client: {EVE}, ' in error
+    seen = events(error.encode())
+    assert seen.count(("nginx.probe", EVE)) >= 5
     guard.check_packets(EVE, 80, ANNA)
     guard.attack(SIX_NET, (partial(curl, world, SIX, path) for path in PROBES))
     guard.wait_ban(SIX_NET, WEB)
