@@ -234,10 +234,6 @@ class Engine:
             extra = self._tells - self._asked
             batch.events[:] = [one for one in batch.events if one.kind.name not in extra]
 
-    def resume(self, source: str, origin: int) -> int | None:
-        """Where to read on after a restart, if not behind the last block: a record is not over."""
-        return self._audits.resume(source, origin)
-
     def _time(self, batch: Batch, block: Block) -> Read:
         def time(start: int, stop: int) -> Micros:
             header = self._steps.header(block, start, stop)
