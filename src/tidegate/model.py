@@ -172,7 +172,56 @@ class Evidence(NamedTuple):
     line: str
 
 
-Action = Literal["ban", "unban", "allow", "disallow"]
+class Sample(NamedTuple):
+    """A reading taken: a number in its base unit (bytes, seconds, ...) at that time.
+
+    `value` None: it could not be taken, and `why` says why. `whole` is what a percentage of it is
+    a share of (None: it has none).
+    """
+
+    reading: str
+    time: Micros
+    value: float | None
+    whole: float | None = None
+    why: str = ""
+
+
+class GateReport(NamedTuple):
+    """What a keeper says of one gate. `away`: what it would close is not there to be closed (a
+    person has stopped it); `taken`: a person opened what we had closed; `refused`: it failed."""
+
+    gate: str
+    state: Literal["open", "closing", "closed", "opening", "away", "taken", "refused"]
+    since: Micros
+    detail: str = ""
+
+
+GuardVerb = Literal["close", "open", "fire", "warn", "clear", "give-up", "hold", "resume"]
+
+
+class Move(NamedTuple):
+    """What a guard wants done: with one of its gates ("" for notices), why, by which readings.
+
+    `fire` restarts or runs, `warn` and `clear` only tell, `give-up` tells loudly. `step` counts the
+    ladder from 0. `until`: a person's closing ends then (0: the guard's own condition says).
+    """
+
+    time: Micros
+    guard: str
+    gate: str
+    verb: GuardVerb
+    reason: str
+    samples: tuple[Sample, ...] = ()
+    step: int = 0
+    by: str = "guard"
+    note: str = ""
+    until: Micros = 0
+
+
+Action = Literal[
+    "ban", "unban", "allow", "disallow",
+    "close", "open", "fire", "warn", "clear", "give-up", "hold", "resume",
+]  # fmt: skip
 Mode = Literal["enforce", "observe"]
 
 

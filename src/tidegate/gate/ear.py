@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tidegate.errors import GateError
+from tidegate.frames import Channel
 from tidegate.gate.port import Knock
-from tidegate.gate.protocol import Channel
 
 A_SECOND = 1000
 """Knocks passed on between two ticks."""

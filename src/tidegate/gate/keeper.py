@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import GateError, TidegateError
+from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.charter import Charter, Tempo, judge_all
 from tidegate.gate.ear import Ear, Reader
 from tidegate.gate.port import AllowingGate, Refusal
-from tidegate.gate.protocol import PART, VERSION, Channel, Closed, Frame, Malformed
+from tidegate.gate.protocol import PART, VERSION
 from tidegate.gate.replacement import Replacement
 from tidegate.model import Micros
 

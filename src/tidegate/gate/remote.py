@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidegate.errors import GateError
+from tidegate.frames import Channel, Frame, Malformed
+from tidegate.frames import Closed as Hung
 from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request
-from tidegate.gate.protocol import PART, VERSION, Channel, Frame, Malformed
-from tidegate.gate.protocol import Closed as Hung
+from tidegate.gate.protocol import PART, VERSION
 from tidegate.model import Ban, Micros, Subject
 
 _PATIENCE = 60.0

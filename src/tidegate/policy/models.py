@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
+from tidegate.policy.guards import GuardSpec, NoticeSpec, Pool, ReadingSpec, Trigger
 
 EngineName = Literal["auto", "vectorscan", "re"]
 Start = Literal["end", "beginning"]
@@ -158,6 +159,11 @@ class Policy:
     sources: tuple[SourceSpec, ...] = ()
     rules: tuple[Rule, ...] = ()
     escalation: tuple[Escalation, ...] = ()
+    guards: tuple[GuardSpec, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    readings: tuple[ReadingSpec, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    notices: tuple[NoticeSpec, ...] = ()
     limits: Limits = field(default_factory=Limits)
     paths: Paths = field(default_factory=Paths)
     engine: EngineName = "auto"

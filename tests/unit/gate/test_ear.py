@@ -13,11 +13,11 @@ import pytest
 from tests.unit.gate.conftest import CHARTER, Setting
 
 from tidegate.errors import GateError
+from tidegate.frames import Channel
 from tidegate.gate import ear as ear_module
 from tidegate.gate.ear import Ear
 from tidegate.gate.keeper import Keeper, serve
 from tidegate.gate.port import Knock
-from tidegate.gate.protocol import Channel
 from tidegate.model import Subject
 
 ONE = Knock(Subject("192.0.2.7"), 25)

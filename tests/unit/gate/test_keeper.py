@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tests.unit.gate.conftest import CHARTER, START, Setting, net
 
 from tidegate.errors import GateError, PolicyError
+from tidegate.frames import Channel, encode
 from tidegate.gate import keeper as keeper_module
 from tidegate.gate.keeper import Keeper, serve
 from tidegate.gate.memory import MemoryGate
-from tidegate.gate.protocol import Channel, encode
 from tidegate.model import HOUR
 
 UNTIL = START + HOUR

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.gate.conftest import START, Setting
 
 from tidegate.errors import GateError
+from tidegate.frames import Channel
 from tidegate.gate import remote as remote_module
 from tidegate.gate.port import Closed, Dropped, Knock, Request
-from tidegate.gate.protocol import Channel
 from tidegate.gate.remote import RemoteGate
 from tidegate.model import HOUR, Ban, Subject
 

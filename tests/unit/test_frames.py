@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.gate.protocol import MAX_FRAME, Channel, Closed, Frame, Malformed, decode, encode
+from tidegate.frames import MAX_FRAME, Channel, Closed, Frame, Malformed, decode, encode
 
 
 @pytest.fixture
