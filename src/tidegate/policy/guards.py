@@ -165,7 +165,7 @@ Terms = (
     | Restart | Run
 )  # fmt: skip
 KERNEL = (Throttle, Refuse)
-"""Carried out by the keeper, each with a timeout in the kernel; all others by the service keeper."""
+"""By the keeper, each with a timeout in the kernel; all others by the service keeper."""
 ONCE = (Restart, Run)
 """There is no closed state: they are fired."""
 
