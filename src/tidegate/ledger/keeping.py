@@ -20,15 +20,16 @@ OVER = "coalesce(undone, max(time, until))"
 def drop(
     connection: sqlite3.Connection, where: str, values: Sequence[object], limit: int = AT_ONCE
 ) -> int:
-    """Drop the oldest decisions that answer to `where`, with their evidence and outcome."""
+    """Drop the oldest decisions that answer to `where`, with what belongs to them."""
     numbers = connection.execute(
         "SELECT number FROM (SELECT decision.*, outcome.decision IS NOT NULL AS settled"  # noqa: S608
         " FROM decision LEFT JOIN outcome ON outcome.decision = number)"
         f" WHERE {where} ORDER BY time, number LIMIT ?",
         (*values, limit),
     ).fetchall()
-    for table, key in (("evidence", "decision"), ("outcome", "decision"), ("decision", "number")):
-        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", numbers)  # noqa: S608
+    for table in ("evidence", "outcome", "capture"):
+        connection.executemany(f"DELETE FROM {table} WHERE decision = ?", numbers)  # noqa: S608
+    connection.executemany("DELETE FROM decision WHERE number = ?", numbers)
     return len(numbers)
 
 

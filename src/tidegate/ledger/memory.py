@@ -13,6 +13,7 @@ from tidegate.errors import LedgerError
 from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry
 from tidegate.ledger.rows import (
     DecisionRow,
+    capture_text,
     clean,
     decision_of,
     decision_row,
@@ -71,6 +72,7 @@ class MemoryLedger:
         self._positions: dict[tuple[str, str, str], Position] = {}
         self._memory: dict[tuple[str, bytes], bytes] = {}
         self._rows: dict[str, _Row] = {}
+        self._captures: dict[str, tuple[Micros, str]] = {}
         self._closed = False
 
     def open(self) -> None:
@@ -160,6 +162,17 @@ class MemoryLedger:
                     clean(outcome.id), outcome.state, clean(outcome.detail), whole(outcome.time)
                 )
 
+    def attach(self, number: str, time: Micros, text: str) -> None:
+        """Keep with a decision what the host looked like."""
+        self.open()
+        if clean(number) in self._rows:
+            self._captures[clean(number)] = (whole(time), capture_text(text))
+
+    def captured(self, number: str) -> tuple[Micros, str] | None:
+        """What was kept with a decision, and when it was taken."""
+        self.open()
+        return self._captures.get(clean(number))
+
     def unsettled(self) -> list[Decision]:
         """Intended but not settled, in the order they were intended."""
         self.open()
@@ -237,6 +250,7 @@ class MemoryLedger:
         old.sort(key=lambda row: (row.time, row.number))
         for row in old[:AT_ONCE]:
             del self._rows[row.values[0]]
+            self._captures.pop(row.values[0], None)
         return len(old[:AT_ONCE])
 
     def _forget_places(self) -> None:

@@ -61,6 +61,13 @@ STEPS = (
         state TEXT NOT NULL, detail TEXT NOT NULL, time INTEGER NOT NULL
     ) STRICT;
     """,
+    """
+    -- What the host looked like when a guard moved; it arrives after the decision.
+    CREATE TABLE capture (
+        decision INTEGER PRIMARY KEY,
+        time INTEGER NOT NULL, text TEXT NOT NULL
+    ) STRICT;
+    """,
 )
 
 

@@ -114,6 +114,12 @@ class Ledger(Protocol):
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of them; the last of an id holds, unknown ids are passed over."""
 
+    def attach(self, number: str, time: Micros, text: str) -> None:
+        """Keep with the decision of this id what the host looked like; 64 KiB, the last holds."""
+
+    def captured(self, number: str) -> tuple[Micros, str] | None:
+        """What was kept with the decision of this id, and when it was taken."""
+
     def unsettled(self) -> list[Decision]:
         """Intended but not settled: we died in between. In the order they were intended."""
 

@@ -126,6 +126,14 @@ def clean(text: str) -> str:
     return line[:MAX_BYTES].decode("utf-8", "ignore")
 
 
+MAX_CAPTURE = 64 << 10
+
+
+def capture_text(text: str) -> str:
+    """What was captured, bounded, in text that any UTF-8 file can hold."""
+    return text.encode("utf-8", "backslashreplace")[:MAX_CAPTURE].decode("utf-8", "ignore")
+
+
 def whole(number: int) -> int:
     """A number that fits 64 bits: what is beyond them is as good as the end of them."""
     if -_WIDEST <= number <= _WIDEST:

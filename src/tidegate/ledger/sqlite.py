@@ -24,6 +24,7 @@ from tidegate.ledger.queries import (
     unknown,
 )
 from tidegate.ledger.rows import (
+    capture_text,
     clean,
     decision_of,
     decision_row,
@@ -153,6 +154,24 @@ class SqliteLedger:
                 "REPLACE INTO outcome SELECT number, ?, ?, ? FROM decision WHERE id = ?",
                 [(o.state, clean(o.detail), whole(o.time), clean(o.id)) for o in outcomes],
             )
+
+    def attach(self, number: str, time: Micros, text: str) -> None:
+        """Keep with a decision what the host looked like."""
+        with self._file.writing("keep what was captured") as connection:
+            connection.execute(
+                "REPLACE INTO capture SELECT number, ?, ? FROM decision WHERE id = ?",
+                (whole(time), capture_text(text), clean(number)),
+            )
+
+    def captured(self, number: str) -> tuple[Micros, str] | None:
+        """What was kept with a decision, and when it was taken."""
+        with self._file.reading("read what was captured") as connection:
+            row = connection.execute(
+                "SELECT capture.time, text FROM capture JOIN decision ON decision = number"
+                " WHERE id = ?",
+                (clean(number),),
+            ).fetchone()
+        return None if row is None else (row[0], row[1])
 
     def unsettled(self) -> list[Decision]:
         """Intended but not settled, in the order they were intended."""

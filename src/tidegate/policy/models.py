@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
-from tidegate.policy.guards import GuardSpec, NoticeSpec, Pool, ReadingSpec, Trigger
+from tidegate.policy.guards import (
+    KERNEL,
+    GateSpec,
+    GuardSpec,
+    NoticeSpec,
+    Pool,
+    ReadingSpec,
+    Trigger,
+)
 
 EngineName = Literal["auto", "vectorscan", "re"]
 Start = Literal["end", "beginning"]
@@ -180,6 +188,22 @@ class Policy:
                 if rule.enabled
             }
         )
+
+    @property
+    def gates(self) -> tuple[GateSpec, ...]:
+        """Every gate of every guard and trigger."""
+        ran = tuple(one.gate for one in self.triggers if one.gate is not None)
+        return tuple(gate for guard in self.guards for gate in guard.gates) + ran
+
+    @property
+    def guarded(self) -> bool:
+        """Whether there is anything that looks at readings: then there is a sampler."""
+        return bool(self.guards or self.triggers)
+
+    @property
+    def has_switches(self) -> bool:
+        """Whether some gate is no firewall entry: then there is a service keeper."""
+        return any(not isinstance(gate.terms, KERNEL) for gate in self.gates)
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that name, enabled or not."""

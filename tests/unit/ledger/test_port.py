@@ -439,3 +439,29 @@ def test_deeds_are_told_lean_and_in_order(ledger: Ledger, decide: Decide) -> Non
     assert told[2].undone is None
     assert next(one.id for one in ledger.deeds(0)) == "old"
     assert list(ledger.deeds(NOW + DAY)) == []
+
+
+# Captures.
+
+
+def test_what_was_captured_stays_with_its_decision(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("1"), decide("2")])
+    assert ledger.captured("1") is None
+    ledger.attach("1", NOW, "load 11.2")
+    ledger.attach("1", NOW + 1, "load 12.0 \udce4")
+    ledger.attach("nobody", NOW, "kept by nobody")
+    assert ledger.captured("1") == (NOW + 1, "load 12.0 \\udce4")
+    assert ledger.captured("2") is None
+    assert ledger.captured("nobody") is None
+
+
+def test_a_capture_is_bounded_and_goes_with_its_decision(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([decide("1")])
+    ledger.attach("1", NOW, "ä" * 100_000)
+    found = ledger.captured("1")
+    assert found is not None
+    assert len(found[1].encode()) <= 64 << 10
+    ledger.settle(applied("1"))
+    assert ledger.forget(NOW + KEEP + DAY) == 1
+    ledger.intend([decide("1", time=NOW + 2 * DAY)])
+    assert ledger.captured("1") is None
