@@ -12,6 +12,7 @@ from tidegate import subject as subjects
 from tidegate.daemon.host import protected
 from tidegate.gate.charter import Charter
 from tidegate.model import Subject
+from tidegate.policy.guards import KERNEL
 from tidegate.policy.models import Policy
 from tidegate.subject import Network
 
@@ -24,6 +25,13 @@ def charter_of(policy: Policy) -> Charter:
         widest4=policy.limits.widest_ipv4,
         widest6=policy.limits.widest_ipv6,
         longest=policy.limits.longest_ban,
+        gates=tuple(
+            gate
+            for guard in policy.guards
+            if guard.enabled
+            for gate in guard.gates
+            if isinstance(gate.terms, KERNEL)
+        ),
     )
 
 

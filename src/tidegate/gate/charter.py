@@ -14,6 +14,7 @@ from typing import Any
 from tidegate.gate.book import faulty_ports, place
 from tidegate.gate.port import LONGEST, Refusal, Request
 from tidegate.model import SECOND, Micros
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 _Faults = list[tuple[int, str]]
@@ -62,7 +63,8 @@ class Charter:
     that overlaps it stands behind it. `protected`: own addresses, gateway, resolvers, peers; no
     ban may touch one (loopback and link-local never). `widest4`, `widest6`: the shortest prefix
     of a ban. `longest`: its longest duration. `rate`, `burst`: new bans a second, and at once.
-    `ports`: those a ban may name (None: any); `everything`: whether it may name none.
+    `ports`: those a ban may name (None: any); `everything`: whether it may name none. `gates`:
+    those of guards that the kernel keeps: a watcher may say which are closed, never what they are.
     """
 
     allow: tuple[Network, ...] = ()
@@ -75,6 +77,7 @@ class Charter:
     verbs: frozenset[str] = VERBS
     ports: frozenset[int] | None = None
     everything: bool = True
+    gates: tuple[GateSpec, ...] = ()
     _allowed: Ranges = field(init=False, repr=False, compare=False)
     _spared: Ranges = field(init=False, repr=False, compare=False)
 

@@ -29,6 +29,9 @@ OFF_FILE = Path("/etc/tidegate/off")
 MOST_BANS = 2_000_000
 """Bans that one replacement may bring; memory is bounded by it."""
 
+MOST_GATES = 1_000
+"""Gates that one frame may name."""
+
 _PATIENCE = 10.0
 _TRIES = 3
 
@@ -68,7 +71,7 @@ class Keeper:
         self._in_a_row = 0
         self._charter = load_charter()
         self._tempo = Tempo(self._charter, now())
-        gate.allow = self._charter.allow
+        gate.allow, gate.gates = self._charter.allow, self._charter.gates
         if self._is_off():
             self._off = True
             self._open_all()
@@ -228,6 +231,16 @@ class Keeper:
             self._say({"type": "part", "closed": closed[first : first + PART]})
         return {}
 
+    def _switch(self, frame: Frame) -> Frame:
+        closed = frame.get("closed")
+        if (
+            not isinstance(closed, dict)
+            or len(closed) > MOST_GATES
+            or any(until.__class__ is not int for until in closed.values())
+        ):
+            raise Malformed("closed must say of gates until when")
+        return {"reports": self._gate.switch(closed, self._now())}
+
     def _open(self, _frame: Frame) -> Frame:
         self._gate.open_all()
         return {}
@@ -236,10 +249,11 @@ class Keeper:
         charter = self._load_charter()
         if (charter.rate, charter.burst) != (self._charter.rate, self._charter.burst):
             self._tempo = Tempo(charter, self._now())
-        changed = charter.allow != self._charter.allow
+        wanted = charter.allow, charter.gates
+        changed = wanted != (self._charter.allow, self._charter.gates)
         self._charter = charter
         if changed:
-            self._gate.allow = charter.allow
+            self._gate.allow, self._gate.gates = wanted
         return {"changed": changed}
 
 
@@ -253,10 +267,12 @@ _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
     "drifted": Keeper._drifted,
     "observe": Keeper._observe,
     "dropped": lambda keeper, _frame: {"dropped": keeper._gate.dropped()},
+    "switch": Keeper._switch,
+    "throttled": lambda keeper, _frame: {"throttled": keeper._gate.throttled()},
     "open-all": Keeper._open,
     "reload": Keeper._reload,
 }
-_WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit"})
+_WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit", "switch"})
 
 
 def _list(frame: Frame, name: str) -> list[Any]:

@@ -10,8 +10,10 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from tidegate.gate import doors as door
 from tidegate.gate.book import Scope
 from tidegate.model import Micros
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 TABLE = "tidegate"
@@ -36,7 +38,7 @@ KNOCKED = {4: "knocked4", 6: "knocked6"}
 """Who knocked within the last minute: kept by the kernel alone, and none of our business."""
 KNOCKED_SIZE = 65535
 
-_KNOCK = "tcp flags & (fin | syn | rst | ack) == syn"
+NOTHING: Mapping[str, Micros] = {}
 
 _RULES = """\
 iif lo accept
@@ -50,11 +52,17 @@ jump banned
 
 
 def laid(
-    allow: Sequence[Network], scopes: Iterable[Scope], size: int, *, heard: bool = True
+    allow: Sequence[Network],
+    scopes: Iterable[Scope],
+    size: int,
+    *,
+    heard: bool = True,
+    doors: Sequence[GateSpec] = (),
 ) -> str:
     """Every chain, rule and set, over whatever stands; the elements of timed sets stay.
 
-    `heard`: the banned are told of when they knock; a kernel may lack what that takes.
+    `heard`: the banned are told of when they knock; `doors`: gates of guards. A kernel may lack
+    what these take.
     """
     lines = [f"add table inet {TABLE}"]
     for family, name in ALWAYS.items():
@@ -68,11 +76,14 @@ def laid(
             f"add set inet {TABLE} {name} {{ type {_TYPE[family]}; "
             f"flags dynamic,timeout; timeout 60s; size {KNOCKED_SIZE}; }}"
         ]
+    lines += [f"add set inet {TABLE} {stated}" for stated in door.declared(doors)]
     hook = "{ type filter hook prerouting priority raw; policy accept; }"
-    lines += [f"add chain inet {TABLE} {chain}" for chain in CHAINS if chain != "gate"]
+    chains = (*door.chains(doors), *CHAINS)
+    lines += [f"add chain inet {TABLE} {chain}" for chain in chains if chain != "gate"]
     lines += [f"add chain inet {TABLE} gate {hook}"]
-    lines += [f"flush chain inet {TABLE} {chain}" for chain in reversed(CHAINS)]
+    lines += [f"flush chain inet {TABLE} {chain}" for chain in reversed(chains)]
     lines += [f"add rule inet {TABLE} gate {rule}" for rule in _RULES.splitlines()]
+    lines += [f"add rule inet {TABLE} {rule}" for rule in door.rules(doors)]
     # A full set ends the rule, as a mismatch does: what follows drops in any case.
     lines += [f"add rule inet {TABLE} dropped {_knock(family)}" for family in KNOCKED if heard]
     lines += [f"add rule inet {TABLE} dropped drop"]
@@ -86,10 +97,17 @@ def whole(
     now: Micros,
     *,
     heard: bool = True,
+    doors: Sequence[GateSpec] = (),
+    closed: Mapping[str, Micros] = NOTHING,
 ) -> Iterator[str]:
     """The whole table in the place of whatever is there, with every element that is not over."""
     yield f"add table inet {TABLE}\ndelete table inet {TABLE}\n"
-    yield laid(allow, sets, size, heard=heard)
+    yield laid(allow, sets, size, heard=heard, doors=doors)
+    for spec in doors:
+        if closed.get(spec.name, 0) > now:
+            left = _timeout(closed[spec.name], now)
+            ports = ", ".join(f"{port} timeout {left}" for port in door.ports_in(spec))
+            yield f"add element inet {TABLE} {door.ports_of(spec.name)} {{ {ports} }}\n"
     for scope, held in sets.items():
         yield from _elements(scope, held, now)
 
@@ -123,21 +141,26 @@ def _knock(family: int) -> str:
     """A new attempt by TCP, once a minute for each address (IPv6: each /64)."""
     source = f"{_WORD[family]} saddr" + (" & ffff:ffff:ffff:ffff::" if family == 6 else "")
     return (
-        f"{_KNOCK} {source} != @{KNOCKED[family]} add @{KNOCKED[family]} {{ {source} }} "
+        f"{door.NEW} {source} != @{KNOCKED[family]} add @{KNOCKED[family]} {{ {source} }} "
         f"log group {NFLOG_GROUP} snaplen {SNAP}"
     )
 
 
 def _elements(scope: Scope, held: Mapping[bytes, Micros], now: Micros) -> Iterator[str]:
     family, text = _FAMILY[scope.family], socket.inet_ntop
-    # nft reads no more than eight digits of a unit, so milliseconds alone end after 27 hours.
-    items = []
-    for bits, until in held.items():
-        if until > now:
-            seconds, rest = divmod(milliseconds(until, now), 1000)
-            items.append(f"{text(family, bits)} timeout {seconds}s{rest}ms")
+    items = [
+        f"{text(family, bits)} timeout {_timeout(until, now)}"
+        for bits, until in held.items()
+        if until > now
+    ]
     if items:
         yield f"add element inet {TABLE} {scope.name} {{ {', '.join(items)} }}\n"
+
+
+def _timeout(until: Micros, now: Micros) -> str:
+    # nft reads no more than eight digits of a unit, so milliseconds alone end after 27 hours.
+    seconds, rest = divmod(milliseconds(until, now), 1000)
+    return f"{seconds}s{rest}ms"
 
 
 def milliseconds(until: Micros, now: Micros) -> int:

@@ -7,11 +7,13 @@ Limits: what is over is forgotten only when the gate is next used.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tidegate.gate.book import Book, requests_of
-from tidegate.gate.port import CAPACITY, Closed, Dropped, Knock, Refusal, Request
-from tidegate.model import Ban, Micros, Subject
+from tidegate.gate.closings import Closings
+from tidegate.gate.port import CAPACITY, Closed, Dropped, Knock, Refusal, Request, Throttled
+from tidegate.model import Ban, GateReport, Micros, Subject
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 
@@ -23,11 +25,27 @@ class MemoryGate:
     missed = 0
     deaf = ""
 
-    def __init__(self, allow: Sequence[Network] = (), *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self,
+        allow: Sequence[Network] = (),
+        *,
+        gates: Sequence[GateSpec] = (),
+        capacity: int = CAPACITY,
+    ) -> None:
         self.allow = tuple(allow)
+        self._closings = Closings(gates)
         self._book = Book(capacity)
         self._disturbed = False
         self._knocks: list[Knock] = []
+
+    @property
+    def gates(self) -> tuple[GateSpec, ...]:
+        """The gates of guards that `switch` closes."""
+        return self._closings.specs
+
+    @gates.setter
+    def gates(self, specs: tuple[GateSpec, ...]) -> None:
+        self._closings.govern(specs)
 
     @property
     def evicted(self) -> int:
@@ -60,11 +78,24 @@ class MemoryGate:
         """Nothing: no packet comes by here."""
         return []
 
+    def switch(self, wanted: Mapping[str, Micros], now: Micros) -> list[GateReport]:
+        """Remember which gates of guards are closed; see `Gate.switch`."""
+        return self._closings.take(wanted, now)
+
+    def switched(self, now: Micros) -> dict[str, Micros]:
+        """Which gates of guards are closed, and until when."""
+        return self._closings.standing(now)
+
+    def throttled(self) -> list[Throttled]:
+        """Nothing: no packet comes by here."""
+        return [Throttled(spec.name, 0, 0) for spec in self._closings.specs]
+
     def open_all(self) -> None:
         """Forget everything; like the kernel's table, which is then gone."""
         evicted = self._book.evicted
         self._book = Book(self._book.capacity)
         self._book.evicted = evicted
+        self._closings.open_all()
         self._disturbed = True
 
     def disturb(self) -> None:

@@ -152,15 +152,21 @@ class Netfilter:
 
     def elements(self, set_name: str) -> list[Element]:
         """Every element of a set; about 4 µs each. [] where there is no such set."""
-        found: list[Element] = []
+        return [_element(item) for item in self._items(set_name)]
+
+    def counted(self, set_name: str) -> list[tuple[bytes, int]]:
+        """Every element of a set, and how many packets its own counter has counted."""
+        return [(_element(item).key, _packets(item)) for item in self._items(set_name)]
+
+    def _items(self, set_name: str) -> Iterator[bytes]:
         try:
-            for payload in self._netlink.ask(GETSETELEM, _INET + self._set(set_name), dump=True):
-                for kind, value in attributes(payload, 4):
-                    if kind == 3:
-                        found += [_element(item) for _kind, item in attributes(value)]
+            found = self._netlink.ask(GETSETELEM, _INET + self._set(set_name), dump=True)
         except FileNotFoundError:
-            return []
-        return found
+            return
+        for payload in found:
+            for kind, value in attributes(payload, 4):
+                if kind == 3:
+                    yield from (item for _kind, item in attributes(value))
 
     def sets(self) -> dict[str, int]:
         """The table's sets, nft's unnamed ones included, and the size that each was given."""
@@ -235,7 +241,10 @@ def _text(value: str) -> bytes:
 def _encode(keys: Sequence[bytes], timeouts: Sequence[int]) -> tuple[bytes, int]:
     """The elements of one message, and the bytes that each of them takes."""
     length = len(keys[0])
-    key_head = head(NESTED | 1, length + 4) + head(1, length)
+    if padding := -length % 4:
+        keys = [key + bytes(padding) for key in keys]
+    key_head = head(NESTED | 1, length + padding + 4) + head(1, length)
+    length += padding
     if not timeouts:
         before = head(NESTED | 1, length + 8) + key_head
         return b"".join([before + key for key in keys]), length + 12
@@ -267,6 +276,12 @@ def _element(item: bytes) -> Element:
         elif kind == 5:
             left = int.from_bytes(value)
     return Element(key, left)
+
+
+def _packets(item: bytes) -> int:
+    """What the counter of an element says: NFTA_COUNTER_PACKETS of NFTA_SET_ELEM_EXPR's data."""
+    expression = dict(attributes(dict(attributes(item)).get(7, b"")))
+    return int.from_bytes(dict(attributes(expression.get(2, b""))).get(2, b""))
 
 
 def _counted(

@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from tidegate.errors import GateError
 from tidegate.gate import layout, sockets
 from tidegate.gate.book import Book, Plan, Scope, closed, requests_of
+from tidegate.gate.closings import Closings
 from tidegate.gate.netfilter import Netfilter
-from tidegate.gate.port import CAPACITY, Closed, Dropped, Refusal, Request
+from tidegate.gate.port import CAPACITY, Closed, Dropped, Refusal, Request, Throttled
 from tidegate.gate.table import Table
 from tidegate.gate.transaction import Refused, TableMissing, transactions
-from tidegate.model import MINUTE, Ban, Micros
+from tidegate.model import MINUTE, SECOND, Ban, GateReport, Micros
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 Sever = Callable[[Mapping[Scope, Collection[bytes]], Sequence[Network]], int]
@@ -36,14 +38,16 @@ def delete_table() -> bool:
 class NftablesGate:
     """A `Gate` that drops packets at prerouting, before anything else looks at them.
 
-    `allow` is accepted before any ban; `capacity` elements fit one set; `sever` destroys the
-    sockets of the newly banned (None: leave them to their timeouts).
+    `allow` is accepted before any ban; `gates` are those of guards that `switch` closes; `capacity`
+    elements fit one set; `sever` destroys the sockets of the newly banned (None: leave them to
+    their timeouts).
     """
 
     def __init__(
         self,
         allow: Sequence[Network] = (),
         *,
+        gates: Sequence[GateSpec] = (),
         capacity: int = CAPACITY,
         sever: Sever | None = sockets.destroy,
     ) -> None:
@@ -54,6 +58,7 @@ class NftablesGate:
         self._slack = max(1024, capacity // 4)
         self._table = Table(capacity + self._slack)
         self._book = Book(capacity)
+        self._closings = Closings(gates)
         self._uncut: dict[Scope, dict[bytes, Micros]] = {}
         self._next_cut = 0.0
         self._next_prune: Micros = 0
@@ -68,6 +73,16 @@ class NftablesGate:
     def allow(self, networks: tuple[Network, ...]) -> None:
         if networks != self._allow:
             self._allow = networks
+            self._table.forget()
+
+    @property
+    def gates(self) -> tuple[GateSpec, ...]:
+        """The gates of guards that the kernel keeps; others are in force with the next change."""
+        return self._closings.specs
+
+    @gates.setter
+    def gates(self, specs: tuple[GateSpec, ...]) -> None:
+        if self._closings.govern(specs):
             self._table.forget()
 
     @property
@@ -96,7 +111,7 @@ class NftablesGate:
             refusals = plan.refusals + self._commit(plan, requests, now)
         except TableMissing:
             refusals = plan.refusals
-            self._table.put_in(self._allow, self._book.sets, now)
+            self._put_in(now)
         except GateError:
             self._table.forget()
             raise
@@ -106,7 +121,7 @@ class NftablesGate:
     def replace(self, bans: Sequence[Ban], allows: Sequence[Ban], now: Micros) -> list[Refusal]:
         """Make the table exactly this; see `Gate.replace`."""
         plan = self._anew().take(requests_of(bans, allows), now)
-        self._table.put_in(self._allow, self._book.sets, now)
+        self._put_in(now)
         self._cut(plan.puts)
         return plan.refusals
 
@@ -116,7 +131,9 @@ class NftablesGate:
         Also finishes what is left of a burst: sockets of the banned that are still to be cut.
         """
         self._cut({})
-        return self._table.drifted(self._book.sets)
+        # By the system's clock, as everything else; one that ends this second may be over already.
+        moment = time.time_ns() // 1000 + SECOND
+        return self._table.drifted(self._book.sets, self._closings.standing(moment))
 
     def observe(self, now: Micros) -> list[Closed]:
         """What the kernel holds, by its own clock; elements without an end are not ours."""
@@ -131,9 +148,34 @@ class NftablesGate:
         """What was dropped so far, by set, since the rules were put in."""
         return self._table.dropped()
 
+    def switch(self, wanted: Mapping[str, Micros], now: Micros) -> list[GateReport]:
+        """Close exactly these gates of guards; see `Gate.switch`. One small transaction."""
+        if not self._table.known:
+            self._adopt(now)
+        reports = self._closings.take(wanted, now)
+        try:
+            self._table.switch(self._closings, now)
+        except TableMissing:
+            self._put_in(now)
+        except GateError:
+            self._table.forget()
+            raise
+        lacking = self._table.lacking
+        return [
+            GateReport(one.gate, "refused", now, lacking[one.gate])
+            if one.gate in lacking and one.state == "closed"
+            else one
+            for one in reports
+        ]
+
+    def throttled(self) -> list[Throttled]:
+        """What the gates of guards have cut or refused, since the rules were put in."""
+        return self._table.throttled()
+
     def open_all(self) -> None:
         """Delete the table, by netlink: this works where nft is missing."""
         self._anew()
+        self._closings.open_all()
         self._table.delete()
 
     def _anew(self) -> Book:
@@ -149,7 +191,12 @@ class NftablesGate:
             for found in self.observe(now)
         ]
         self._anew().take(requests, now)
-        self._table.put_in(self._allow, self._book.sets, now)
+        self._put_in(now)
+
+    def _put_in(self, now: Micros) -> None:
+        if not self._closings.known:  # an earlier life's closings stay until the watcher has spoken
+            self._closings.adopt(self._table.closed(self._closings.specs, now), now)
+        self._table.put_in(self._allow, self._book.sets, now, self._closings)
 
     def _commit(self, plan: Plan, requests: Sequence[Request], now: Micros) -> list[Refusal]:
         if plan.fresh:

@@ -6,10 +6,11 @@ Limits: addresses and networks only; the subject text must be canonical (`tidega
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from tidegate.model import DAY, Ban, Micros, Subject
+from tidegate.model import DAY, Ban, GateReport, Micros, Subject
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 CAPACITY = 131_072
@@ -23,6 +24,9 @@ MAX_SCOPES = 64
 
 WIDEST = {4: 8, 6: 16}
 """The shortest prefix that any gate takes, per family, whatever the policy says."""
+
+MAX_DOORS, MAX_DOOR_PORTS = 64, 128
+"""Gates of guards that the kernel keeps, and ports of one of them."""
 
 LONGEST: Micros = 366 * DAY
 """The longest closing that any gate takes; a later end is brought forward to this."""
@@ -78,6 +82,16 @@ class Dropped(NamedTuple):
     bytes: int
 
 
+class Throttled(NamedTuple):
+    """What one gate of a guard has cut or refused since its rules were put in, by the kernel's own
+    counter; `heaviest`: who was cut most (IPv6: the /64) within the last minutes, and how often."""
+
+    gate: str
+    packets: int
+    bytes: int
+    heaviest: tuple[tuple[Subject, int], ...] = ()
+
+
 class Gate(Protocol):
     """Something that can close for subjects and open again.
 
@@ -107,11 +121,24 @@ class Gate(Protocol):
     def dropped(self) -> list[Dropped]:
         """What was dropped so far, by set; cheap, however many are closed for."""
 
+    def switch(self, closed: Mapping[str, Micros], now: Micros) -> list[GateReport]:
+        """Exactly these gates of guards are closed, each until then; every other one is open.
+
+        Idempotent: said again to renew. An end more than LEASE ahead is cut to that. How every
+        gate of the policy stands is returned, and why one could not be closed. What `apply` and
+        `replace` do leaves them as they are.
+        """
+
+    def throttled(self) -> list[Throttled]:
+        """What each gate of a guard has cut or refused so far; a few milliseconds at the most."""
+
     def open_all(self) -> None:
         """Open everything now (`off`): the table is gone afterwards."""
 
 
 class AllowingGate(Gate, Protocol):
-    """A gate whose static allowlist can be set; it is in force with the next replacement."""
+    """A gate whose static allowlist, and whose gates of guards, can be set; they are in force with
+    the next replacement."""
 
     allow: tuple[Network, ...]
+    gates: tuple[GateSpec, ...]

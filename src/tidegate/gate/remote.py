@@ -7,15 +7,15 @@ itself and read it with `notices`. Limits: the keeper's own clock and charter de
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidegate.errors import GateError
 from tidegate.frames import Channel, Frame, Malformed
 from tidegate.frames import Closed as Hung
-from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request
+from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request, Throttled
 from tidegate.gate.protocol import PART, VERSION
-from tidegate.model import Ban, Micros, Subject
+from tidegate.model import Ban, GateReport, Micros, Subject
 
 _PATIENCE = 60.0
 _KEPT = 10_000
@@ -110,12 +110,25 @@ class RemoteGate:
             for name, ports, packets, size in self._ask({"type": "dropped"})["dropped"]
         ]
 
+    def switch(self, closed: Mapping[str, Micros], now: Micros) -> list[GateReport]:
+        """Close exactly these gates of guards; see `Gate.switch`. By the keeper's own clock."""
+        answer = self._ask({"type": "switch", "closed": dict(closed)})
+        return [GateReport(*one) for one in answer["reports"]]
+
+    def throttled(self) -> list[Throttled]:
+        """What the gates of guards have cut or refused, read from the kernel by the keeper."""
+        return [
+            Throttled(gate, packets, size, tuple((Subject(who), cut) for who, cut in heaviest))
+            for gate, packets, size, heaviest in self._ask({"type": "throttled"})["throttled"]
+        ]
+
     def open_all(self) -> None:
         """Open everything now."""
         self._ask({"type": "open-all"})
 
     def reload(self) -> bool:
-        """Have the keeper read the policy again. Whether the allowlist changed: then `replace`."""
+        """Have the keeper read the policy again. Whether the allowlist or the gates of
+        guards changed: then `replace`."""
         return bool(self._ask({"type": "reload"}).get("changed"))
 
     def _ask(self, frame: Frame) -> Frame:

@@ -6,25 +6,24 @@ CAP_NET_ADMIN. Limits: one thread; a stranger who takes out single elements is n
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from tidegate.errors import GateError
-from tidegate.gate import layout
+from tidegate.gate import doors, layout, tolls
 from tidegate.gate.book import Scope, faulty_ports, named
+from tidegate.gate.closings import Closings
+from tidegate.gate.doors import Made
 from tidegate.gate.netfilter import Change, Element, Netfilter
-from tidegate.gate.port import WIDEST, Dropped
+from tidegate.gate.nft import run_nft
+from tidegate.gate.port import WIDEST, Dropped, Throttled
 from tidegate.gate.transaction import Job, Refused, TableMissing, transact
 from tidegate.model import Micros
+from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
 Sets = Mapping[Scope, Mapping[bytes, Micros]]
 
-_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
-_PATIENCE = 120.0  # seconds; a million elements take about ten
 _TRIES = 3
 
 
@@ -39,7 +38,10 @@ class Table:
         self._generation: int | None = None
         self._fingerprint = b""
         self._allow: Sequence[Network] = ()
+        self._made = Made(True, ())
+        self._closed: frozenset[str] = frozenset()
         self.deaf = ""  # why the kernel does not tell of knocks
+        self.lacking: dict[str, str] = {}  # gates of guards that the kernel can't keep, and why
 
     @cached_property
     def _netfilter(self) -> Netfilter:
@@ -65,29 +67,52 @@ class Table:
         self.forget()
         self._netfilter.delete_table()
 
-    def put_in(self, allow: Sequence[Network], sets: Sets, now: Micros) -> None:
+    def put_in(
+        self, allow: Sequence[Network], sets: Sets, now: Micros, closings: Closings | None = None
+    ) -> None:
         """Make the table exactly this, so that no packet slips through in between.
 
         Where chains and sets stand as we would make them, the rules are put in anew over them,
         then the elements exchanged in one netlink transaction; that is twice as fast as the whole
-        table in one of nft's, which is the way where anything is strange. Where the kernel refuses
-        to tell of knocks (it may lack NFLOG), the bans stand without that.
+        table in one of nft's, which is the way where anything is strange. What the kernel may lack
+        (NFLOG, a responder's TPROXY, limits, a reset) is left out where it refuses, so that the
+        bans stand in any case; `deaf` and `lacking` say so.
         """
-        try:
-            self._put_in(allow, sets, now, heard=True)
-            self.deaf = ""
-        except GateError as error:
-            self._put_in(allow, sets, now, heard=False)
-            self.deaf = str(error)
+        closings = closings or Closings()
+        first = ""
+        for made in doors.makes(closings.specs):
+            try:
+                self._put_in(allow, sets, now, closings, made)
+            except GateError as error:
+                first = first or str(error)
+                refused = error
+                continue
+            self.deaf = "" if made.heard else first
+            self.lacking = {
+                spec.name: first for spec in closings.specs if spec.name not in made.names
+            }
+            return
+        raise refused
 
-    def _put_in(self, allow: Sequence[Network], sets: Sets, now: Micros, *, heard: bool) -> None:
+    def _put_in(
+        self,
+        allow: Sequence[Network],
+        sets: Sets,
+        now: Micros,
+        closings: Closings,
+        made: Made,
+    ) -> None:
         for attempt in range(_TRIES):
             try:
-                if attempt < _TRIES - 1 and self._fits(sets):
-                    undisturbed = self._lay(allow, sets, heard) and self._refill(sets, now)
+                if attempt < _TRIES - 1 and self._fits(sets, made):
+                    undisturbed = self._lay(allow, sets, made)
+                    undisturbed = undisturbed and self._refill(sets, closings, made, now)
                 else:
-                    text = "".join(layout.whole(allow, sets, self._size, now, heard=heard))
-                    undisturbed = self._by_nft(text)
+                    text = layout.whole(
+                        allow, sets, self._size, now, heard=made.heard, doors=made.doors,
+                        closed=closings.standing(now),
+                    )  # fmt: skip
+                    undisturbed = self._by_nft("".join(text))
             except TableMissing:
                 continue
             except GateError:
@@ -97,30 +122,34 @@ class Table:
                 break
         # Somebody who changes something else all the time can't keep us from going on: the last
         # time it is taken as it is.
-        self._allow = allow
+        self._allow, self._made = allow, made
+        self._closed = frozenset(closings.standing(now))
         if self._generation is None:
             self._generation = self._netfilter.generation()
 
-    def _fits(self, sets: Sets) -> bool:
+    def _fits(self, sets: Sets, made: Made) -> bool:
         """Whether what stands (if anything) is no more than a part of what is wanted."""
         wanted = dict.fromkeys(layout.ALWAYS.values(), 0)
         wanted |= dict.fromkeys(layout.KNOCKED.values(), layout.KNOCKED_SIZE)
-        wanted |= {scope.name: self._size for scope in sets}
-        return set(layout.CHAINS).issuperset(self._netfilter.chains()) and all(
+        wanted |= {scope.name: self._size for scope in sets} | doors.sets(made.doors)
+        chains = {*layout.CHAINS, *doors.chains(made.doors)}
+        return chains.issuperset(self._netfilter.chains()) and all(
             wanted.get(name) == size or name.startswith("__")
             for name, size in self._netfilter.sets().items()
         )
 
-    def _lay(self, allow: Sequence[Network], sets: Sets, heard: bool) -> bool:
+    def _lay(self, allow: Sequence[Network], sets: Sets, made: Made) -> bool:
         """Chains, rules and sets; nothing to do where they stand as we left them."""
-        quiet = heard and self.deaf  # to be tried again
-        if self.known and allow == self._allow and not quiet and not self.drifted(()):
+        same = (allow, made) == (self._allow, self._made)
+        if self.known and same and not self.drifted(()):
             standing = self._netfilter.sets()
             if all(scope.name in standing for scope in sets):
                 return True
-        return self._by_nft(layout.laid(allow, sets, self._size, heard=heard))
+        return self._by_nft(
+            layout.laid(allow, sets, self._size, heard=made.heard, doors=made.doors)
+        )
 
-    def _refill(self, sets: Sets, now: Micros) -> bool:
+    def _refill(self, sets: Sets, closings: Closings, made: Made, now: Micros) -> bool:
         """Exchange the elements of all sets in one transaction."""
         changes: list[Change] = []
         for scope, held in sets.items():
@@ -135,12 +164,35 @@ class Table:
                     [layout.milliseconds(until, now) for _bits, until in items],
                 ),
             ]
+        self._exchange([*changes, *doors.closing(made.doors, closings.standing(now), now)])
+        return True
+
+    def switch(self, closings: Closings, now: Micros) -> None:
+        """Close exactly these gates of guards, in one transaction: 40 µs each.
+
+        Raises TableMissing where the table is not as we left it.
+        """
+        standing = closings.standing(now)
+        specs = [
+            spec for spec in self._made.doors if spec.name in standing or spec.name in self._closed
+        ]
+        self._exchange(doors.closing(specs, standing, now))
+        self._closed = frozenset(standing)
+
+    def _exchange(self, changes: Sequence[Change]) -> None:
         if self._netfilter.transact(changes):
             self.forget()
             raise TableMissing
         if changes and self._generation is not None:
             self._generation += 1
-        return True
+
+    def closed(self, specs: Iterable[GateSpec], now: Micros) -> dict[str, Micros]:
+        """Which of these gates of guards are closed in the kernel, and until when."""
+        return tolls.closed(self._netfilter, specs, now)
+
+    def throttled(self) -> list[Throttled]:
+        """What the gates of guards have cut or refused since their rules were put in."""
+        return tolls.throttled(self._netfilter, self._made.doors)
 
     def add(self, scopes: Iterable[Scope]) -> None:
         """New sets with their rules, in one transaction: 5 ms, whatever stands in the others.
@@ -158,18 +210,22 @@ class Table:
         if transact(self._netfilter, jobs, refused) and self._generation is not None:
             self._generation += 1
 
-    def drifted(self, scopes: Iterable[Scope]) -> bool:
+    def drifted(
+        self, scopes: Iterable[Scope], closed: Mapping[str, Micros] = layout.NOTHING
+    ) -> bool:
         """Whether it is no longer as we left it: about 20 µs while nobody changes anything.
 
         When the ruleset's generation moved without us: whether the layout is ours, and an element
-        that we put into every set is still there.
+        that we put into every set is still there, and the ports of the gates that are `closed`.
         """
         if self._generation is None:
             return True
         generation = self._netfilter.generation()
         if generation == self._generation:
             return False
-        if self._netfilter.fingerprint() != self._fingerprint or not self._sentinels(scopes):
+        if self._netfilter.fingerprint() != self._fingerprint or not (
+            self._sentinels(scopes) and self._shut(closed)
+        ):
             self._generation = None
             return True
         self._generation = generation
@@ -180,6 +236,15 @@ class Table:
         return all(
             holds(name, layout.ALWAYS_SENTINEL[family]) for family, name in layout.ALWAYS.items()
         ) and all(holds(scope.name, scope.sentinel) for scope in scopes)
+
+    def _shut(self, closed: Iterable[str]) -> bool:
+        holds = self._netfilter.holds
+        return all(
+            holds(doors.ports_of(spec.name), key)
+            for spec in self._made.doors
+            if spec.name in closed
+            for key in doors.keys_of(spec)
+        )
 
     def dropped(self) -> list[Dropped]:
         """What the sets of bans have dropped since their rules were put in."""
@@ -216,32 +281,3 @@ class Table:
             return False
         self._generation = generation
         return True
-
-
-def run_nft(text: str) -> None:
-    """One transaction by the nft program. Raises GateError with what nft said, in one line."""
-    path = f"{os.environ.get('PATH', '')}:{_PATH}"
-    program = shutil.which("nft", path=path)
-    if program is None:
-        raise GateError("nft is not installed: install the package nftables")
-    try:
-        done = subprocess.run(
-            [program, "-f", "-"],
-            input=text.encode("ascii"),
-            capture_output=True,
-            env={"PATH": path, "LC_ALL": "C"},
-            check=False,
-            timeout=_PATIENCE,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise GateError(f"nft could not be run: {error}") from error
-    if done.returncode:
-        raise GateError(_complaint(done.stderr.decode("utf-8", "replace")))
-
-
-def _complaint(text: str) -> str:
-    """What nft said, in one line, with what to do about it where we know."""
-    if "Operation not permitted" in text:
-        return "no permission to change the packet filter: the process needs CAP_NET_ADMIN"
-    first = next((line for line in text.splitlines() if "rror" in line), text.strip()[:200])
-    return f"nft refused the layout: {first}"
