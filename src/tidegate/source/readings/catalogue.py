@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from tidegate.errors import SourceError
 from tidegate.policy.guards import ReadingSpec
-from tidegate.source.readings import load, named, ram
+from tidegate.policy.readings import split
+from tidegate.source.readings import load, ram
 from tidegate.source.readings.taking import Places, Taken, Taker, one_line, unknown
 
 PATIENCE = 5.0
@@ -50,9 +51,9 @@ class Catalogue:
         if name in self._specs:
             spec = self._specs[name]
             return self._part("custom", "Custom").taker(spec)  # type: ignore[no-any-return]
-        family, argument = named.split(name)
+        family, argument = split(name)
         head, _, part = family.partition(".")
-        if argument is None:
+        if not argument:
             return self._bare(family, head, part)
         make = self._FAMILIES.get(head)
         return make(self, family, part, argument) if make else None

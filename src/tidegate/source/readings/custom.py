@@ -1,16 +1,20 @@
 """Readings of the administrator's own: the number that a command prints or a file holds.
 
-Touches the file or runs the command, in a worker of its own. Limits: see `Custom`.
+Touches the file, or runs the command as `commands` says, in a worker of its own for each.
+Limits: the number stands first on the first line; whatever follows it is not looked at.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 
 from tidegate.errors import SourceError
 from tidegate.policy.guards import ReadingSpec
+from tidegate.source.readings import commands
 from tidegate.source.readings.taking import Taken, Taker, said
+from tidegate.text import printable
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -20,26 +24,34 @@ class Custom:
 
     def taker(self, spec: ReadingSpec) -> Taker:
         """The taker of this one."""
-        return Taker(
-            lambda _look: Taken(number(_file(spec.file), spec.file)),
-            worker=f"reading {spec.name}",
-            deadline=spec.timeout / 1e6 + 2,
-        )
+        seconds = spec.timeout / 1e6
+
+        def take(_look: int) -> Taken:
+            if spec.command:
+                return Taken(number(commands.run(spec.command, seconds), spec.command[0]))
+            return Taken(number(_head(spec.file), spec.file))
+
+        # The command ends itself by its time; the deadline is for what hangs in the kernel.
+        return Taker(take, worker=f"reading {spec.name}", deadline=seconds + 2)
 
 
 def number(data: bytes, origin: str) -> float:
     """The number that the first line begins with. Raises SourceError where it does not."""
-    first = data.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
+    first = data.split(b"\n", 1)[0][:4096].decode("utf-8", "replace").strip()
     word = first.split(None, 1)[0] if first else ""
     if not _NUMBER.fullmatch(word):
-        raise SourceError(f"{origin}: expected a number on the first line, not {first[:60]!r}")
+        found = f'"{printable(first[:60])}"' if first else "nothing"
+        raise SourceError(f"{printable(origin)}: expected a number on the first line, not {found}")
     return float(word)
 
 
-def _file(path: str) -> bytes:
+def _head(path: str) -> bytes:
     try:
+        # Without waiting for a writer: it may be a pipe, which is refused.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise SourceError(f"{path}: expected a regular file")
             return os.read(descriptor, 4096)
         finally:
             os.close(descriptor)

@@ -39,7 +39,7 @@ class Pressure:
             shares = shared.at(look).get(line)
             if shares is None:  # cpu: only since Linux 5.13
                 return Taken(None, why=f"this kernel has no {found[2]!r} pressure for {found[1]}")
-            return Taken(shares[key], 100.0)
+            return Taken(shares[key])
 
         return Taker(take)
 

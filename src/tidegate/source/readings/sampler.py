@@ -20,8 +20,8 @@ from tidegate.model import Micros, Sample
 from tidegate.policy.models import Policy
 from tidegate.source.readings.capture import Captures
 from tidegate.source.readings.catalogue import Catalogue
-from tidegate.source.readings.named import sampled
 from tidegate.source.readings.schedule import Schedule
+from tidegate.source.readings.slopes import sampled
 from tidegate.source.readings.workers import Workers, sample
 
 MOST_WANTED = 4096
