@@ -53,7 +53,7 @@ class Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb, in the order people meet them."""
-        return list(VERBS)
+        return [*VERBS]  # `list` is the module of that verb here, once it was imported
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a verb."""

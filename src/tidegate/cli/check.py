@@ -1,7 +1,8 @@
 """`tidegate check`: are policy and detectors valid?
 
 Touches nothing but to read: policy, packs, and the sources as the watcher would open them.
-Limits: a source that is missing now is a warning, since it may appear later.
+Limits: a source that is missing now is a warning, since it may appear later. What is not about
+this host (`tidegate check mx`) is a command of its own below this one.
 """
 
 from __future__ import annotations
@@ -15,18 +16,40 @@ from tidegate.daemon.build import Plan, plan, prove
 from tidegate.errors import OperatorError
 
 
+class Checks(click.Group):
+    """Checks the policy by itself; what else can be checked is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """What else can be checked."""
+        return ["mx"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command that checks it."""
+        if cmd_name != "mx":
+            return None
+        from tidegate.cli import check_mx
+
+        return check_mx.command
+
+
 @click.command(
+    cls=Checks,
+    invoke_without_command=True,
     epilog="""\b
 Examples:
   tidegate check
   tidegate check --config new.toml --show
-"""
+  tidegate check mx example.org
+""",
 )
 @config
 @click.option("--show", is_flag=True, help="Print what holds, with the file and line of each key.")
 @as_json
-def command(config: Path | None, show: bool, as_json: bool) -> int:
+@click.pass_context
+def command(ctx: click.Context, config: Path | None, show: bool, as_json: bool) -> int:
     """Check policy and detectors, and try every example line of every detector."""
+    if ctx.invoked_subcommand:
+        return 0  # that command's own code counts
     try:
         checked = plan(config, thorough=True)
         prove(checked.packs, checked.loaded.policy.engine, "re")

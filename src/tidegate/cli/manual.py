@@ -49,8 +49,16 @@ def _page(name: str, found: click.Command) -> str:
     ]
     if isinstance(found, click.Group):
         lines.append(".SH COMMANDS")
-        for one, told in VERBS.items():
-            lines += [".TP", f".BR tidegate-{one} (1)", _quoted(told)]
+        for one in found.list_commands(context):
+            if name == "tidegate":
+                lines += [".TP", f".BR tidegate-{one} (1)", _quoted(VERBS[one])]
+            elif inner := found.get_command(context, one):
+                pieces = " ".join(inner.collect_usage_pieces(click.Context(inner, info_name=one)))
+                lines += [
+                    ".TP",
+                    f".B {one} {_quoted(pieces)}",
+                    _quoted(inner.get_short_help_str(200)),
+                ]
     options = [
         record for param in found.get_params(context) if (record := param.get_help_record(context))
     ]

@@ -131,6 +131,10 @@ class Conversation:
         """Hang up; twice is harmless."""
         self._socket.close()
 
+    def own_address(self) -> str:
+        """This host's end of it."""
+        return str(self._socket.getsockname()[0])
+
     def secure(self, name: str, verify: bool) -> None:
         """TLS from here on; the certificate must be good for `name` if it is to be verified."""
         try:

@@ -54,7 +54,7 @@ def rtt(host: str, timeout: float) -> float:
     return times[0]
 
 
-def loss(host: str, count: int, timeout: float) -> float:
+def loss(host: str, count: int = 5, timeout: float = 5.0) -> float:
     """How many percent of `count` echoes (1 to 20) got no answer within `timeout` seconds.
 
     SourceError: none could be sent.

@@ -1,0 +1,48 @@
+"""`check` by itself, and what stands below it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def tidegate(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tidegate", *words], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_policy_is_checked_with_its_options(tmp_path: Path) -> None:
+    policy = tmp_path / "tidegate.toml"
+    policy.write_text('mode = "observe"\n')
+    done = tidegate("check", "--config", str(policy), "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True), done.stderr
+    policy.write_text('mode = "odd"\n')
+    done = tidegate("check", "-c", str(policy), "--json")
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (2, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["check", "xm", "example.org"], "xm"),
+        (["check", "mx"], "DOMAIN"),
+        (["check", "mx", "example.org", "--recipient", "a b"], "--recipient: expected"),
+        (["check", "mx", "example.org", "--helo", "x\r\nMAIL"], "--helo: expected"),
+    ],
+)
+def test_what_is_wrong_is_said(words: list[str], said: str) -> None:
+    done = tidegate(*words)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_the_manual_page_names_what_else_is_checked(tmp_path: Path) -> None:
+    assert tidegate("manual", str(tmp_path)).returncode == 0
+    page = (tmp_path / "tidegate-check.1").read_text()
+    assert ".B mx [OPTIONS] DOMAIN" in page
+    assert "tidegate\\-run" not in page
+    assert ".BR tidegate-check (1)" in (tmp_path / "tidegate.1").read_text()
