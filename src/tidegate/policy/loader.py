@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tidegate.errors import PolicyError
+from tidegate.policy.guardreader import Fetch
 from tidegate.policy.models import Counted, Paths, Policy, Rule
 from tidegate.policy.tables import PATHS, Reader
 
@@ -35,11 +36,19 @@ _KEY = re.compile(r'\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=')
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A policy with the place of each of its keys: `places["rule.x.within"] == "FILE:LINE"`."""
+    """A policy with the place of each of its keys: `places["rule.x.within"] == "FILE:LINE"`.
+
+    `notes`: what is allowed and yet worth a look, each a line with its place.
+    """
 
     policy: Policy
     places: Mapping[str, str]
     values: Mapping[str, object]
+    notes: tuple[str, ...] = ()
+
+    def place(self, key: str) -> str:
+        """Where a key stands, or what it stands in; "" where that is not known."""
+        return _place(key, self.places, [("", "")])
 
 
 def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
@@ -56,11 +65,13 @@ def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
         faults = [fault for path in files for fault in untrusted(path)]
         if faults:
             raise PolicyError(faults)
-    return read([(str(path), _text(path)) for path in files])
+    texts = [(str(path), _text(path)) for path in files]
+    return read(texts, fetch=_trusted if trusted else _text)
 
 
-def read(texts: Sequence[tuple[str, str]]) -> Loaded:
-    """A policy from (name, TOML text) pairs, later keys replacing earlier ones."""
+def read(texts: Sequence[tuple[str, str]], *, fetch: Fetch | None = None) -> Loaded:
+    """A policy from (name, TOML text) pairs, later keys replacing earlier ones; `fetch` reads the
+    files that it names."""
     merged: dict[str, Any] = {}
     places: dict[str, str] = {}
     faults = []
@@ -72,13 +83,21 @@ def read(texts: Sequence[tuple[str, str]]) -> Loaded:
             continue
         _merge(merged, data)
         places.update((key, f"{name}:{line}") for key, line in _lines(text))
-    reader = Reader(merged)
-    digest = hashlib.sha256(json.dumps(merged, sort_keys=True, default=str).encode()).hexdigest()
-    policy = reader.policy(tuple(name for name, _text in texts), digest[:12])
-    faults += [f"{_place(key, places, texts)}: {key}: {wrong}" for key, wrong in reader.faults]
+    digest = hashlib.sha256(json.dumps(merged, sort_keys=True, default=str).encode())
+
+    def fetched(path: Path) -> str:
+        text = (fetch or _text)(path)
+        digest.update(text.encode())  # what a policy names is part of it
+        return text
+
+    reader = Reader(merged, fetched)
+    policy = reader.policy(tuple(name for name, _text in texts), "")
+    policy = replace(policy, hash=digest.hexdigest()[:12])
+    faults += _told(reader.faults, places, texts)
     if faults:
         raise PolicyError(faults)
-    return Loaded(policy, places, dict(_leaves(merged)))
+    notes = tuple(_told(reader.notes, places, texts))
+    return Loaded(policy, places, dict(_leaves(merged)), notes)
 
 
 def salvaged(config: Path | None = None) -> Paths:
@@ -182,6 +201,13 @@ def untrusted(path: Path) -> list[str]:
     return faults
 
 
+def _trusted(path: Path) -> str:
+    """The text of a file that only root can change."""
+    if faults := untrusted(path):
+        raise PolicyError(faults)
+    return _text(path)
+
+
 def _text(path: Path) -> str:
     try:
         # Opened without waiting, so that a FIFO in the place of a policy can't hang anything.
@@ -208,23 +234,38 @@ def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
 
 
 def _lines(text: str) -> Iterator[tuple[str, int]]:
-    section = ""
+    section, within, item = "", "", 0
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
-            section = header[1].replace('"', "").replace(" ", "")
+            section, within = header[1].replace('"', "").replace(" ", ""), ""
             yield section, number
         elif found := _KEY.match(line):
             key = found[1].replace('"', "")
-            yield (f"{section}.{key}" if section else key), number
+            key = f"{section}.{key}" if section else key
+            # A list over several lines: each of its tables begins a line (`ladder = [`).
+            within, item = key if line.rstrip().endswith("[") else "", 0
+            yield key, number
+        elif within and line.lstrip().startswith("{"):
+            item += 1
+            yield f"{within}.{item}", number
 
 
-def _leaves(data: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(
+    data: Mapping[str, Any], path: str = "", depth: int = 0
+) -> Iterator[tuple[str, object]]:
+    """Keys with their values. What is a table below a section's own keys is a value of its own."""
     for key, value in data.items():
         where = f"{path}.{key}" if path else key
-        if isinstance(value, dict) and not where.endswith((".on", ".ban")):
-            yield from _leaves(value, where)
+        if isinstance(value, dict) and depth < 2:
+            yield from _leaves(value, where, depth + 1)
         else:
             yield where, value
+
+
+def _told(
+    said: Sequence[tuple[str, str]], places: Mapping[str, str], texts: Sequence[tuple[str, str]]
+) -> list[str]:
+    return [f"{_place(key, places, texts)}: {key}: {what}" for key, what in said]
 
 
 def _place(key: str, places: Mapping[str, str], texts: Sequence[tuple[str, str]]) -> str:

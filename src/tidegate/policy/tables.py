@@ -6,22 +6,17 @@ Limits: one entry per key in `KEYS` is the whole truth about what a policy may s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from tidegate.policy import values
+from tidegate.errors import PolicyError
+from tidegate.policy import guardreader, values
 from tidegate.policy.durations import parse_duration
+from tidegate.policy.guardreader import Fetch, GuardReader
 from tidegate.policy.models import Escalation, Limits, Paths, Policy, Rule, SourceSpec
 from tidegate.policy.rules import RuleReader
-
-Read = Callable[[object], Any]
-
-
-def _subtable(value: object) -> None:
-    """Stands in the schema for a table with keys of its own, which is read by its section."""
-
+from tidegate.policy.sections import Read, Sections, subtable
 
 TOP: dict[str, Read] = {"mode": values.mode, "engine": values.choice("auto", "vectorscan", "re")}
 ALLOW: dict[str, Read] = {"addresses": values.addresses}
@@ -81,90 +76,72 @@ PATHS: dict[str, Read] = dict.fromkeys(("state", "run", "off", "detectors"), val
 SECTIONS: dict[str, dict[str, Read]] = {
     "": {
         **TOP,
-        "allow": _subtable,
-        "proxies": _subtable,
-        "source": _subtable,
-        "rule": _subtable,
-        "escalation": _subtable,
-        "limits": _subtable,
-        "paths": _subtable,
+        "allow": subtable,
+        "proxies": subtable,
+        "source": subtable,
+        "rule": subtable,
+        "escalation": subtable,
+        "guard": subtable,
+        "pool": subtable,
+        "reading": subtable,
+        "notify": subtable,
+        "limits": subtable,
+        "paths": subtable,
     },
     "allow": ALLOW,
     "proxies": PROXIES,
     "source.NAME": SOURCE,
-    "rule.NAME": {**RULE, "ban": _subtable},
+    "rule.NAME": {**RULE, "ban": subtable},
     "rule.NAME.ban": BAN,
     "escalation.NAME": ESCALATION,
+    **guardreader.SECTIONS,
     "limits": LIMITS,
     "paths": PATHS,
 }
 """Every section and key there is; the documentation test walks this."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
-Fault = tuple[str, str]
-"""A key path and what is wrong with it."""
+def _no_file(path: Path) -> str:
+    raise PolicyError([f"{path}: not read here"])
 
 
-class Reader:
-    """Reads a merged policy table; `faults` holds everything that was wrong."""
+class Reader(Sections):
+    """Reads a merged policy table. `fetch` reads the files that a policy names."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self._data = data
-        self.faults: list[Fault] = []
+    def __init__(self, data: Mapping[str, Any], fetch: Fetch = _no_file) -> None:
+        super().__init__(data)
+        self._fetch = fetch
 
     def policy(self, files: tuple[str, ...], digest: str) -> Policy:
         """The Policy; meaningless where `faults` is not empty afterwards."""
-        top = self._section("", self._data, SECTIONS[""])
+        top = self.section("", self.data, SECTIONS[""])
+        guarding = GuardReader(self, self._fetch).read()
         return Policy(
             mode=top.get("mode", "enforce"),
             engine=top.get("engine", "auto"),
             allow=self._named("allow", ALLOW).get("addresses", ()),
             proxies=self._named("proxies", PROXIES).get("addresses", ()),
-            sources=tuple(self._source(name) for name in self._names("source")),
-            rules=tuple(self._rule(name) for name in self._names("rule")),
-            escalation=tuple(self._escalation(name) for name in self._names("escalation")),
+            sources=tuple(self._source(name) for name in self.names("source")),
+            rules=tuple(self._rule(name) for name in self.names("rule")),
+            escalation=tuple(self._escalation(name) for name in self.names("escalation")),
+            guards=guarding.guards,
+            triggers=guarding.triggers,
+            readings=guarding.readings,
+            pools=guarding.pools,
+            notices=guarding.notices,
             limits=_limits(self._named("limits", LIMITS)),
             paths=Paths(**self._named("paths", PATHS)),
             hash=digest,
             files=files,
         )
 
-    def _table(self, path: str, data: object) -> Mapping[str, Any]:
-        if isinstance(data, Mapping):
-            return data
-        self.faults.append((path, f"expected a table, found {data!r}"))
-        return {}
-
     def _named(self, name: str, keys: dict[str, Read]) -> dict[str, Any]:
-        return self._section(name, self._table(name, self._data.get(name, {})), keys)
-
-    def _names(self, section: str) -> list[str]:
-        names = list(self._table(section, self._data.get(section, {})))
-        for name in names:
-            if not _NAME.fullmatch(name):
-                said = "expected a name of letters, digits, dots, - and _"
-                self.faults.append((f"{section}.{name}", said))
-        return names
-
-    def _section(self, path: str, data: Mapping[str, Any], keys: dict[str, Read]) -> dict[str, Any]:
-        found = {}
-        for key, value in data.items():
-            where = f"{path}.{key}" if path else key
-            read = keys.get(key)
-            if read is None:
-                self.faults.append((where, _unknown(key, keys)))
-            elif read is not _subtable:
-                try:
-                    found[key] = read(value)
-                except ValueError as expected:
-                    self.faults.append((where, f"expected {expected}; found {value!r}"))
-        return found
+        return self.section(name, self.table(name, self.data.get(name, {})), keys)
 
     def _source(self, name: str) -> SourceSpec:
         path = f"source.{name}"
-        raw = self._table(path, self._data["source"][name])
-        data = self._section(path, raw, SOURCE)
+        raw = self.table(path, self.data["source"][name])
+        data = self.section(path, raw, SOURCE)
         given = [key for key in ("file", "journal", "stdin") if key in raw]
         if len(given) != 1:
             self.faults.append((path, 'expected exactly one of "file", "journal" and "stdin"'))
@@ -183,15 +160,15 @@ class Reader:
 
     def _rule(self, name: str) -> Rule:
         path = f"rule.{name}"
-        raw = self._table(path, self._data["rule"][name])
-        data = self._section(path, raw, SECTIONS["rule.NAME"])
+        raw = self.table(path, self.data["rule"][name])
+        data = self.section(path, raw, SECTIONS["rule.NAME"])
         ban = f"{path}.ban"
-        terms = self._section(ban, self._table(ban, raw.get("ban", {})), BAN)
+        terms = self.section(ban, self.table(ban, raw.get("ban", {})), BAN)
         return RuleReader(path, raw, data, terms, self.faults).rule(name)
 
     def _escalation(self, name: str) -> Escalation:
         path = f"escalation.{name}"
-        data = self._section(path, self._table(path, self._data["escalation"][name]), ESCALATION)
+        data = self.section(path, self.table(path, self.data["escalation"][name]), ESCALATION)
         for key in ESCALATION:
             if key not in data:
                 self.faults.append((path, f'"{key}" is missing'))
@@ -203,9 +180,3 @@ class Reader:
 def _limits(data: Mapping[str, Any]) -> Limits:
     names = {"ledger": "ledger_bytes"}
     return Limits(**{names.get(key, key.replace("-", "_")): data[key] for key in data})
-
-
-def _unknown(key: str, keys: Mapping[str, object]) -> str:
-    near = get_close_matches(key, keys, n=1, cutoff=0.5)
-    hint = f'did you mean "{near[0]}"?' if near else "known keys: " + ", ".join(keys)
-    return f"unknown key; {hint}"

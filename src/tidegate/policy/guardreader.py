@@ -1,0 +1,329 @@
+"""Guards out of policy tables: conditions, gates and ladders, pools, own readings, notices.
+
+Touches nothing; files of sysfence come through `fetch`, which the loader gives. Every fault is
+collected with its key. Limits: whether close and open make sense together is judged by `ranges`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tidegate.errors import PolicyError
+from tidegate.policy import guardvalues as read
+from tidegate.policy import ranges, values
+from tidegate.policy.belongings import NOTICE, POOL, READING, BelongingsReader
+from tidegate.policy.conditionreader import CLOSE, OPEN, WARN, ConditionReader
+from tidegate.policy.durations import parse_duration
+from tidegate.policy.gatereader import KINDS, RESTART, HARSHNESS, TABLES, GateReader
+from tidegate.policy.guards import (
+    Agent,
+    Capture,
+    Condition,
+    GateSpec,
+    GuardSpec,
+    Haproxy,
+    NoticeSpec,
+    Pool,
+    Properties,
+    ReadingSpec,
+    Step,
+    Terms,
+    Throttle,
+    Trigger,
+)
+from tidegate.policy.sections import Read, Sections, subtable
+
+Fetch = Callable[[Path], str]
+"""The text of a file that a policy names. Raises PolicyError."""
+
+STEP: dict[str, Read] = {"when": values.text, "after": read.span, "name": values.text}
+CAPTURE: dict[str, Read] = {
+    "commands": read.commands,
+    "timeout": parse_duration,
+    "size": values.size,
+}
+GUARD: dict[str, Read] = {
+    "close": subtable,
+    "open": subtable,
+    "warn": subtable,
+    **dict.fromkeys(KINDS, subtable),
+    "ladder": subtable,
+    "restart": subtable,
+    "tide": values.choice("low", "high", "flood"),
+    "capture": subtable,
+    "notify": values.texts,
+    "pool": values.text,
+    "flaps": values.whole(1, 100),
+    "longest-damped": parse_duration,
+    "mode": values.mode,
+    "enabled": values.boolean,
+    "sysfence": values.paths,
+    "reading": values.choice("strict", "lenient"),
+}
+SECTIONS: dict[str, dict[str, Read]] = {
+    "guard.NAME": GUARD,
+    "guard.NAME.close": CLOSE,
+    "guard.NAME.open": OPEN,
+    "guard.NAME.warn": WARN,
+    "guard.NAME.ladder": STEP,
+    **{f"guard.NAME.{kind}": keys for kind, keys in TABLES.items()},
+    "guard.NAME.restart": RESTART,
+    "guard.NAME.capture": CAPTURE,
+    "pool.NAME": POOL,
+    "reading.NAME": READING,
+    "notify.NAME": NOTICE,
+}
+
+
+class Guarding(NamedTuple):
+    """What a policy says of guards and of what they need."""
+
+    guards: tuple[GuardSpec, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    readings: tuple[ReadingSpec, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    notices: tuple[NoticeSpec, ...] = ()
+
+
+class GuardReader:
+    """Reads every guard of a policy; meaningless where its sections have faults afterwards."""
+
+    def __init__(self, sections: Sections, fetch: Fetch) -> None:
+        self._sections = sections
+        self._gates = GateReader(sections)
+        self._fetch = fetch
+        self._own = frozenset(self._names("reading"))
+        self._conditions = ConditionReader(sections, self._own)
+
+    def read(self) -> Guarding:
+        """All of it."""
+        belongings = BelongingsReader(self._sections, self._own)
+        readings = tuple(belongings.reading(name) for name in sorted(self._own))
+        pools = tuple(belongings.pool(name) for name in self._names("pool"))
+        notices = tuple(belongings.notice(name) for name in self._names("notify"))
+        guards: list[GuardSpec] = []
+        triggers: list[Trigger] = []
+        for name in self._names("guard"):
+            path = f"guard.{name}"
+            table = self._sections.table(path, self._sections.data["guard"][name])
+            if "sysfence" in table:
+                more, fired = self._sysfence(name, table)
+                guards += more
+                triggers += fired
+            else:
+                guards.append(self._guard(name, table))
+        self._cross(guards, triggers, pools, notices)
+        return Guarding(tuple(guards), tuple(triggers), readings, pools, notices)
+
+    def _names(self, section: str) -> list[str]:
+        return self._sections.names(section) if section in self._sections.data else []
+
+    # -- guards ----------------------------------------------------------------------------------
+
+    def _guard(self, name: str, table: Mapping[str, Any]) -> GuardSpec:
+        path = f"guard.{name}"
+        data = self._sections.section(path, table, GUARD)
+        close, least_closed, stated_close = self._conditions.when(path, "close", table)
+        opened, least_open, stated_open = self._conditions.when(path, "open", table)
+        warn, _none, stated_warn = self._conditions.when(path, "warn", table)
+        steps = self._steps(name, table)
+        if "restart" in table:
+            within = self._sections.table(f"{path}.restart", table["restart"])
+            restart = self._gates.restart(f"{path}.restart", within)
+            close = self._conditions.condition(f"{path}.restart.when", within.get("when"))
+            stated_close = str(within.get("when"))
+            steps = (Step(GateSpec(name, restart)),) if restart is not None else ()
+        self._whole(path, table, warn)
+        pool = data.get("pool", "")
+        spec = GuardSpec(
+            name=name,
+            close=close,
+            open=opened,
+            warn=warn,
+            steps=tuple(_pooled(step, pool) for step in steps),
+            tide=data.get("tide", "high" if "close" in table else "low"),
+            capture=self._capture(path, table.get("capture", True)),
+            notify=data.get("notify", ()),
+            mode=data.get("mode", "enforce"),
+            enabled=data.get("enabled", True),
+            stated_close=stated_close,
+            stated_open=stated_open,
+            stated_warn=stated_warn,
+        )
+        terms: dict[str, Any] = {
+            "least_closed": least_closed,
+            "least_open": least_open,
+            "patience": self._conditions.patience(path, table),
+            "flaps": data.get("flaps"),
+            "longest_damped": data.get("longest-damped"),
+        }
+        spec = replace(spec, **{key: one for key, one in terms.items() if one is not None})
+        self._judge(path, spec)
+        return spec
+
+    def _whole(self, path: str, table: Mapping[str, Any], warn: Condition | None) -> None:
+        """What goes with what."""
+        gates = [kind for kind in (*KINDS, "ladder", "restart") if kind in table]
+        if len(gates) > 1:
+            said = f'"{gates[0]}" and "{gates[1]}": expected one gate, or a ladder of them'
+            self._sections.fault(path, said)
+        if "restart" in table:
+            for key in ("close", "open"):
+                if key in table:
+                    self._sections.fault(
+                        f"{path}.{key}", "a restart has its own condition, restart.when"
+                    )
+        elif gates and "close" not in table:
+            self._sections.fault(path, '"close" is missing, such as close = { when = "la1 >= 10" }')
+        elif "close" in table and not gates:
+            said = "nothing to close; name a service, a gate or a ladder, or write warn"
+            self._sections.fault(path, f"{said} instead of close")
+        elif "open" in table and "close" not in table:
+            self._sections.fault(f"{path}.open", "there is no close that it could end")
+        elif not gates and "warn" not in table:
+            self._sections.fault(
+                path, 'expected "close" with a gate, "restart", "warn" or "sysfence"'
+            )
+        if "reading" in table:
+            self._sections.fault(f"{path}.reading", "reading goes with sysfence")
+
+    def _steps(self, name: str, table: Mapping[str, Any]) -> tuple[Step, ...]:
+        path = f"guard.{name}"
+        if "ladder" not in table:
+            kind = next((kind for kind in KINDS if kind in table), None)
+            terms = kind and self._gates.terms(f"{path}.{kind}", kind, table[kind])
+            return (Step(GateSpec(name, terms)),) if terms else ()
+        given = table["ladder"]
+        if not isinstance(given, list) or not given:
+            said = "expected a list of gates, such as [{ throttle = { ports = [80] } }]"
+            self._sections.fault(f"{path}.ladder", said)
+            return ()
+        steps = []
+        for number, one in enumerate(given, 1):
+            where = f"{path}.ladder.{number}"
+            step = self._step(name, where, self._sections.table(where, one), len(given) == 1)
+            if step is not None:
+                steps.append(step)
+        self._order(f"{path}.ladder", [step.gate for step in steps])
+        return tuple(steps)
+
+    def _step(self, name: str, path: str, table: Mapping[str, Any], alone: bool) -> Step | None:
+        kinds = [kind for kind in KINDS if kind in table]
+        data = self._sections.section(path, table, {**STEP, **dict.fromkeys(KINDS, subtable)})
+        if len(kinds) != 1:
+            self._sections.fault(path, f"expected one kind of gate of {', '.join(KINDS)}")
+            return None
+        kind = kinds[0]
+        terms = self._gates.terms(f"{path}.{kind}", kind, table[kind])
+        when = self._conditions.condition(f"{path}.when", data.get("when"))
+        if terms is None:
+            return None
+        called = data.get("name", "stop" if kind == "service" else kind)
+        gate = GateSpec(name if alone and "name" not in data else f"{name}.{called}", terms)
+        return Step(gate, data.get("after", _AFTER), when)
+
+    def _order(self, path: str, gates: Sequence[GateSpec]) -> None:
+        """A step that is harder to take back than the next would better come after it."""
+        ranked = [
+            (HARSHNESS[type(one.terms)], one) for one in gates if type(one.terms) in HARSHNESS
+        ]
+        for (before, harsh), (after, mild) in pairwise(ranked):
+            if before > after:
+                said = f"{mild.name} takes less away than {harsh.name}, and comes after it"
+                self._sections.note(path, said)
+
+    def _capture(self, path: str, given: object) -> Capture | None:
+        if isinstance(given, bool):
+            return Capture() if given else None
+        path = f"{path}.capture"
+        data = self._sections.section(path, self._sections.table(path, given), CAPTURE)
+        names = {"size": "largest"}
+        return Capture(**{names.get(key, key): value for key, value in data.items()})
+
+    def _judge(self, path: str, guard: GuardSpec) -> None:
+        """Conditions that can't be meant, and those worth a look."""
+        self._sections.faults += [(f"{path}.{key}", said) for key, said in ranges.faults(guard)]
+        self._sections.notes += [(f"{path}.{key}", said) for key, said in ranges.notes(guard)]
+
+    def _sysfence(
+        self, name: str, table: Mapping[str, Any]
+    ) -> tuple[list[GuardSpec], list[Trigger]]:
+        from tidegate.policy import sysfence
+
+        path = f"guard.{name}"
+        data = self._sections.section(path, table, GUARD)
+        for key in ("close", "open", "warn", "ladder", "restart", "pool", *KINDS):
+            if key in table:
+                self._sections.fault(
+                    f"{path}.{key}", "the rules are read from the files of sysfence"
+                )
+        texts = []
+        for file in data.get("sysfence", ()):
+            try:
+                texts.append((file, self._fetch(Path(file))))
+            except PolicyError as error:
+                self._sections.faults += [(f"{path}.sysfence", said) for said in error.faults]
+        guards, triggers, notes, faults = sysfence.guards(
+            name, tuple(texts), data.get("reading", "lenient")
+        )
+        self._sections.notes += [(f"{path}.sysfence", note) for note in notes]
+        self._sections.faults += [(f"{path}.sysfence", fault) for fault in faults]
+        capture = self._capture(path, table.get("capture", True))
+        said: dict[str, Any] = {
+            key.replace("-", "_"): data[key]
+            for key in ("tide", "notify", "flaps", "longest-damped", "mode", "enabled")
+            if key in data
+        }
+        guards = [replace(one, capture=capture, **said) for one in guards]
+        for guard in guards:
+            self._judge(path, guard)
+        if not data.get("enabled", True):
+            return guards, []
+        mode: dict[str, Any] = {"mode": data["mode"]} if "mode" in data else {}
+        return guards, [replace(one, **mode) for one in triggers]
+
+    def _cross(
+        self,
+        guards: Sequence[GuardSpec],
+        triggers: Sequence[Trigger],
+        pools: Sequence[Pool],
+        notices: Sequence[NoticeSpec],
+    ) -> None:
+        """Names that lead nowhere, and names that two things have."""
+        known = {one.name for one in pools}
+        told = {one.name for one in notices}
+        for guard in guards:
+            path = f"guard.{guard.name}"
+            for pool in sorted({gate.pool for gate in guard.gates} - known - {""}):
+                self._sections.fault(f"{path}.pool", f"there is no [pool.{pool}]")
+            for name in sorted(set(guard.notify) - told):
+                self._sections.fault(f"{path}.notify", f"there is no [notify.{name}]")
+        fired = [one.gate for one in triggers if one.gate is not None]
+        gates = Counter(gate.name for guard in guards for gate in guard.gates)
+        gates.update(gate.name for gate in fired)
+        for guard in guards:
+            for gate in dict.fromkeys(gate.name for gate in guard.gates):
+                if gates[gate] > 1:
+                    said = f'two gates are named "{gate}"; give one of them a name = "…"'
+                    self._sections.fault(f"guard.{guard.name}.ladder", said)
+
+
+_AFTER = Step(GateSpec("", Throttle((80,)))).after
+
+
+def _pooled(step: Step, pool: str) -> Step:
+    """The step with its pool, where its gate takes a member out of service."""
+    if not pool or not _takes_out(step.gate.terms):
+        return step
+    return replace(step, gate=replace(step.gate, pool=pool))
+
+
+def _takes_out(terms: Terms) -> bool:
+    if isinstance(terms, Haproxy | Agent):
+        return terms.weight == 0
+    return not isinstance(terms, Throttle | Properties)
