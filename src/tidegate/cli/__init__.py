@@ -34,8 +34,12 @@ VERBS = {
     "reload": "New policy in, nothing lost; a faulty one leaves the old one running.",
     "off": "Break glass: open everything now, until `on`.",
     "on": "End `off`: what should be closed is closed again.",
+    "import": "Another program's configuration as policy: sysfence.",
     "manual": "Write the manual pages, made from this same help.",
 }
+
+MODULES = {"import": "imports"}
+"""Where a verb is no name that a module can have."""
 
 EPILOG = """\b
 Examples:
@@ -59,7 +63,7 @@ class Verbs(click.Group):
         """The command of a verb."""
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"tidegate.cli.{cmd_name}")
+        module = import_module(f"tidegate.cli.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -1,0 +1,103 @@
+"""Text → tokens for the lenient reader: blanks may be missing, and quotes may be typographic.
+
+Touches nothing. Each repair is a remark. Limits: a string that was never closed is not repaired,
+since the end of its command is lost; it becomes a token of kind `broken` up to its line's end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tidegate.policy.sysfence.lexer import Places, Token, closing_quote, end_of_line, word_token
+from tidegate.policy.sysfence.tree import Remark
+
+_PART = re.compile(
+    r"""(?P<blank>\s+)|(?P<comment>\#[^\n]*)|(?P<quote>["'])|(?P<curly>[\u2018-\u201f])
+    |(?P<sign>[<>]=|=[<>]|<>|[!=]=|[<>=≥≤≠]|&[gl]t;=?|&amp;&amp;|&&|\|\||[{}()|,;])
+    |(?P<word>[^\s{}()<>=|,;\#"'\u2018-\u201f≥≤≠&!]+)|(?P<odd>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_MEANT = {
+    "(": "{", ")": "}", "≥": ">=", "≤": "<=", "≠": "!=", "&gt;": ">", "&lt;": "<",
+    "&gt;=": ">=", "&lt;=": "<=", "&amp;&amp;": "&&",
+}  # fmt: skip
+# A rule's own beginning inside a string: its closing quote is lost, and this is the next one's.
+_BEGINS = re.compile(
+    r"""\n[ \t]*(?:if|when|on|rule)\b[ \t]*(?:\Z|(?:"[^"\n]*"|'[^'\n]*')?[ \t]*\{)""",
+    re.IGNORECASE,
+)
+_SINGLE = "'\u2018\u2019\u201a\u201b"
+_DOUBLE = '"\u201c\u201d\u201e\u201f'
+
+
+def scraps(text: str) -> tuple[list[Token], list[Remark]]:
+    """The tokens of a file, `end` the last, and what was repaired in them."""
+    places = Places(text)
+    remarks: list[Remark] = []
+    found = list(_parts(text, places, remarks))
+    remarks += _missing_blanks(text, found)
+    # A comment up to the very end, as the next to last thing: see the strict reader.
+    tail = text[found[-1].end if found else 0 :]
+    last = "comment" if "#" in tail and "\n" not in tail[tail.rindex("#") :] else ""
+    return [*found, Token("end", "", last, *places.at(len(text)), len(text), len(text))], remarks
+
+
+def _parts(text: str, places: Places, remarks: list[Remark]) -> Iterator[Token]:
+    at = 0
+    while match := _PART.match(text, at):
+        at = match.end()
+        part, start = match[0], match.start()
+        if match["quote"] or match["curly"]:
+            token = _string(text, start, places)
+            if match["curly"] and token.kind == "string":
+                remarks.append(
+                    Remark(token.line, token.column, f'quotes are " or \': read as "{token.value}"')
+                )
+            at = token.end
+            yield token
+        elif match["sign"] or match["word"] or match["odd"]:
+            meant = _MEANT.get(part)
+            token = word_token(meant or part, start, places)._replace(text=part, end=at)
+            if meant:
+                remarks.append(Remark(token.line, token.column, f"{part} is read as {meant}"))
+            yield token
+
+
+def _string(text: str, start: int, places: Places) -> Token:
+    """A string up to its closing quote, unless it swallows the beginning of another rule."""
+    end = closing_quote(text, start) if text[start] in "\"'" else _closing_curly(text, start)
+    line = end_of_line(text, start)
+    if end < 0 or _BEGINS.search(text, start, end):
+        end = line
+        return Token(
+            "broken", text[start:end], text[start + 1 : end], *places.at(start), start, end
+        )
+    return Token(
+        "string", text[start : end + 1], text[start + 1 : end], *places.at(start), start, end + 1
+    )
+
+
+def _closing_curly(text: str, start: int) -> int:
+    """Where a typographic quote is closed, on its line; -1: nowhere."""
+    closing = _SINGLE if text[start] in _SINGLE else _DOUBLE
+    line = text[start + 1 : end_of_line(text, start)]
+    return next((start + 1 + at for at, char in enumerate(line) if char in closing), -1)
+
+
+def _missing_blanks(text: str, found: list[Token]) -> Iterator[Remark]:
+    """One remark for each run of tokens that stand without a blank where sysfence wants one."""
+    run: list[Token] = []
+    for token, after in zip(found, [*found[1:], None], strict=True):
+        run.append(token)
+        together = after is not None and after.start == token.end
+        needed = together and token.kind not in ("string", "broken")
+        if needed or (together and run[:-1]):
+            continue
+        if len(run) > 1 and not all(one.kind in ("word", "broken") for one in run):
+            read = " ".join(one.text for one in run)
+            if len(read) > 60:
+                read = read[:57] + "..."
+            where = run[0]
+            yield Remark(where.line, where.column, f"a blank is missing: read as {read}")
+        run = []
