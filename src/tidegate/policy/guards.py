@@ -12,6 +12,9 @@ from typing import Literal, NamedTuple
 
 from tidegate.model import HOUR, MINUTE, SECOND, Micros, Mode
 
+LEASE: Micros = 5 * MINUTE
+"""For how long a closing holds unless it is renewed; it is renewed every few seconds."""
+
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 Level = Literal["low", "high", "flood"]
 """The host's tide, the lowest first."""
@@ -199,7 +202,7 @@ class Pool:
 @dataclass(frozen=True, slots=True)
 class Step:
     """A step of a guard's ladder: closed once the step before has been closed for `after` and did
-    not help, or as soon as its own `when` holds."""
+    not help; or, if it has a `when` of its own, as soon as that holds, and only then."""
 
     gate: GateSpec
     after: Micros = 30 * SECOND
@@ -222,10 +225,11 @@ class GuardSpec:
     does not; stays as it is in between, and where a reading is unknown.
 
     `least_closed`, `least_open`: how long it stays so at least. `patience`: `close` must be false
-    this long before a missing `open` condition (None) opens. `flaps`: after that many closings of
-    the topmost step within an hour, it stays closed for longer each time, `longest_damped` at the
-    most, so that it is never kept off after calm. `warn` only notifies. `tide`: the host's level
-    while it is closed (or while `warn` holds). `stated_close` and so on: the text as written.
+    this long before a missing `open` condition (None) opens. `flaps`: a step that closes more often
+    than that, not long one after the other, stays closed for longer each time, by
+    `longest_damped` at the most, so that it is never kept off after calm. `warn` only notifies.
+    `tide`: the host's level while it is closed (or while `warn` holds). `stated_close` and so on:
+    the text as written.
     """
 
     name: str
@@ -236,7 +240,7 @@ class GuardSpec:
     least_closed: Micros = MINUTE
     least_open: Micros = MINUTE
     patience: Micros = MINUTE
-    flaps: int = 3
+    flaps: int = 1
     longest_damped: Micros = 8 * MINUTE
     tide: Level = "high"
     capture: Capture | None = None
