@@ -64,7 +64,8 @@ KINDS = ("throttle", "haproxy", "agent", "keepalived", "refuse", "properties", "
          "service", "stop", "command")  # fmt: skip
 """Every kind of gate that can be closed."""
 HARSHNESS: Mapping[type, int] = {
-    Throttle: 0, Haproxy: 1, Agent: 1, Keepalived: 1, Refuse: 1, Properties: 1, Freeze: 2, Service: 3,
+    Throttle: 0, Haproxy: 1, Agent: 1, Keepalived: 1, Refuse: 1, Properties: 1,
+    Freeze: 2, Service: 3,
 }  # fmt: skip
 """What takes more away from users has the higher number; a command may do anything."""
 _NEEDED = {
@@ -105,6 +106,8 @@ class GateReader:
         if len(self._sections.faults) > before:
             return None
         self._look(path, data)
+        if data.get("value") == 0:
+            self._sections.fault(f"{path}.value", "0 is what it is while open; expected another")
         return _BUILD[kind](data | {"settings": settings})
 
     def restart(self, path: str, table: Mapping[str, Any]) -> Restart | None:

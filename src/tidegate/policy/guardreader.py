@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,29 +18,24 @@ from tidegate.policy import ranges, values
 from tidegate.policy.belongings import NOTICE, POOL, READING, BelongingsReader
 from tidegate.policy.conditionreader import CLOSE, OPEN, WARN, ConditionReader
 from tidegate.policy.durations import parse_duration
-from tidegate.policy.gatereader import KINDS, RESTART, HARSHNESS, TABLES, GateReader
+from tidegate.policy.gatereader import KINDS, RESTART, TABLES, GateReader
 from tidegate.policy.guards import (
-    Agent,
     Capture,
     Condition,
     GateSpec,
     GuardSpec,
-    Haproxy,
     NoticeSpec,
     Pool,
-    Properties,
     ReadingSpec,
     Step,
-    Terms,
-    Throttle,
     Trigger,
 )
+from tidegate.policy.ladderreader import STEP, LadderReader
 from tidegate.policy.sections import Read, Sections, subtable
 
 Fetch = Callable[[Path], str]
 """The text of a file that a policy names. Raises PolicyError."""
 
-STEP: dict[str, Read] = {"when": values.text, "after": read.span, "name": values.text}
 CAPTURE: dict[str, Read] = {
     "commands": read.commands,
     "timeout": parse_duration,
@@ -131,21 +125,22 @@ class GuardReader:
         close, least_closed, stated_close = self._conditions.when(path, "close", table)
         opened, least_open, stated_open = self._conditions.when(path, "open", table)
         warn, _none, stated_warn = self._conditions.when(path, "warn", table)
-        steps = self._steps(name, table)
+        pool = data.get("pool", "")
+        ladder = LadderReader(self._sections, self._gates, self._conditions)
+        steps = ladder.steps(name, table, pool)
         if "restart" in table:
             within = self._sections.table(f"{path}.restart", table["restart"])
             restart = self._gates.restart(f"{path}.restart", within)
             close = self._conditions.condition(f"{path}.restart.when", within.get("when"))
             stated_close = str(within.get("when"))
-            steps = (Step(GateSpec(name, restart)),) if restart is not None else ()
+            steps = (Step(GateSpec(name, restart, pool)),) if restart is not None else ()
         self._whole(path, table, warn)
-        pool = data.get("pool", "")
         spec = GuardSpec(
             name=name,
             close=close,
             open=opened,
             warn=warn,
-            steps=tuple(_pooled(step, pool) for step in steps),
+            steps=steps,
             tide=data.get("tide", "high" if "close" in table else "low"),
             capture=self._capture(path, table.get("capture", True)),
             notify=data.get("notify", ()),
@@ -192,51 +187,6 @@ class GuardReader:
         if "reading" in table:
             self._sections.fault(f"{path}.reading", "reading goes with sysfence")
 
-    def _steps(self, name: str, table: Mapping[str, Any]) -> tuple[Step, ...]:
-        path = f"guard.{name}"
-        if "ladder" not in table:
-            kind = next((kind for kind in KINDS if kind in table), None)
-            terms = kind and self._gates.terms(f"{path}.{kind}", kind, table[kind])
-            return (Step(GateSpec(name, terms)),) if terms else ()
-        given = table["ladder"]
-        if not isinstance(given, list) or not given:
-            said = "expected a list of gates, such as [{ throttle = { ports = [80] } }]"
-            self._sections.fault(f"{path}.ladder", said)
-            return ()
-        steps = []
-        for number, one in enumerate(given, 1):
-            where = f"{path}.ladder.{number}"
-            step = self._step(name, where, self._sections.table(where, one), len(given) == 1)
-            if step is not None:
-                steps.append(step)
-        self._order(f"{path}.ladder", [step.gate for step in steps])
-        return tuple(steps)
-
-    def _step(self, name: str, path: str, table: Mapping[str, Any], alone: bool) -> Step | None:
-        kinds = [kind for kind in KINDS if kind in table]
-        data = self._sections.section(path, table, {**STEP, **dict.fromkeys(KINDS, subtable)})
-        if len(kinds) != 1:
-            self._sections.fault(path, f"expected one kind of gate of {', '.join(KINDS)}")
-            return None
-        kind = kinds[0]
-        terms = self._gates.terms(f"{path}.{kind}", kind, table[kind])
-        when = self._conditions.condition(f"{path}.when", data.get("when"))
-        if terms is None:
-            return None
-        called = data.get("name", "stop" if kind == "service" else kind)
-        gate = GateSpec(name if alone and "name" not in data else f"{name}.{called}", terms)
-        return Step(gate, data.get("after", _AFTER), when)
-
-    def _order(self, path: str, gates: Sequence[GateSpec]) -> None:
-        """A step that is harder to take back than the next would better come after it."""
-        ranked = [
-            (HARSHNESS[type(one.terms)], one) for one in gates if type(one.terms) in HARSHNESS
-        ]
-        for (before, harsh), (after, mild) in pairwise(ranked):
-            if before > after:
-                said = f"{mild.name} takes less away than {harsh.name}, and comes after it"
-                self._sections.note(path, said)
-
     def _capture(self, path: str, given: object) -> Capture | None:
         if isinstance(given, bool):
             return Capture() if given else None
@@ -252,7 +202,7 @@ class GuardReader:
 
     def _sysfence(
         self, name: str, table: Mapping[str, Any]
-    ) -> tuple[list[GuardSpec], list[Trigger]]:
+    ) -> tuple[Sequence[GuardSpec], Sequence[Trigger]]:
         from tidegate.policy import sysfence
 
         path = f"guard.{name}"
@@ -279,9 +229,12 @@ class GuardReader:
             for key in ("tide", "notify", "flaps", "longest-damped", "mode", "enabled")
             if key in data
         }
-        guards = [replace(one, capture=capture, **said) for one in guards]
+        guards = tuple(replace(one, capture=capture, **said) for one in guards)
         for guard in guards:
-            self._judge(path, guard)
+            # What of it is unusual the notes say already; only what would never open is refused.
+            for key, wrong in ranges.faults(guard):
+                if key == "open":
+                    self._sections.fault(f"{path}.sysfence", f"{guard.name}: {wrong}")
         if not data.get("enabled", True):
             return guards, []
         mode: dict[str, Any] = {"mode": data["mode"]} if "mode" in data else {}
@@ -311,19 +264,3 @@ class GuardReader:
                 if gates[gate] > 1:
                     said = f'two gates are named "{gate}"; give one of them a name = "…"'
                     self._sections.fault(f"guard.{guard.name}.ladder", said)
-
-
-_AFTER = Step(GateSpec("", Throttle((80,)))).after
-
-
-def _pooled(step: Step, pool: str) -> Step:
-    """The step with its pool, where its gate takes a member out of service."""
-    if not pool or not _takes_out(step.gate.terms):
-        return step
-    return replace(step, gate=replace(step.gate, pool=pool))
-
-
-def _takes_out(terms: Terms) -> bool:
-    if isinstance(terms, Haproxy | Agent):
-        return terms.weight == 0
-    return not isinstance(terms, Throttle | Properties)
