@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], seconds: float, largest: int = LARGEST) -> byt
     try:
         out, err = _listen(process, name, time.monotonic() + seconds, largest)
     except TimeoutError:
-        raise SourceError(f"{name} did not end within {seconds:g} s; it was killed") from None
+        raise SourceError(f"{name} did not end within {seconds:.3g} s; it was killed") from None
     finally:
         code = _end(process)
     if code:

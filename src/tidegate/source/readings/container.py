@@ -1,7 +1,7 @@
 """Whether this is a container, and how many cores it may use.
 
 Touches /proc/self, /run, /sys/fs/cgroup (both versions) and /sys/devices/system/cpu; only reads.
-Limits: a container that hides every mark of being one is taken for a host.
+Limits: a container that sees the processes of its host, or hides every mark, is taken for a host.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from tidegate.source.readings.taking import Places
 
 _MARKS = (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"))
 HERE = Places()
+_FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h: the machine's own
 _GROUPS = re.compile(r"/(docker|lxc|kubepods|libpod|machine)[/.-]")
 
 
 def kind(places: Places = HERE, root: str = "/") -> str:
     """What sort of container this is (`docker`, `lxc`, …); "" on a host."""
+    if _link(Path(places.proc, "self/ns/pid")) == _FIRST_PIDS:
+        return ""  # a virtual machine made of a container's image bears the marks of one
     told = _text(Path(root, "run/systemd/container")).strip()
     if told:
         return told
@@ -87,6 +90,13 @@ def _legacy(folder: Path) -> float:
     if not quota.isdigit() or not period.isdigit() or not int(period):
         return float("inf")  # -1: none
     return int(quota) / int(period)
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _text(path: Path) -> str:

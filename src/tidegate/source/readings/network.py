@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections import Counter
+from collections.abc import Iterator
 
 from tidegate.errors import SourceError
 from tidegate.source.readings.taking import Held, Places, Rate, Shared, Taken, Taker
@@ -29,6 +30,7 @@ COLUMNS = {
 _SOCK_DIAG, _BY_FAMILY, _ESTABLISHED = 4, 20, 1 << 1
 _REQUEST, _DUMP = 0x1, 0x300
 _ERROR, _DONE = 2, 3
+_START = struct.Struct("=IH")
 _HEADER = struct.Struct("=IHHII")
 _QUESTION = struct.Struct("=BBBBI")
 _DEVICE = re.compile(rb"^\s*([^\s:]\S*?):\s*(\d.*)$", re.M)
@@ -107,44 +109,68 @@ def _extended(data: bytes, name: bytes) -> int:
 def _established() -> Ports:
     """How many TCP connections stand, by local port; IPv4 and IPv6."""
     found: Ports = Counter()
+    for data in _datagrams(_ESTABLISHED):
+        start = 0
+        while start < len(data):
+            # All sockets of a dump are said in messages of one length, mostly: many at once.
+            length = int.from_bytes(data[start : start + 4], sys.byteorder)
+            end = start + _run(data, start, length) * length
+            high, low = data[start + 20 : end : length], data[start + 21 : end : length]
+            found.update(zip(high, low, strict=True))
+            start = (end + 3) & ~3
+    return found
+
+
+def dump(states: int) -> Iterator[bytes]:
+    """One message for each TCP socket in one of these states (bits by number, tcp_states.h): a
+    header of 16 bytes, then struct inet_diag_msg. Raises SourceError, OSError."""
+    for data in _datagrams(states):
+        start = 0
+        while start < len(data):
+            length = int.from_bytes(data[start : start + 4], sys.byteorder)
+            yield data[start : start + length]
+            start += (length + 3) & ~3
+
+
+def _datagrams(states: int) -> Iterator[bytes]:
+    """The dump of IPv4, then of IPv6: runs of whole messages, each about one socket."""
     with socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG
     ) as diag:
         diag.settimeout(4)
         for number, family in enumerate((socket.AF_INET, socket.AF_INET6), 1):
-            question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, _ESTABLISHED) + b"\0" * 48
+            question = _QUESTION.pack(family, socket.IPPROTO_TCP, 0, 0, states) + b"\0" * 48
             head = _HEADER.pack(16 + len(question), _BY_FAMILY, _REQUEST | _DUMP, number, 0)
             diag.send(head + question)
-            while not _count(diag.recv(1 << 18), found):
-                pass
-    return found
+            last = False
+            while not last:
+                data = diag.recv(1 << 18)
+                end, last = _checked(data)
+                if end:
+                    yield data[:end]
 
 
-def _count(data: bytes, found: Ports) -> bool:
-    """Add what one datagram says; whether it was the last."""
+def _checked(data: bytes) -> tuple[int, bool]:
+    """How many bytes of a datagram are about sockets, and whether it is the last."""
     start = 0
     while start + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, start)
+        length, kind = _START.unpack_from(data, start)
         if kind == _DONE:
-            return True
+            return start, True
         if kind == _ERROR:
             code = -int.from_bytes(data[start + 16 : start + 20], sys.byteorder, signed=True)
             if code == errno.ENOENT:
-                return True  # the kernel has none of this family
+                return start, True  # the kernel has none of this family
             raise OSError(code, f"sock_diag: {os.strerror(code)}")
-        if length < 22:
+        if length < 72 or start + length > len(data):
             raise SourceError("the kernel's list of connections can't be read")
-        # All sockets of a dump are said in messages of one length, mostly: a run of them at once.
         run = _run(data, start, length)
-        end = start + run * length
-        high, low = data[start + 20 : end : length], data[start + 21 : end : length]
-        found.update(zip(high, low, strict=True))
-        start = (end + 3) & ~3
-    return False
+        start += run * length if length % 4 == 0 else (length + 3) & ~3
+    return start, False
 
 
 def _run(data: bytes, start: int, length: int) -> int:
-    """How many messages from `start` have this length and kind."""
+    """How many messages from `start` on have this length and kind, without a break."""
     run = (len(data) - start) // length
     end = start + run * length
     head = data[start : start + 6]

@@ -18,6 +18,7 @@ from tidegate.errors import TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Micros, Sample
 from tidegate.policy.models import Policy
+from tidegate.source.readings import commands
 from tidegate.source.readings.capture import Captures
 from tidegate.source.readings.catalogue import Catalogue
 from tidegate.source.readings.schedule import Schedule
@@ -96,6 +97,7 @@ class Sampler:
     def close(self) -> None:
         """End the conversation, commands and workers."""
         self._captures.close()
+        commands.stop_all()
         self._workers.close()
         self._catalogue.close()
         self._channel.close()
