@@ -6,18 +6,30 @@ fills, an element that ends) is waited for with room. Limits: root and nftables.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.kernel.conftest import ban, now
 from tests.kernel.namespaces import ATTACKERS, ATTACKERS6, HOST, HOST6, INNER, World
+from tests.kernel.test_keeper import ONLY_NET_ADMIN
 
+import tidegate
 from tidegate import subject
 from tidegate.errors import GateError
 from tidegate.gate import doors, table
 from tidegate.gate.nftables import NftablesGate
 from tidegate.gate.port import Request
+from tidegate.gate.remote import RemoteGate
 from tidegate.gate.switches.port import LEASE
 from tidegate.model import HOUR, MINUTE, SECOND, Micros, Subject
 from tidegate.policy.guards import GateSpec, Refuse, Service, Throttle
@@ -288,3 +300,146 @@ def test_without_what_gates_take_the_bans_stand(
         "refused", "nft refused the layout: No such file or directory"
     )  # fmt: skip
     assert not gate.drifted()
+
+
+_KEEPER = """
+import socket, sys
+from pathlib import Path
+from tidegate.gate.charter import Charter
+from tidegate.gate.keeper import serve
+from tidegate.gate.nftables import NftablesGate
+from tidegate.gate.smtp421 import Responder
+from tidegate.policy.guards import GateSpec, Refuse, Throttle
+charter = Charter(gates=(
+    GateSpec("apache.throttle", Throttle((80, 443), 6, 60_000_000, 3)),
+    GateSpec("exim.later", Refuse((26,), "421")),
+))
+connection = socket.socket(fileno=int(sys.argv[1]))
+serve(
+    connection, NftablesGate(), lambda: charter, off_file=Path(sys.argv[2]), responder=Responder()
+)
+"""
+
+
+class Kept(NamedTuple):
+    """A keeper in its own process, as nobody with one capability."""
+
+    gate: RemoteGate
+    process: subprocess.Popen[bytes]
+    off_file: Path
+
+    def responder(self) -> int:
+        """Its pid; 0: there is none."""
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return next(map(int, path.read_text().split()), 0)
+
+
+@pytest.fixture
+def kept(world: World, public_folder: Path) -> Iterator[Kept]:
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv not installed")
+    shutil.copytree(Path(tidegate.__file__).parent, public_folder / "tidegate")
+    here, there = socket.socketpair()
+    off_file = public_folder / "off"
+    python = str(Path(sys.executable).resolve())
+    process = subprocess.Popen(
+        [*ONLY_NET_ADMIN, python, "-c", _KEEPER, str(there.fileno()), str(off_file)],
+        pass_fds=[there.fileno()],
+        env={**os.environ, "PYTHONPATH": str(public_folder)},
+        cwd="/",
+    )
+    there.close()
+    try:
+        yield Kept(RemoteGate(here), process, off_file)
+    finally:
+        here.close()
+        process.kill()
+        process.wait()
+
+
+def until(what: str, check: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not check():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def greeting(world: World, port: int, source: str, address: str = HOST) -> bytes:
+    """What a server says first, to somebody who speaks before having heard it."""
+    client = world.attacker.connect(address, port, source, 5)
+    assert client is not None
+    with client:
+        client.sendall(b"EHLO client.example.com\r\n")
+        time.sleep(0.05)
+        found = b""
+        while data := client.recv(1000):
+            found += data
+        return found
+
+
+def test_senders_are_told_to_come_back(kept: Kept, servers: Servers, world: World) -> None:
+    client = world.attacker.connect(HOST, 26, HEAVY, 5)
+    assert client is not None
+    server, _address = servers.open[1].accept()
+    until("the responder", kept.responder)
+    kept.gate.switch(closed(LATER), now())
+    told = rb"421 4\.3\.2 \S+ is too busy, try again later\r\n"
+    for source, address in ((HEAVY, HOST), (ATTACKERS6[0], HOST6)):
+        assert re.fullmatch(told, greeting(world, 26, source, address))
+    assert servers.fares(doors.RESPONDER, HEAVY) == "refused"  # it is on the loopback alone
+    client.sendall(b"still here")
+    assert server.recv(100) == b"still here"
+    with client, server:
+        pass
+    assert kept.gate.throttled()[1][:2] == ("exim.later", 2)
+    kept.gate.switch({}, now())
+    assert servers.fares(26, HEAVY) == "ok"
+
+
+def test_the_responder_has_no_right_and_is_started_again(
+    kept: Kept, servers: Servers, world: World
+) -> None:
+    until("the responder", kept.responder)
+    first = kept.responder()
+    kept.gate.switch(closed(LATER), now())
+    greeting(world, 26, HEAVY)
+    told = Path(f"/proc/{first}/status").read_text()
+    assert set(re.findall(r"^Cap(?:Inh|Prm|Eff|Amb):\s+(\d+)", told, re.MULTILINE)) == {"0" * 16}
+    assert re.search(r"^NoNewPrivs:\s+1", told, re.MULTILINE)
+    until("no more than it needs", lambda: len(os.listdir(f"/proc/{first}/fd")) == 5)
+    with socket.socket() as service:  # the service may be started meanwhile
+        service.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        servers.open[1].close()
+        service.bind(("0.0.0.0", 26))
+        service.listen()
+    os.kill(first, signal.SIGKILL)
+    until("its end", lambda: not os.path.exists(f"/proc/{first}/fd/3"))
+    assert servers.fares(26, HEAVY) == "refused"
+    until("another", lambda: kept.responder() not in (0, first))
+    assert greeting(world, 26, HEAVY).startswith(b"421 ")
+    kept.off_file.touch()
+    until("its end", lambda: not kept.responder())
+
+
+def test_when_all_is_killed_the_kernel_opens(kept: Kept, servers: Servers) -> None:
+    until("the responder", kept.responder)
+    responder = kept.responder()
+    assert {one.state for one in kept.gate.switch(closed(WEB, LATER, seconds=4), now())} == {
+        "closed"
+    }
+    assert [servers.fares(80, HEAVY) for _ in range(4)] == ["ok"] * 3 + ["cut"]
+    kept.process.kill()
+    kept.process.wait()
+    until("the responder's end", lambda: not Path(f"/proc/{responder}").exists())
+    assert servers.fares(26, HEAVY) == "refused"
+    time.sleep(4.2)
+    assert servers.fares(26, HEAVY) == "ok"
+    assert [servers.fares(80, HEAVY) for _ in range(5)] == ["ok"] * 5
+
+
+def test_while_it_is_switched_off_nothing_can_be_closed(kept: Kept, servers: Servers) -> None:
+    kept.gate.switch(closed(WEB, LATER), now())
+    kept.off_file.touch()
+    with pytest.raises(GateError, match="switched off"):
+        kept.gate.switch(closed(WEB, LATER), now())
+    until("off", lambda: servers.fares(26, HEAVY) == "ok")

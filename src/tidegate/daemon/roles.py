@@ -36,6 +36,7 @@ def keeper(
     from tidegate.gate.keeper import serve
     from tidegate.gate.knocks import Knocks
     from tidegate.gate.nftables import NftablesGate
+    from tidegate.gate.smtp421 import Responder
     from tidegate.policy.loader import load
 
     setproctitle("tidegate: keeper")
@@ -49,7 +50,10 @@ def keeper(
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the watcher tells when to read it again
     garbage.seldom()
-    serve(end, NftablesGate(), charter, now=now_micros, off_file=off, listen=Knocks)
+    serve(
+        end, NftablesGate(), charter,
+        now=now_micros, off_file=off, listen=Knocks, responder=Responder(setproctitle),
+    )  # fmt: skip
 
 
 def watcher(

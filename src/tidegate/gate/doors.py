@@ -98,6 +98,13 @@ def kept(specs: Iterable[GateSpec]) -> tuple[GateSpec, ...]:
     return tuple(found.values())
 
 
+def deferring(specs: Iterable[GateSpec]) -> frozenset[str]:
+    """The names of those that take a responder, `smtp421`."""
+    return frozenset(
+        spec.name for spec in specs if isinstance(spec.terms, Refuse) and spec.terms.answer == "421"
+    )
+
+
 def sets(specs: Sequence[GateSpec]) -> dict[str, int]:
     """The kernel sets of these gates, and the size of each."""
     found: dict[str, int] = {}

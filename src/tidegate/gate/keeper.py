@@ -19,18 +19,17 @@ from typing import Any
 from tidegate.errors import GateError, TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.charter import Charter, Tempo, judge_all
+from tidegate.gate.doorman import Doorman
 from tidegate.gate.ear import Ear, Reader
 from tidegate.gate.port import AllowingGate, Refusal
 from tidegate.gate.protocol import PART, VERSION
 from tidegate.gate.replacement import Replacement
+from tidegate.gate.smtp421 import Responder
 from tidegate.model import Micros
 
 OFF_FILE = Path("/etc/tidegate/off")
 MOST_BANS = 2_000_000
 """Bans that one replacement may bring; memory is bounded by it."""
-
-MOST_GATES = 1_000
-"""Gates that one frame may name."""
 
 _PATIENCE = 10.0
 _TRIES = 3
@@ -45,7 +44,8 @@ class Keeper:
     """Answers one watcher. Call `receive` when `fileno` is readable, `tick` each second.
 
     `load_charter` reads the root-owned policy; it raises TidegateError where that is faulty, at
-    the start as well. `listen` opens a reader of knocks. `malformed` counts frames that were none.
+    the start as well. `listen` opens a reader of knocks; `responder` tells senders to come back
+    where policy has a gate for that. `malformed` counts frames that were none.
     """
 
     def __init__(
@@ -57,10 +57,12 @@ class Keeper:
         now: Callable[[], Micros] = clock,
         off_file: Path = OFF_FILE,
         listen: Callable[[], Reader] | None = None,
+        responder: Responder | None = None,
     ) -> None:
         self._channel = Channel(connection)
         self.ear = Ear(self._channel, listen)
         self._gate = gate
+        self._doorman = Doorman(gate, responder)
         self._load_charter = load_charter
         self._now = now
         self._off_file = off_file
@@ -83,6 +85,7 @@ class Keeper:
     def close(self) -> None:
         """End the conversation; what is closed stays until its end."""
         self.ear.close()
+        self._doorman.close()
         self._channel.close()
 
     def receive(self) -> bool:
@@ -119,6 +122,7 @@ class Keeper:
         """Look at the off-file and at the table; False when the watcher has gone."""
         try:
             self.ear.tick(getattr(self._gate, "deaf", ""))
+            self._doorman.tick(self._charter.gates, self._is_off())
             if self._is_off():
                 if not self._off:
                     self._off = True
@@ -232,14 +236,7 @@ class Keeper:
         return {}
 
     def _switch(self, frame: Frame) -> Frame:
-        closed = frame.get("closed")
-        if (
-            not isinstance(closed, dict)
-            or len(closed) > MOST_GATES
-            or any(until.__class__ is not int for until in closed.values())
-        ):
-            raise Malformed("closed must say of gates until when")
-        return {"reports": self._gate.switch(closed, self._now())}
+        return self._doorman.switch(frame, self._now())
 
     def _open(self, _frame: Frame) -> Frame:
         self._gate.open_all()
@@ -290,9 +287,13 @@ def serve(
     now: Callable[[], Micros] = clock,
     off_file: Path = OFF_FILE,
     listen: Callable[[], Reader] | None = None,
+    responder: Responder | None = None,
 ) -> None:
     """Answer the watcher until it goes. Raises TidegateError where the first charter is faulty."""
-    keeper = Keeper(connection, gate, load_charter, now=now, off_file=off_file, listen=listen)
+    keeper = Keeper(
+        connection, gate, load_charter,
+        now=now, off_file=off_file, listen=listen, responder=responder,
+    )  # fmt: skip
     # A restore makes some hundred thousand tuples and no cycle; looking for cycles again and
     # again took a fifth of its time.
     thresholds = gc.get_threshold()
