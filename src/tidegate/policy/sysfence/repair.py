@@ -204,8 +204,12 @@ class _Repairing(Words):
                 script = self.command()
                 run_once = self.late(token) or once
             elif token.kind == "log":
-                log, log_once = True, self.taken("once") is not None or early
-            elif token.kind == "step" and step is None:
+                if log:
+                    self.remark(token, "log is said twice: left out")
+                log, log_once = True, self.taken("once") is not None or early or log_once
+            elif token.kind == "step":
+                if step is not None:
+                    raise self.refusal(token, "expected one step")
                 step = self.step()
             elif token.text != ";":
                 raise self.refusal(token, "expected run or log")

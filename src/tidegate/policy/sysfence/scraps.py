@@ -88,9 +88,9 @@ def _closing_curly(text: str, start: int) -> int:
 def _missing_blanks(text: str, found: list[Token]) -> Iterator[Remark]:
     """One remark for each run of tokens that stand without a blank where sysfence wants one."""
     run: list[Token] = []
-    for token, after in zip(found, [*found[1:], None], strict=True):
+    for number, token in enumerate(found, 1):
         run.append(token)
-        together = after is not None and after.start == token.end
+        together = number < len(found) and found[number].start == token.end
         needed = together and token.kind not in ("string", "broken")
         if needed or (together and run[:-1]):
             continue

@@ -44,13 +44,13 @@ def does(script: str) -> Does | None:
         if act is None:
             return None
         acts.append(act)
-    if len(acts) == 1:
-        return acts[0] if isinstance(acts[0], Does) else None
-    return _stop_and_start(acts)
+    if len(acts) > 1:
+        return _stop_and_start(acts)
+    return acts[0] if acts and isinstance(acts[0], Does) else None
 
 
 def _stop_and_start(acts: list[Does | Micros]) -> Does | None:
-    first, *between, last = acts or [0]
+    first, *between, last = acts
     if not (isinstance(first, Does) and isinstance(last, Does)) or first.service != last.service:
         return None
     pauses = [pause for pause in between if isinstance(pause, int)]
