@@ -17,7 +17,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("TIDEGATE_REQUIRE", "").split(",")))
 OPTIONAL = ("corpus", "kernel", "daemons")
-DAEMONS = ("sshd", "nginx", "apache2", "dovecot", "vsftpd", "systemd-journald", "ssh", "curl")
+DAEMONS = (
+    "sshd", "nginx", "apache2", "dovecot", "vsftpd", "haproxy", "keepalived", "systemd-journald",
+    "ssh", "curl",
+)  # fmt: skip
 
 _skipped: dict[str, list[str]] = {}
 

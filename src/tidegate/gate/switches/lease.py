@@ -1,0 +1,125 @@
+"""What the agent is told: for how long something is closed, so that it opens when nobody renews.
+
+Touches one root-owned folder with a state file for each gate, and starts the agent (`responder`) as
+a process that outlives us. Ends are by the clock that counts since boot, which nobody sets.
+Limits: the agent answers within five seconds, or the gate is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from tidegate.errors import GateError
+from tidegate.gate.switches import answers, handover, responder
+from tidegate.gate.switches.kinds import Tools
+from tidegate.model import SECOND, Micros
+
+MARGIN = 45.0
+"""Seconds that the agent waits beyond a gate's end: its record may lag by 30 s, and whoever opens
+it in time shall come first."""
+STARTS_WITHIN = 10.0
+ASKED_WITHIN = 1.0
+_SOURCE = Path(__file__).resolve().parents[3]
+
+
+class Answering(NamedTuple):
+    """An agent that runs: balancers that it knows, and those told less than ready, and not yet
+    otherwise."""
+
+    balancers: int
+    untold: int
+
+
+class Leases:
+    """State files in one folder, and the agents that read them."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._folder = tools.leases
+
+    def put(
+        self,
+        name: str,
+        seconds: float,
+        weight: int = 100,
+        tracks: Sequence[tuple[int, int, str]] = (),
+    ) -> None:
+        """From now on, for so many seconds: this weight, and these files (number, what it was
+        before, path) are to be written back at the end."""
+        path = self._path(name)
+        new = path.with_suffix(".new")
+        try:
+            new.write_text(answers.stated(seconds, weight, tracks))
+            _user, gid = handover.nobody()
+            if os.geteuid() == 0:
+                os.chown(new, 0, gid)
+            new.chmod(0o664)  # the agent empties it, once no balancer needs to be told any more
+            new.rename(path)
+        except OSError as error:
+            raise GateError(f"{path}: {error.strerror}; the agent can't be told") from error
+
+    def drop(self, name: str) -> None:
+        """Nothing of this one is closed."""
+        with suppress(OSError):
+            self._path(name).unlink(missing_ok=True)
+
+    def ask(self, name: str) -> Answering | None:
+        """How the agent is that answers for this one; None where there is none."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(ASKED_WITHIN)
+            try:
+                path = self._path(name)
+                folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+                try:  # the path of a socket has at most 107 bytes
+                    asking.connect(f"/proc/self/fd/{folder}/{path.name}.sock")
+                finally:
+                    os.close(folder)
+                asking.sendall(b"?")
+                words = asking.recv(200).split()
+            except OSError:
+                return None
+        if len(words) != 3 or words[0] != responder.VERSION:
+            return None  # of another version: a new one takes over
+        return Answering(int(words[2]), int(words[1]))
+
+    def ensure(self, name: str, listen: str = "", linger: float = responder.LINGER) -> Answering:
+        """One that answers; it is started where there is none. GateError where it can't be."""
+        if found := self.ask(name):
+            return found
+        words = ["env", f"PYTHONPATH={_SOURCE}", sys.executable, "-S", "-s", "-P", "-B",
+                 "-m", responder.__name__, "--state", str(self._path(name)),
+                 "--linger", f"{linger:g}", "--detach", "yes"]  # fmt: skip
+        if listen:
+            words += ["--listen", listen]
+        if self._tools.systemd:  # out of our own unit, with which it would be ended
+            words = ["systemd-run", "--scope", "--quiet", "--collect", "--", *words]
+        ran = self._tools.run(words, STARTS_WITHIN, ranked=True)
+        if ran.why or ran.code:
+            said = ran.output.strip() or ran.fault(["it"])
+            raise GateError(f"the agent does not start: {said}")
+        if found := self.ask(name):
+            return found
+        raise GateError("the agent was started, and does not answer; is the host out of memory?")
+
+    def _path(self, name: str) -> Path:
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[-32:]
+        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        try:
+            self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise GateError(f"{self._folder}: {error.strerror}") from error
+        return Path(self._folder, f"{readable}.{mark}.state")
+
+
+def left(deadline: Micros) -> float:
+    """Seconds until then, by the wall clock, and MARGIN."""
+    return max(0.0, (deadline - time.time_ns() // 1000) / SECOND) + MARGIN
