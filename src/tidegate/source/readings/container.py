@@ -19,15 +19,15 @@ _FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO, linux/proc_ns.h: the mach
 _GROUPS = re.compile(r"/(docker|lxc|kubepods|libpod|machine)[/.-]")
 
 
-def kind(places: Places = HERE, root: str = "/") -> str:
+def kind(places: Places = HERE) -> str:
     """What sort of container this is (`docker`, `lxc`, …); "" on a host."""
     if _link(Path(places.proc, "self/ns/pid")) == _FIRST_PIDS:
         return ""  # a virtual machine made of a container's image bears the marks of one
-    told = _text(Path(root, "run/systemd/container")).strip()
+    told = _text(Path(places.root, "run/systemd/container")).strip()
     if told:
         return told
     for mark, name in _MARKS:
-        if Path(root, mark.lstrip("/")).exists():
+        if Path(places.root, mark.lstrip("/")).exists():
             return name
     found = _GROUPS.search(_text(Path(places.proc, "self/cgroup")))
     if found:

@@ -26,6 +26,7 @@ class Places(NamedTuple):
 
     proc: str = "/proc"
     sys: str = "/sys"
+    root: str = "/"
 
 
 class Taken(NamedTuple):

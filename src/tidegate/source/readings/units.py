@@ -28,6 +28,8 @@ _FILES = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+RUNNING = "/run/systemd/system"
+"""There where systemd runs, see sd_booted(3)."""
 _DEPTH = 5
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -147,7 +149,7 @@ class Group:
                 return
         template = re.sub(r"@.*\.", "@.", unit)
         if any(Path(folder, one).exists() for folder in _FILES for one in (unit, template)):
-            if Path("/run/systemd/system").is_dir():
+            if Path(RUNNING).is_dir():
                 raise Gone(f"{unit} does not run")
             raise SourceError(
                 f"{unit} has no control group, since systemd does not run here:"
@@ -171,14 +173,14 @@ class PidFile:
 
     def memory(self, look: int) -> float:
         """The sum of their resident sets, in bytes."""
-        return sum(int(fields[21]) * _PAGE for fields in self._stats(look))
+        return sum(int(fields[21]) * _PAGE for _number, fields in self._stats(look))
 
     def cores(self, look: int) -> float | None:
         """Cores used since the last look; None at the first."""
         now = time.monotonic()
         used = {}
-        for fields in self._stats(look):
-            used[int(fields[0]), int(fields[19])] = (int(fields[11]) + int(fields[12])) / _TICKS
+        for number, fields in self._stats(look):
+            used[number, int(fields[19])] = (int(fields[11]) + int(fields[12])) / _TICKS
         before, self._before = self._before, (now, used)
         if before is None or now <= before[0]:
             return None
@@ -207,10 +209,10 @@ class PidFile:
             raise Gone(f"{self._path} names no process that runs")
         return tree(table, top)
 
-    def _stats(self, look: int) -> list[list[bytes]]:
-        """The fields of /proc/PID/stat, but the name: number, state, parent …"""
-        found = [_stat(self._proc, number) for number in self._tree(look)]
-        return [fields for fields in found if fields]
+    def _stats(self, look: int) -> list[tuple[int, list[bytes]]]:
+        """Each process with its fields as `_stat` gives them."""
+        found = [(number, _stat(self._proc, number)) for number in self._tree(look)]
+        return [(number, fields) for number, fields in found if fields]
 
     def _began(self, number: int) -> float:
         """When it began, in seconds since 1970, by the system's clock."""
@@ -221,11 +223,12 @@ class PidFile:
 
 
 def _stat(proc: str, number: int) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name: state, parent …; [] where it ended."""
     try:
         data = Path(proc, str(number), "stat").read_bytes()
     except OSError:
         return []
-    return [str(number).encode(), *data[data.rindex(b")") + 1 :].split()]
+    return data[data.rindex(b")") + 1 :].split()
 
 
 def _search(top: Path, unit: str) -> str:
