@@ -140,7 +140,8 @@ class Verdict(NamedTuple):
 
     Of a score, `count` is its points and `release` when they will have faded (0: the ladder says
     for how long). `twice`: it holds for twice the count. `watched`: one offence on probation.
-    `knocked`: no line, but a try of the banned at this port.
+    `knocked`: no line, but a try of the banned at this port. `tide`: the threshold was that of this
+    tide ("": the rule's own).
     """
 
     rule: str
@@ -152,6 +153,7 @@ class Verdict(NamedTuple):
     twice: bool = False
     watched: bool = False
     knocked: int = 0
+    tide: Literal["", "low", "high", "flood"] = ""
 
 
 class Term(NamedTuple):

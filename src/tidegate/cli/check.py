@@ -62,13 +62,16 @@ def command(ctx: click.Context, config: Path | None, show: bool, as_json: bool) 
         _show(checked, as_json)
     troubles = _troubles(checked)
     if as_json:
-        emit(_summary(checked) | {"warnings": troubles})
+        emit(_summary(checked) | {"warnings": troubles, "notes": list(checked.loaded.notes)})
     else:
+        for note in checked.loaded.notes:
+            say(f"note: {note}")
         for trouble in troubles:
             say(f"warning: {trouble}")
         summary = _summary(checked)
+        guards = f" {summary['guards']} guards," if summary["guards"] else ""
         click.echo(
-            f"ok: {summary['sources']} sources, {summary['rules']} rules,"
+            f"ok: {summary['sources']} sources, {summary['rules']} rules,{guards}"
             f" {summary['detectors']} detectors with {summary['examples']} example lines"
             f" (policy {summary['policy']})"
         )
@@ -78,7 +81,7 @@ def command(ctx: click.Context, config: Path | None, show: bool, as_json: bool) 
 def _show(checked: Plan, as_json: bool) -> None:
     loaded = checked.loaded
     for key, value in loaded.values.items():
-        place = loaded.places.get(key, "")
+        place = loaded.place(key)
         if as_json:
             emit({"v": 1, "key": key, "value": value, "place": place})
         else:
@@ -102,6 +105,7 @@ def _key(key: str) -> str:
 
 
 def _summary(checked: Plan) -> dict[str, object]:
+    policy = checked.loaded.policy
     detectors = [detector for pack in checked.packs for detector in pack.detectors]
     return {
         "v": 1,
@@ -110,6 +114,7 @@ def _summary(checked: Plan) -> dict[str, object]:
         "files": list(checked.loaded.policy.files),
         "sources": len(checked.sources),
         "rules": checked.loaded.policy.stated_rules,
+        "guards": sum(one.enabled for one in policy.guards) + len(policy.triggers),
         "detectors": len(detectors),
         "examples": sum(len(one.match) + len(one.reject) for one in detectors),
     }

@@ -30,6 +30,7 @@ from tidegate.model import (
     Term,
     Verdict,
 )
+from tidegate.policy.guards import Level
 from tidegate.policy.models import Policy
 
 
@@ -80,6 +81,15 @@ class Pipeline:
         self.drops = Drops()
         self.targets = Targets() if durable else Targets(span=0)
         self.aims = True  # whether anybody will ask what was aimed at
+
+    @property
+    def tide(self) -> Level:
+        """The host's tide, by which rules may tighten; whoever follows the guards sets it."""
+        return self.windows.tide
+
+    @tide.setter
+    def tide(self, tide: Level) -> None:
+        self.windows.tide = tide
 
     def feed(self, block: Block) -> tuple[list[Decision], Batch]:
         """Read one block; the decisions in the order of the lines that triggered them."""

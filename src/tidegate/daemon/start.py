@@ -26,10 +26,10 @@ def start(config: Path | None, *, observe: bool) -> int:
     root = os.geteuid() == 0
     policy = load(config, trusted=root).policy
     _check(config, root)
-    if not policy.sources:
+    if not policy.sources and not policy.guarded:
         raise OperatorError(
-            f"{policy.files[0]}: no [source.NAME] says what to read;"
-            ' such as [source.exim] file = "/var/log/exim4/mainlog"'
+            f"{policy.files[0]}: no [source.NAME] says what to read and no [guard.NAME] what to"
+            ' watch; such as [source.exim] file = "/var/log/exim4/mainlog"'
         )
     if not root:
         return _alone(config, policy)

@@ -16,7 +16,8 @@ from tidegate.decision.breaker import FAST, Breaker
 from tidegate.decision.escalation import Escalations
 from tidegate.decision.ladder import Ladder, step
 from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Term, Verdict
-from tidegate.policy.models import Policy
+from tidegate.policy.guards import Level
+from tidegate.policy.models import Policy, Rule
 
 EXEMPT_AFTER_UNBAN: Micros = HOUR
 
@@ -77,6 +78,8 @@ class Judge:
             reason = f"one more on probation; {reason}"
         elif verdict.knocked:
             reason = f"it still tries (port {verdict.knocked}); {reason}"
+        elif verdict.tide:
+            reason = f"{_tightened(rule, verdict.tide)} at tide {verdict.tide}; else {reason}"
         observe = "observe" in (rule.mode, self._policy.mode)
         return Decision(
             id=_identity(verdict),
@@ -211,6 +214,12 @@ class Judge:
 
     def _note(self, time: Micros, text: str) -> None:
         self.notes.append(Note(time, "warning", text))
+
+
+def _tightened(rule: Rule, tide: Level) -> str:
+    number = rule.threshold_at(tide)
+    over = rule.score is not None and rule.score.over
+    return f"{'more than ' if over else ''}{number} {'is' if number == 1 else 'are'} enough"
 
 
 def _identity(verdict: Verdict) -> str:

@@ -23,7 +23,8 @@ class Distinct(Tallies):
 
     def __init__(self, rule: Rule) -> None:
         super().__init__(rule)
-        self.most = rule.threshold * (2 if rule.good_record == "double" else 1)
+        self.double = rule.good_record == "double"
+        self.most = rule.threshold * (2 if self.double else 1)
 
     @property
     def part(self) -> str:
@@ -61,14 +62,17 @@ class Distinct(Tallies):
     def _crossed(
         self, subject: Subject, entries: list[tuple[int, int, bytes]], offset: int, convict: Convict
     ) -> bool:
-        threshold, within = self.rule.threshold, self.rule.within
+        threshold, within = self.threshold, self.rule.within
         newest = entries[-1][0]
         if len(entries) < threshold or newest - entries[-threshold][0] > within:
             return False
-        twice = len(entries) >= 2 * threshold and newest - entries[-2 * threshold][0] <= within
-        counted = entries if twice else entries[-threshold:]
+        twice = self.double and len(entries) >= 2 * threshold
+        twice = twice and newest - entries[-2 * threshold][0] <= within
+        counted = entries[-2 * threshold :] if twice else entries[-threshold:]
         refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref, _value in counted)
-        verdict = Verdict(self.rule.name, subject, newest, len(counted), refs, twice=twice)
+        verdict = Verdict(
+            self.rule.name, subject, newest, len(counted), refs, twice=twice, tide=self.tide
+        )
         return self.convicted(verdict, offset, convict)
 
     def newest(self, tally: bytes) -> Micros:

@@ -14,6 +14,7 @@ from zlib import crc32
 from tidegate.evidence.decay import EMPTY, Linear, Points, State, form_of
 from tidegate.evidence.tally import NOT_CONVICTED, OFFSET_BITS, Convict, Tallies
 from tidegate.model import SECOND, Event, Micros, Ref, Subject, Verdict
+from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule, ScoreTerms
 
 KEPT = 64
@@ -29,7 +30,14 @@ class Score(Tallies):
     def __init__(self, rule: Rule, terms: ScoreTerms) -> None:
         super().__init__(rule)
         self.terms = terms
+        self.release = terms.release
         self.form = form_of(terms)
+
+    def turn(self, tide: Level) -> None:
+        """As ever; a ban must not end above the limit that it began at."""
+        super().turn(tide)
+        low = 1 if self.terms.form == "exponential" else 0  # what halves never comes down to 0
+        self.release = max(low, min(self.terms.release, self.threshold))
 
     @property
     def part(self) -> str:
@@ -71,7 +79,7 @@ class Score(Tallies):
         if not entries or given[:3] <= entries[-1][:3]:
             return
         state = self.form.add(state, given)
-        release = self.form.release(state, self.terms.release)
+        release = self.form.release(state, self.release)
         if not held.until + SECOND <= release <= held.most:
             return
         entries.append(given)
@@ -103,17 +111,19 @@ class Score(Tallies):
         self, subject: Subject, given: Points, state: State, entries: list[Points], convict: Convict
     ) -> None:
         terms, time = self.terms, entries[-1].time
-        if not self.form.beyond(state, time, terms.limit, over=terms.over):
+        if not self.form.beyond(state, time, self.threshold, over=terms.over):
             return
-        release = self.form.release(state, terms.release)
+        release = self.form.release(state, self.release)
         held = self.held.get(subject)
         if held is not None and time < held.until and release - held.until < SECOND:
             return
         # The line that tipped the scales stands last, also where it came late.
         refs = _refs([*(one for one in entries if one is not given), given])
         count = math.ceil(self.form.score(state, time))
-        twice = self.form.beyond(state, time, 2 * terms.limit, over=terms.over)
-        verdict = Verdict(self.rule.name, subject, time, count, refs, release, twice)
+        twice = self.form.beyond(state, time, 2 * self.threshold, over=terms.over)
+        verdict = Verdict(
+            self.rule.name, subject, time, count, refs, release, twice, tide=self.tide
+        )
         self.convicted(verdict, refs[-1].offset, convict)
 
     def score(self, subject: Subject, time: Micros) -> float:

@@ -7,8 +7,10 @@ Limits: none of its own; `windows` bounds the tallies over all rules.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from tidegate.model import Subject, Term, Verdict
+from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule
 
 OFFSET_BITS = 44  # 16 TiB a file, a million files
@@ -26,8 +28,15 @@ class Tallies:
         self.tallies: dict[Subject, bytes] = {}
         self.held: dict[Subject, Term] = {}
         self.dirty: set[Subject] = set()
+        self.threshold = rule.threshold_at("low")
+        self.tide: Level | Literal[""] = ""  # where the threshold is that of a higher tide
         self.last_verdict: Verdict | None = None
         self.verdicts = 0
+
+    def turn(self, tide: Level) -> None:
+        """The host's tide has changed: from now on count by its threshold."""
+        self.threshold = self.rule.threshold_at(tide)
+        self.tide = tide if self.threshold < self.rule.threshold_at("low") else ""
 
     def convicted(self, verdict: Verdict, offset: int, convict: Convict) -> bool:
         """Have a verdict judged; whether it was a conviction."""

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from tidegate.evidence.tally import OFFSET_BITS, Convict, Tallies
 from tidegate.model import Event, Micros, Ref, Subject, Verdict
+from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule
 
 Count = Callable[[Event, int, Convict], None]
@@ -37,15 +38,23 @@ class Window(Tallies):
         self.kinds = {kind: place for place, kind in enumerate(paired)}
         # One row per session: a hash of its name, then what it wrote of each kind.
         self.row = 4 + len(paired) if paired else 0
-        self.full = rule.threshold * 16
-        # Whoever has a good record may need twice the count, so that many have to be kept.
-        self.most = self.full * (2 if rule.good_record == "double" else 1)
+        self.full = self.threshold * 16
+        # Whoever has a good record may need twice the count, so that many have to be kept. As many
+        # while the tide is high: once it has fallen, the rule's own threshold counts again.
+        self.double = rule.good_record == "double"
+        self.most = self.full * (2 if self.double else 1)
         self.count = self._attempt_counter() if self.row else self._counter()
 
     @property
     def part(self) -> str:
         """The name of this rule's part of the core's memory; it tells the layout of the rows."""
         return f"window {self.rule.name} {' '.join(self.kinds)}"
+
+    def turn(self, tide: Level) -> None:
+        """As ever; counters have the threshold bound to a local name, so there are new ones."""
+        super().turn(tide)
+        self.full = self.threshold * 16
+        self.count = self._attempt_counter() if self.row else self._counter()
 
     def _counter(self) -> Count:
         """`count` for rules without sessions, bound to local names: it runs for every event."""
@@ -172,13 +181,15 @@ class Window(Tallies):
     ) -> None:
         full, within = self.full, self.rule.within
         last = from_bytes(tally[-16:-8])
-        twice = len(tally) >= 2 * full and last - from_bytes(tally[-2 * full :][:8]) <= within
-        counted = tally if twice else tally[-full:]
+        twice = self.double and len(tally) >= 2 * full
+        twice = twice and last - from_bytes(tally[-2 * full :][:8]) <= within
+        counted = tally[-2 * full :] if twice else tally[-full:]
         entries = dict.fromkeys(_ENTRY.iter_unpack(counted))
         refs = tuple(Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref in entries)
         verdict = Verdict(
-            self.rule.name, subject, refs[-1].time, len(counted) // 16, refs, twice=twice
-        )
+            self.rule.name, subject, refs[-1].time, len(counted) // 16, refs, twice=twice,
+            tide=self.tide,
+        )  # fmt: skip
         # The tally starts anew: the same lines must not convict twice.
         if not self.convicted(verdict, offset, convict):
             self.tallies[subject] = rows + tally
@@ -209,7 +220,7 @@ class Window(Tallies):
 
     def _late(self, tally: bytes, entry: bytes) -> tuple[bytes, bool]:
         """An event older than the newest: put it in its place and look at every window of N."""
-        threshold, most = self.rule.threshold, self.most // 16
+        threshold, most = self.threshold, self.most // 16
         entries = sorted(_ENTRY.iter_unpack(tally + entry), key=lambda one: one[0])
         for first in range(len(entries) - threshold, -1, -1):
             chosen = entries[first : first + threshold]

@@ -18,6 +18,7 @@ from tidegate.evidence.score import Score
 from tidegate.evidence.tally import OFFSET_BITS, Convict
 from tidegate.evidence.window import Window
 from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject, Term
+from tidegate.policy.guards import Level
 from tidegate.policy.models import Counted, Rule, Where
 
 Tally = Window | Score | Distinct
@@ -50,6 +51,20 @@ class Windows:
                 self._enter(rule, weights)
         self._latest: Micros = 0
         self._expired: Micros = 0
+        self._tide: Level = "low"
+
+    @property
+    def tide(self) -> Level:
+        """The host's tide; rules that tighten with it count so from the next event on."""
+        return self._tide
+
+    @tide.setter
+    def tide(self, tide: Level) -> None:
+        if tide != self._tide:
+            self._tide = tide
+            for window in self.windows:
+                if window.rule.tightened:
+                    window.turn(tide)
 
     def _enter(self, rule: Rule, weights: Mapping[str, int]) -> None:
         counted = [one._replace(weight=_weight(one, weights)) for one in rule.on]
@@ -165,6 +180,7 @@ class Windows:
                 window.last_verdict, window.verdicts = before.last_verdict, before.verdicts
         self.evicted = old.evicted
         self._latest, self._expired = old._latest, old._expired
+        self.tide = old.tide
 
     def everything(self) -> Iterator[Change]:
         """The whole memory, as if all of it had changed."""

@@ -14,6 +14,7 @@ from tidegate.policy.guards import (
     KERNEL,
     GateSpec,
     GuardSpec,
+    Level,
     NoticeSpec,
     Pool,
     ReadingSpec,
@@ -36,6 +37,9 @@ class BanTerms:
     ladder: tuple[Micros, ...] = (10 * MINUTE, HOUR, DAY, 7 * DAY)
     service: bool = False
 
+
+TIDES: tuple[Level, ...] = ("low", "high", "flood")
+"""The host's tides, the lowest first."""
 
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 """Conditions on an event's fields, all of which must hold: the field's name, and the values it may
@@ -78,7 +82,8 @@ class Rule:
     that begin the count anew. `good_record`: whoever succeeded in the last 30 days needs twice the
     count ("double") or is not convicted by this rule at all ("spare"). `probation`: for as long as
     the next step of the ladder would take, one new offence after a ban is enough. `stated` is the
-    condition in the administrator's words ("more than 15 in 5m").
+    condition in the administrator's words ("more than 15 in 5m"). `tightened`: the threshold (of a
+    score: its limit) from this tide on, the lower tide first.
     """
 
     name: str
@@ -95,6 +100,15 @@ class Rule:
     reset_on: tuple[str, ...] = ()
     good_record: GoodRecordTerms = "ignore"
     probation: bool = False
+    tightened: tuple[tuple[Level, int], ...] = ()
+
+    def threshold_at(self, tide: Level) -> int:
+        """The threshold, or of a score its limit, while the host's tide is so."""
+        found = self.threshold if self.score is None else self.score.limit
+        for level, number in self.tightened:
+            if TIDES.index(level) <= TIDES.index(tide):
+                found = number
+        return found
 
     @property
     def kinds(self) -> tuple[str, ...]:

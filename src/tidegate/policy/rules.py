@@ -7,11 +7,13 @@ Limits: kinds are not looked up; whether anything sees them is checked where the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from tidegate.policy import values
 from tidegate.policy.durations import format_duration
-from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms
+from tidegate.policy.guards import Level
+from tidegate.policy.models import TIDES, BanTerms, Counted, Rule, ScoreTerms
 
 CONDITIONS = ("more-than", "at-least", "score-over", "score-at-least")
 _SCORED = ("decay", "half-life", "release-at", "compat", "knock")
@@ -22,16 +24,23 @@ Table = Mapping[str, Any]
 
 class RuleReader:
     """Reads one rule. `raw` and `ban` are its tables as they were written, `data` and `terms` what
-    of them could be read; `faults` is added to."""
+    of them could be read, `tides` what it says of tides; `faults` is added to."""
 
     def __init__(
-        self, path: str, raw: Table, data: Table, terms: Table, faults: list[tuple[str, str]]
+        self,
+        path: str,
+        raw: Table,
+        data: Table,
+        terms: Table,
+        faults: list[tuple[str, str]],
+        tides: Mapping[str, Table] = MappingProxyType({}),
     ) -> None:
         self._path = path
         self._raw = raw
         self._data = data
         self._terms = terms
         self._faults = faults
+        self._tides = tides
 
     def rule(self, name: str) -> Rule:
         """The rule; meaningless where there are faults."""
@@ -67,6 +76,7 @@ class RuleReader:
             reset_on=data.get("reset-on", ()),
             good_record=data.get("good-record", "ignore"),
             probation=data.get("probation", not scored),
+            tightened=self._tightened(condition[0]) if len(condition) == 1 else (),
             **({"forget": data["forget"]} if "forget" in data else {}),
         )
 
@@ -77,6 +87,27 @@ class RuleReader:
         for key in keys:
             if key in self._raw:
                 self._fault(key, f"{key} {why}")
+
+    def _tightened(self, key: str) -> tuple[tuple[Level, int], ...]:
+        """The thresholds of higher tides; `key` is the rule's own condition."""
+        found: list[tuple[Level, int]] = []
+        scored = key.startswith("score-")
+        counts = (key,) if scored else ("more-than", "at-least")
+        most = _counted(key, self._data.get(key, 0))
+        for level in TIDES[1:]:
+            if level not in self._tides:
+                continue
+            given, where = self._tides[level], f"when.{level}"
+            if len(given) != 1 or next(iter(given)) not in counts:
+                self._fault(where, f"expected {' or '.join(counts)}, such as {{ {key} = 2 }}")
+                continue
+            ((said, number),) = given.items()
+            number = _counted(said, number)
+            if number > most and key in self._data:
+                self._fault(where, "a higher tide can only tighten; expected no more than before")
+            most = number
+            found.append((level, number))
+        return tuple(found)
 
     def _on(self, *, scored: bool) -> tuple[Counted, ...]:
         where, unless = self._data.get("where", ()), self._data.get("unless", ())
@@ -126,6 +157,11 @@ class RuleReader:
         if ports == values.SERVICE:
             return BanTerms(ladder=steps, service=True)
         return BanTerms(ports=ports, ladder=steps)
+
+
+def _counted(key: str, number: int) -> int:
+    """More than 2 is at least 3; scores are as they are written."""
+    return number + 1 if key == "more-than" else number
 
 
 def stated(data: Table) -> str:

@@ -14,8 +14,8 @@ from tidegate.errors import PolicyError
 from tidegate.policy import guardreader, values
 from tidegate.policy.durations import parse_duration
 from tidegate.policy.guardreader import Fetch, GuardReader
-from tidegate.policy.models import Escalation, Limits, Paths, Policy, Rule, SourceSpec
-from tidegate.policy.rules import RuleReader
+from tidegate.policy.models import TIDES, Escalation, Limits, Paths, Policy, Rule, SourceSpec
+from tidegate.policy.rules import CONDITIONS, RuleReader
 from tidegate.policy.sections import Read, Sections, subtable
 
 TOP: dict[str, Read] = {"mode": values.mode, "engine": values.choice("auto", "vectorscan", "re")}
@@ -52,6 +52,7 @@ RULE: dict[str, Read] = {
     "enabled": values.boolean,
     "forget": parse_duration,
 }
+WHEN: dict[str, Read] = {key: RULE[key] for key in CONDITIONS}
 ESCALATION: dict[str, Read] = {
     "network": values.network,
     "children": values.whole(3, 256),
@@ -91,7 +92,8 @@ SECTIONS: dict[str, dict[str, Read]] = {
     "allow": ALLOW,
     "proxies": PROXIES,
     "source.NAME": SOURCE,
-    "rule.NAME": {**RULE, "ban": subtable},
+    "rule.NAME": {**RULE, "when": subtable, "ban": subtable},
+    "rule.NAME.when.LEVEL": WHEN,
     "rule.NAME.ban": BAN,
     "escalation.NAME": ESCALATION,
     **guardreader.SECTIONS,
@@ -164,7 +166,18 @@ class Reader(Sections):
         data = self.section(path, raw, SECTIONS["rule.NAME"])
         ban = f"{path}.ban"
         terms = self.section(ban, self.table(ban, raw.get("ban", {})), BAN)
-        return RuleReader(path, raw, data, terms, self.faults).rule(name)
+        when = self._tides(f"{path}.when", raw.get("when", {}))
+        return RuleReader(path, raw, data, terms, self.faults, when).rule(name)
+
+    def _tides(self, path: str, written: object) -> dict[str, dict[str, Any]]:
+        """What a rule says of the tides `high` and `flood`."""
+        table = self.table(path, written)
+        self.section(path, table, dict.fromkeys(TIDES[1:], subtable))
+        return {
+            tide: self.section(f"{path}.{tide}", self.table(f"{path}.{tide}", table[tide]), WHEN)
+            for tide in TIDES[1:]
+            if tide in table
+        }
 
     def _escalation(self, name: str) -> Escalation:
         path = f"escalation.{name}"
