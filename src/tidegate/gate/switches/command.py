@@ -1,0 +1,61 @@
+"""Any command that closes, and the one that opens again: lists of words, never a shell's text.
+
+Touches what the commands touch; as root, so each must be root's alone (see `trust`).
+Limits: that it is closed is believed when the command ended with exit code 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tidegate.errors import GateError
+from tidegate.gate.switches.kinds import Standing, Tools, brief, seconds
+from tidegate.gate.switches.record import Before, Record
+from tidegate.gate.switches.trust import runnable
+from tidegate.policy.guards import Command, Run
+
+
+class Commands:
+    """The kind of `Command`."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def look(self, terms: Command) -> Before:
+        """That both can be run. GateError where they can't."""
+        if not terms.open:
+            raise GateError("a command without one that undoes it can't be closed")
+        for words in (terms.close, terms.open):
+            if why := runnable(words[0], self._tools.owners):
+                raise GateError(why)
+        return {}
+
+    def close(self, terms: Command, before: Before) -> str:
+        """Run the one that closes."""
+        return brief(self._tools.must(terms.close, seconds(terms.timeout)))
+
+    def open(self, terms: Command, before: Before) -> str:
+        """Run the one that undoes it."""
+        if why := runnable(terms.open[0], self._tools.owners):
+            raise GateError(why)
+        return brief(self._tools.must(terms.open, seconds(terms.timeout)))
+
+    def state(self, terms: Command, record: Record) -> tuple[Standing, str]:
+        """Closed as far as anybody can know; half done is undone as well."""
+        return "closed", ""
+
+
+class Runs:
+    """The kind of `Run`: what a sysfence rule says, by /bin/sh."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    def fire(self, terms: Run, begun: Callable[[Any, Before], None]) -> str:
+        """Run it."""
+        words = ["/bin/sh", "-c", terms.script]
+        ran = self._tools.run(words, seconds(terms.timeout))
+        if fault := ran.fault([brief(terms.script, 120)]):
+            raise GateError(fault)
+        return brief(ran.output)

@@ -1,0 +1,360 @@
+"""The service keeper: the privileged side for gates that are not in the firewall.
+
+Touches services, balancers and commands through the kinds, its folder of records, the socket to
+the watcher, whom it believes nothing: gates are those of the root-owned policy, and none is closed
+for longer than LEASE ahead. Limits: one watcher; reads no log; a thread for each gate.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tidegate.errors import GateError, TidegateError
+from tidegate.frames import Channel, Closed, Frame, Malformed
+from tidegate.gate.switches.kinds import Kind, Once, Tools
+from tidegate.gate.switches.pool import Pool
+from tidegate.gate.switches.port import LEASE
+from tidegate.gate.switches.protocol import MOST_DETAIL, MOST_GATES, VERSION
+from tidegate.gate.switches.record import Record, Records
+from tidegate.gate.switches.registry import kinds, onces
+from tidegate.gate.switches.switch import Switch
+from tidegate.model import SECOND, GateReport, Micros
+from tidegate.policy.guards import KERNEL, GateSpec
+from tidegate.policy.models import Policy
+
+log = logging.getLogger("tidegate")
+
+OFF_FILE = Path("/etc/tidegate/off")
+_PATIENCE = 10.0
+_TRIES = 3
+_SLACK: Micros = 5 * SECOND
+_STACK = 512 << 10  # of a thread: with all memory locked, the usual 8 MiB would be taken at once
+_AGAIN = 10.0
+MOST_TROUBLES = 30
+"""Lines about refused requests that are told in a minute."""
+
+
+def clock() -> Micros:
+    """Now, by the system's clock."""
+    return time.time_ns() // 1000
+
+
+def gates_of(policy: Policy) -> dict[str, GateSpec]:
+    """The gates of this policy that are not the kernel's, by name; of guards that are enabled."""
+    found = [gate for guard in policy.guards if guard.enabled for gate in guard.gates]
+    found += [one.gate for one in policy.triggers if one.gate is not None]
+    return {gate.name: gate for gate in found if not isinstance(gate.terms, KERNEL)}
+
+
+class Keeper:
+    """Answers one watcher. Call `receive` when `fileno` is readable, `tick` each second, and
+    `tell` when `woken` is readable. `begin` once the records are ours alone."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        load_policy: Callable[[], Policy],
+        records: Records,
+        tools: Tools,
+        *,
+        now: Callable[[], Micros] = clock,
+        off_file: Path = OFF_FILE,
+    ) -> None:
+        self._channel = Channel(connection)
+        self._load_policy = load_policy
+        self._records = records
+        self._kinds: dict[type, Kind] = kinds(tools)
+        self._onces: dict[type, Once] = onces(tools)
+        self._now = now
+        self._off_file = off_file
+        self._off = False
+        self._gates = gates_of(load_policy())
+        self._switches: dict[str, Switch] = {}
+        self._threads: list[threading.Thread] = []
+        self._said: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._early: list[Frame] = []  # what was said before we could begin
+        self._in_a_row = 0
+        self._troubles = 0
+        self._minute = time.monotonic()
+        self._begun = self._hailed = False
+
+    def fileno(self) -> int:
+        """Readable when the watcher said something."""
+        return self._channel.fileno()
+
+    def woken(self) -> int:
+        """Readable when there is something to tell."""
+        return self._wake_read
+
+    def begin(self) -> None:
+        """Take over what is recorded, and begin to work."""
+        self._begun = True
+        self._off = self._is_off()
+        found = {record.gate: record for record in self._records.read()}
+        self._records.reserve(list(self._gates))
+        for name in {**self._gates, **found}:
+            self._add(name, found.get(name))
+        early, self._early = self._early, []
+        for frame in early:
+            self._hear(frame)
+
+    def close(self, within: float = 2.0) -> None:
+        """End the conversation; what is closed stays until its end."""
+        for switch in self._switches.values():
+            switch.end()
+        deadline = time.monotonic() + within
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._channel.close()
+
+    @property
+    def closed(self) -> int:
+        """How many gates there are to be undone."""
+        return sum(switch.closed for switch in self._switches.values())
+
+    def receive(self) -> bool:
+        """Take in and do; False when the watcher has gone, or talks nonsense."""
+        try:
+            self._channel.fill()
+            while True:
+                try:
+                    frame = self._channel.next()
+                    if frame is None:
+                        return True
+                    self._hear(frame)
+                    self._in_a_row = 0
+                except Malformed as error:
+                    self._in_a_row += 1
+                    self.trouble(f"malformed: {error}")
+                    if error.fatal or self._in_a_row >= _TRIES:
+                        return False
+        except Closed:
+            return False
+
+    def tell(self) -> bool:
+        """Pass on what the gates report; False when the watcher has gone or takes nothing."""
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        try:
+            while self._hailed:
+                self._channel.send(self._said.get_nowait(), _PATIENCE)
+        except queue.Empty:
+            return True
+        except (Closed, TimeoutError):
+            return False
+        return True
+
+    def tick(self) -> None:
+        """Look at the off-file."""
+        off = self._is_off()
+        if off != self._off:
+            self._off = off
+            for switch in self._switches.values():
+                switch.off(off)
+
+    def trouble(self, line: str) -> None:
+        """Tell the watcher's people, and the log, but not without bounds."""
+        if time.monotonic() - self._minute > 60:
+            self._minute, self._troubles = time.monotonic(), 0
+        self._troubles += 1
+        if self._troubles <= MOST_TROUBLES:
+            log.warning("service keeper: %s", line)
+            self._put({"type": "trouble", "line": line[:MOST_DETAIL]})
+
+    def _put(self, frame: Frame) -> None:
+        self._said.put(frame)
+        with suppress(BlockingIOError):
+            os.write(self._wake_write, b"!")
+
+    def _report(self, report: GateReport) -> None:
+        made = report._replace(detail=report.detail[:MOST_DETAIL])
+        self._put({"type": "reports", "reports": [made]})
+
+    def _is_off(self) -> bool:
+        return os.path.lexists(self._off_file)
+
+    # -- gates -------------------------------------------------------------------------------
+
+    def _add(self, name: str, record: Record | None) -> None:
+        spec = self._gates.get(name)
+        if spec is None:
+            if record is None:
+                return
+            spec = GateSpec(name, record.terms)
+        made = Switch(
+            spec,
+            self._kind_for(spec),
+            self._records,
+            self._report,
+            self._now,
+            record,
+            self._kind_of_record,
+        )
+        made.off(self._off)
+        if name not in self._gates:
+            made.want(0)
+        self._switches[name] = made
+        threading.stack_size(_STACK)
+        thread = threading.Thread(target=self._work, args=(made,), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _kind_for(self, spec: GateSpec) -> Kind | Once | None:
+        return self._kinds.get(type(spec.terms)) or self._onces.get(type(spec.terms))
+
+    def _kind_of_record(self, record: Record) -> Kind | None:
+        return self._kinds.get(type(record.terms))
+
+    def _work(self, switch: Switch) -> None:
+        """A thread's whole life. What goes wrong with one gate is no matter to the others."""
+        while True:
+            try:
+                switch.run()
+                return
+            except Exception as error:  # the outermost loop of a thread
+                log.exception("service keeper: %s: unexpected error", switch.spec.name)
+                said = f"unexpected error: {type(error).__name__}: {error}"
+                self._report(GateReport(switch.spec.name, "refused", self._now(), said))
+                time.sleep(_AGAIN)
+
+    # -- what the watcher says ---------------------------------------------------------------
+
+    def _hear(self, frame: Frame) -> None:
+        act = _ACTS.get(frame["type"])
+        if act is None:
+            raise Malformed("no such type")
+        if not self._begun and frame["type"] != "hello":
+            self._early = [*self._early[-MOST_GATES:], frame]
+            return
+        try:
+            act(self, frame)
+        except TidegateError as error:
+            self.trouble(str(error))
+
+    def _hello(self, frame: Frame) -> None:
+        if frame.get("version") != VERSION:
+            raise Malformed(f"version {VERSION} is spoken here")
+        self._hailed = True
+        self.tell()
+
+    def _want(self, frame: Frame) -> None:
+        closed = frame.get("closed")
+        if not isinstance(closed, dict) or len(closed) > MOST_GATES:
+            raise Malformed("closed must be a table of gates")
+        if self._off and closed:
+            self.trouble(f"switched off: {self._off_file} exists; nothing is closed")
+            return
+        latest = self._now() + LEASE + _SLACK
+        for gate, until in closed.items():
+            if gate not in self._gates:
+                self.trouble(f"{gate!r:.100} is no gate of the policy that is closed here")
+            elif until.__class__ is not int:
+                self.trouble(f"{gate}: an end is a whole number")
+            elif until > latest:
+                self.trouble(f"{gate}: it ends later than is permitted")
+        for name, switch in self._switches.items():
+            until = closed.get(name, 0) if name in self._gates else 0
+            switch.want(until if until.__class__ is int and until <= latest else 0)
+
+    def _fire(self, frame: Frame) -> None:
+        gate = frame.get("gate")
+        if not isinstance(gate, str) or gate not in self._gates:
+            self.trouble(f"{gate!r:.100} is no gate of the policy that is fired here")
+        elif self._off:
+            self.trouble(f"switched off: {self._off_file} exists; {gate} is not fired")
+        else:
+            self._switches[gate].fire()
+
+    def _open_all(self, _frame: Frame) -> None:
+        for switch in self._switches.values():
+            switch.want(0)
+
+    def _reload(self, _frame: Frame) -> None:
+        """Gates that are new or changed begin anew; the record of what is gone is opened."""
+        self._gates, before = gates_of(self._load_policy()), self._gates
+        self._records.reserve(list(self._gates))
+        for name in before.keys() - self._gates.keys():
+            self._switches[name].want(0)
+        for name, spec in self._gates.items():
+            if name not in self._switches:
+                self._add(name, None)
+            elif before.get(name) != spec:
+                self._switches[name].change(spec, self._kind_for(spec))
+
+
+_ACTS: dict[str, Callable[[Keeper, Frame], Any]] = {
+    "hello": Keeper._hello,
+    "want": Keeper._want,
+    "fire": Keeper._fire,
+    "reload": Keeper._reload,
+    "open-all": Keeper._open_all,
+}
+
+
+def serve(
+    connection: socket.socket,
+    load_policy: Callable[[], Policy],
+    records_folder: Path,
+    *,
+    now: Callable[[], Micros] = clock,
+    off_file: Path = OFF_FILE,
+    tools: Callable[[Any], Tools] = Tools,
+) -> None:
+    """Answer the watcher until it goes. Raises TidegateError where the first policy is faulty, or
+    the folder of records can't be trusted."""
+    troubles: list[str] = []
+    keepers: list[Keeper] = []
+
+    def told(line: str) -> None:
+        if keepers:
+            keepers[0].trouble(line)
+        else:
+            troubles.append(line)
+
+    records = Records(records_folder, told)
+    pool = Pool(told)  # before there are threads of ours
+    try:
+        made = replace(tools(pool), leases=records_folder / "agents")
+        keeper = Keeper(connection, load_policy, records, made, now=now, off_file=off_file)
+        keepers.append(keeper)
+        for line in troubles:
+            keeper.trouble(line)
+        _loop(keeper, records, pool)
+    finally:
+        if keepers:
+            keepers[0].close()
+        pool.close()
+        records.unlock()
+
+
+def _loop(keeper: Keeper, records: Records, pool: Pool) -> None:
+    poll = select.poll()
+    poll.register(keeper, select.POLLIN)
+    poll.register(keeper.woken(), select.POLLIN)
+    due, begun = 0.0, False
+    while True:
+        wait = max(0.0, due - time.monotonic())
+        for descriptor, _events in poll.poll(wait * 1000):
+            going = keeper.tell() if descriptor == keeper.woken() else keeper.receive()
+            if not going:
+                return
+        if time.monotonic() < due:
+            continue
+        due = time.monotonic() + (1.0 if begun else 0.1)
+        if pool.broken:
+            raise GateError("the process that starts commands is gone; the service keeper ends")
+        if not begun and (begun := records.lock()):
+            keeper.begin()
+        keeper.tick()

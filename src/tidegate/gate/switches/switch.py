@@ -1,0 +1,334 @@
+"""One gate: what is wanted of it, what is recorded of it, and the next thing to be done.
+
+Touches its record and, through its kind, what its terms name. `step` may take minutes.
+Limits: what a person opened or stopped is let be until nobody wants it closed any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from tidegate.errors import GateError
+from tidegate.gate.switches.kinds import Kind, Once
+from tidegate.gate.switches.port import LEASE
+from tidegate.gate.switches.record import Before, Record, Records
+from tidegate.model import MINUTE, SECOND, GateReport, Micros
+from tidegate.policy.guards import GateSpec, Restart
+
+LOOK_EVERY: Micros = 10 * SECOND
+RENEW_AFTER: Micros = 30 * SECOND
+"""A record's deadline is written anew when it would move by more than this."""
+CLOSE_AGAIN: Micros = MINUTE
+_FIRST_RETRY, _LAST_RETRY = 5 * SECOND, MINUTE
+_FIRE_WITHIN: Micros = 10 * MINUTE
+
+_UNKNOWN = "nothing here knows how to close and open it"
+
+Report = Callable[[GateReport], None]
+
+
+class Switch:
+    """One gate. `want`, `fire`, `off` may be said by any thread; `step` by one only.
+
+    `kind` None: this gate is no longer in the policy; its record is opened, and that is all.
+    """
+
+    def __init__(
+        self,
+        spec: GateSpec,
+        kind: Kind | Once | None,
+        records: Records,
+        report: Report,
+        now: Callable[[], Micros],
+        record: Record | None = None,
+        kind_of: Callable[[Record], Kind | None] = lambda _record: None,
+    ) -> None:
+        self.spec = spec
+        self._kind = kind
+        self._records = records
+        self._report = report
+        self._now = now
+        self._record = record
+        self._kind_of = kind_of
+        self._wanted: Micros | None = None  # None: nobody has said anything yet
+        self._fires = 0
+        self._off = self._ended = self._news = False
+        self._undoing = self._asked = False
+        self._let_be = record is not None and record.stage == "taken"
+        self._told: tuple[str, str] | None = None
+        self._next_look = self._next_try = 0
+        self._pause = _FIRST_RETRY
+        self._changed = threading.Condition()
+
+    # -- said by others ----------------------------------------------------------------------
+
+    def want(self, until: Micros) -> None:
+        """Closed until then; 0: open."""
+        with self._changed:
+            renewed = bool(self._wanted) and bool(until)
+            self._wanted = until
+            if not renewed:
+                self._notify()
+
+    def fire(self) -> None:
+        """Restart or run, once."""
+        with self._changed:
+            self._fires += 1
+            self._notify()
+
+    def off(self, off: bool) -> None:
+        """Switched off: open, and stay so."""
+        with self._changed:
+            self._off = off
+            self._notify()
+
+    def change(self, spec: GateSpec, kind: Kind | Once | None) -> None:
+        """Policy says something else of it now; what is closed by the old terms is opened."""
+        with self._changed:
+            self.spec, self._kind, self._told = spec, kind, None
+            self._notify()
+
+    def end(self) -> None:
+        """`run` shall return; what is closed stays so, and stays recorded."""
+        with self._changed:
+            self._ended = True
+            self._notify()
+
+    def _notify(self) -> None:
+        self._news = True
+        self._changed.notify()
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is something to be undone."""
+        return self._record is not None and self._record.stage != "taken"
+
+    def run(self) -> None:
+        """In a thread of its own: do what is to be done until told to end."""
+        while True:
+            wait = self.step() / SECOND
+            with self._changed:
+                if self._ended:
+                    return
+                if not self._news:
+                    self._changed.wait(min(max(wait, 0.01), 60.0))
+                if self._ended:
+                    return
+
+    # -- what is to be done ------------------------------------------------------------------
+
+    def step(self) -> Micros:
+        """Do the next thing; for how long there is nothing more to do unless something is said."""
+        with self._changed:
+            wanted, off, self._news = self._wanted, self._off, False
+            fires, self._fires = self._fires, 0
+        now = self._now()
+        if fires and not off:
+            self._fire()
+        until = 0 if off else min(wanted or 0, now + LEASE)
+        record = self._record
+        if record is not None and not self._let_be:
+            if wanted is None and not off and record.stage != "opening":
+                until = min(record.deadline, now + LEASE)  # taken over: nobody has said anything
+            if until <= now or self._undoing or record.terms != self.spec.terms:
+                return self._open(record, now)
+            return self._hold(record, until, now)
+        if until <= now:
+            return self._idle()
+        self._asked = True
+        if self._let_be:
+            self._renew(until)
+            return LOOK_EVERY
+        if now < self._next_try:
+            return self._next_try - now
+        return self._close(until, now)
+
+    def _idle(self) -> Micros:
+        """Nobody wants it closed, and it is not."""
+        asked, self._asked = self._asked, False
+        self._next_try, self._pause = 0, _FIRST_RETRY
+        if self._let_be:
+            self._let_be = False
+            self._forget()
+        if self._told is None:
+            self._first_look()
+        elif self._told[0] not in ("open", "refused") or asked:
+            self._tell("open", self._told[1] if self._told[0] == "open" else "")
+        return MINUTE
+
+    def _first_look(self) -> None:
+        """What would keep it from being closed is found, and told, before it is needed."""
+        if self._kind is None:
+            self._tell("refused", _UNKNOWN)
+        elif not isinstance(self._kind, Kind):
+            self._tell("open")
+        else:
+            try:
+                self._tell("open", str(self._kind.look(self.spec.terms).get("away", "")))
+            except GateError as error:
+                self._tell("refused", str(error))
+
+    def _close(self, until: Micros, now: Micros) -> Micros:
+        kind = self._kind
+        if not isinstance(kind, Kind):
+            return self._refuse(_UNKNOWN if kind is None else "it is fired, never closed", now)
+        try:
+            before = kind.look(self.spec.terms)
+            if why := before.get("away"):
+                self._let_be = True
+                self._tell("away", f"{why}; nothing is closed")
+                return LOOK_EVERY
+            record = Record(self.spec.name, self.spec.terms, before, "closing", now, until)
+            self._write(record)
+        except GateError as error:
+            return self._refuse(str(error), now)
+        self._tell("closing")
+        try:
+            said = kind.close(record.terms, record.before)
+        except GateError as error:
+            # Whatever of it was done is undone; where that fails too, it is tried for ever.
+            self._refuse(str(error), now)
+            self._undoing = True
+            self._next_try = 0
+            wait = self._open(record, now, quiet=True)
+            self._next_try = max(self._next_try, now + CLOSE_AGAIN * (not self._undoing))
+            return wait
+        self._write_if_possible(record.at("closed"))
+        self._next_look = self._now() + LOOK_EVERY
+        self._tell("closed", said)
+        return 0
+
+    def _hold(self, record: Record, until: Micros, now: Micros) -> Micros:
+        """It is closed and shall be."""
+        kind = self._kind_of(record)
+        if kind is None:
+            return self._refuse(_UNKNOWN, now)
+        self._renew(until)
+        if now < self._next_look:
+            return min(self._next_look - now, until - now)
+        self._next_look = now + LOOK_EVERY
+        try:
+            standing, why = kind.state(record.terms, record)
+        except GateError as error:
+            self._tell("closed", f"how it stands is not known: {error}")
+            return LOOK_EVERY
+        if standing == "taken":
+            self._tell("taken", why)
+            self._let_be = True
+            self._write_if_possible(self._newest(record).at("taken"))
+        elif standing == "open":
+            self._forget()  # we died before it took effect; if it is still wanted, from the start
+            if self._wanted is None:
+                self._tell("open", why)
+            return 0
+        else:
+            if record.stage != "closed":
+                self._write_if_possible(self._newest(record).at("closed"))
+            if self._told is None or self._told[0] != "closed":
+                self._tell("closed", "taken over from the time before")
+        return min(LOOK_EVERY, until - now)
+
+    def _open(self, record: Record, now: Micros, *, quiet: bool = False) -> Micros:
+        if now < self._next_try and not self._off:
+            return self._next_try - now
+        kind = self._kind_of(record)
+        if kind is None:
+            return self._refuse(f"{_UNKNOWN}: open it by hand", now)
+        try:
+            standing, why = kind.state(record.terms, record)
+        except GateError as error:
+            standing, why = "closed", str(error)
+        if standing == "closed":
+            return self._undo(kind, quiet=quiet)
+        self._forget()
+        if not quiet:
+            self._tell("taken" if standing == "taken" else "open", why)
+        return 0
+
+    def _undo(self, kind: Kind, *, quiet: bool = False) -> Micros:
+        record = self._record
+        if record is None:
+            return 0
+        self._write_if_possible(record.at("opening"))
+        if not quiet:
+            self._tell("opening")
+        try:
+            said = kind.open(record.terms, record.before)
+        except GateError as error:
+            self._next_try = self._now() + self._pause
+            self._tell("refused", f"it can't be opened, and is tried again: {error}")
+            pause, self._pause = self._pause, min(self._pause * 2, _LAST_RETRY)
+            return pause
+        self._forget()
+        if not quiet:
+            self._tell("open", said)
+        return 0
+
+    def _renew(self, until: Micros) -> None:
+        """Move the record's deadline along, not more often than need be."""
+        record = self._record
+        if record is not None and not until - RENEW_AFTER <= record.deadline <= until:
+            self._write_if_possible(replace(record, deadline=until))
+
+    def _newest(self, record: Record) -> Record:
+        return self._record or record
+
+    def _fire(self) -> None:
+        kind, terms = self._kind, self.spec.terms
+        if kind is None or isinstance(kind, Kind):
+            self._tell("refused", _UNKNOWN if kind is None else "it is closed, never fired")
+            return
+        now = self._now()
+        if isinstance(terms, Restart):
+            recent = [one for one in self._records.fired(self.spec.name) if one <= now]
+            recent = [one for one in recent if one > now - terms.within]
+            if len(recent) >= terms.most:
+                self._tell("refused", f"restarted {terms.most} times already, which is the most")
+                return
+            with suppress(GateError):
+                self._records.note_fired(self.spec.name, [*recent, now])
+
+        def begun(undo: Any, before: Before) -> None:
+            until = now + _FIRE_WITHIN
+            self._write(Record(self.spec.name, undo, before, "closing", now, until))
+
+        self._tell("closing")
+        try:
+            said = kind.fire(terms, begun)
+        except GateError as error:
+            self._tell("refused", str(error))
+            self._undoing = self._record is not None
+            return
+        self._forget()
+        self._tell("open", said)
+
+    # -- telling and recording -----------------------------------------------------------------
+
+    def _refuse(self, why: str, now: Micros) -> Micros:
+        self._next_try = now + CLOSE_AGAIN
+        self._tell("refused", why)
+        return CLOSE_AGAIN
+
+    def _tell(self, state: Any, detail: str = "") -> None:
+        if self._told != (state, detail):
+            self._told = (state, detail)
+            self._report(GateReport(self.spec.name, state, self._now(), detail))
+
+    def _write(self, record: Record) -> None:
+        self._records.write(record)
+        self._record = record
+
+    def _write_if_possible(self, record: Record) -> None:
+        """Where the disk refuses, what stands there still undoes it."""
+        with suppress(GateError):
+            self._records.write(record)
+        self._record = record
+
+    def _forget(self) -> None:
+        self._record, self._undoing = None, False
+        with suppress(GateError):
+            self._records.remove(self.spec.name)
