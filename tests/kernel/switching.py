@@ -55,7 +55,7 @@ SCRIPT = """\
 #!/bin/sh
 # pidfile: {folder}/run/{name}.pid
 PID=$(cat {folder}/run/{name}.pid 2>/dev/null)
-runs() {{ [ -n "$PID" ] && kill -0 "$PID" 2>/dev/null; }}
+runs() {{ [ -n "$PID" ] && grep -q '^State:.[^Z]' "/proc/$PID/status" 2>/dev/null; }}
 echo "$1" >> {folder}/{name}.calls
 case "$1" in
 start)

@@ -163,12 +163,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where Tidegate keeps things; only tests and unusual hosts change these."""
+    """Where Tidegate keeps things; only tests and unusual hosts change these.
+
+    `gates` is root's alone (what has to be undone stands there), unlike `state`.
+    """
 
     state: str = "/var/lib/tidegate"
     run: str = "/run/tidegate"
     off: str = "/etc/tidegate/off"
     detectors: str = "/etc/tidegate/detectors"
+    gates: str = "/var/lib/tidegate-gates"
 
 
 @dataclass(frozen=True, slots=True)

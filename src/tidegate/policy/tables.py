@@ -72,7 +72,7 @@ LIMITS: dict[str, Read] = {
     "widest-ipv4": values.whole(8, 32),
     "widest-ipv6": values.whole(16, 128),
 }
-PATHS: dict[str, Read] = dict.fromkeys(("state", "run", "off", "detectors"), values.path)
+PATHS: dict[str, Read] = dict.fromkeys(("state", "run", "off", "detectors", "gates"), values.path)
 
 SECTIONS: dict[str, dict[str, Read]] = {
     "": {
