@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +78,20 @@ def test_without_any_way_it_says_what_to_set(
     monkeypatch.setattr(ping.shutil, "which", lambda *_words, **_more: None)
     with world.attacker.inside(), pytest.raises(SourceError, match="ping_group_range='0 2147"):
         rtt(HOST, LONG)
+
+
+def test_a_process_that_may_gain_nothing_is_told_what_to_set(world: World) -> None:
+    script = (
+        "from tidegate.source.readings.ping import rtt\n"
+        f"try: print('took', rtt('{HOST}', 5))\n"
+        "except Exception as error: print(error)"
+    )
+    words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    words += ["--bounding-set=-all", sys.executable, "-c", script]
+    world.attacker.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
+    assert "ping_group_range='0 2147" in world.attacker.run(*words)
+    allow(world.attacker)
+    assert "took" in world.attacker.run(*words)
 
 
 def test_lost_echoes_are_counted(world: World) -> None:

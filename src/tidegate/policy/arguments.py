@@ -25,7 +25,7 @@ _DEVICE = re.compile(r"[^\s/()\"']{1,15}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@/-]{1,255}", re.ASCII)
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?", re.ASCII | re.IGNORECASE)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@$-]{0,63}", re.ASCII)
-SCHEMES = ("tcp", "http", "https", "smtp", "imap", "pop3")
+SCHEMES = ("tcp", "http", "https", "smtp", "imap", "pop3", "smtps", "imaps", "pop3s")
 
 
 EXAMPLES: Mapping[str, str] = {
@@ -116,9 +116,12 @@ def _url(text: str) -> str:
         raise ValueError(f"no path behind {parts.scheme}://HOST:PORT")
     if port == 0 or (port is None and parts.scheme == "tcp"):
         raise ValueError("a port, such as tcp://192.0.2.1:25")
+    if parts.fragment and (parts.fragment != "unverified" or not parts.scheme.endswith("s")):
+        raise ValueError("nothing behind # but `unverified`, which goes with TLS only")
     there = f"[{host}]" if ":" in host else host
     rest = parts._replace(scheme="", netloc="", fragment="").geturl() if web else ""
-    return f"{parts.scheme}://{there}{'' if port is None else f':{port}'}{rest}"
+    end = "#unverified" if parts.fragment else ""
+    return f"{parts.scheme}://{there}{'' if port is None else f':{port}'}{rest}{end}"
 
 
 FORMS: Mapping[str, Callable[[str], str]] = {

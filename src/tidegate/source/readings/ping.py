@@ -185,8 +185,8 @@ def _by_program(address: Address, plan: Plan) -> list[float]:
         )
     except subprocess.TimeoutExpired:
         return []
-    except OSError as error:
-        raise SourceError(f"{program}: {error.strerror}") from error
+    except OSError as error:  # a capability of the file's that we may not gain: it can't be run
+        raise SourceError(_REMEDY) from error
     if _LOSS.search(done.stdout) is None:
         raise SourceError(_REMEDY)
     times = [float(one) / 1000 for one in _TIME.findall(done.stdout)]

@@ -10,8 +10,10 @@ import pytest
 from tests.unit.source.readings.servers import answering, certificate, saying, secured, serving
 
 from tidegate.errors import SourceError
+from tidegate.policy.arguments import SCHEMES
+from tidegate.policy.readings import parse_reading, split
 from tidegate.source.readings import conversation
-from tidegate.source.readings.probes import latency, target, up
+from tidegate.source.readings.probes import FORMS, latency, target, up
 
 LONG = 20.0
 SHORT = 0.3
@@ -196,3 +198,29 @@ def test_hanging_look_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         hang.set()
     for _time in range(conversation.MOST_LOOKUPS):
         assert begun.acquire(timeout=5)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(f"{scheme}://mail.example.org:2525" for scheme in SCHEMES),
+        *(f"{scheme}://[2001:db8::1]:25" for scheme in SCHEMES),
+        "https://www.example.org/status?full=1#unverified",
+        "imaps://192.0.2.25#unverified",
+    ],
+)
+def test_every_url_of_a_policy_can_be_tried(url: str) -> None:
+    name, argument = split(parse_reading(f'up("{url}")'))
+    assert (name, argument) == ("up", url)
+    found = target(argument)
+    assert (found.scheme, found.verify) == (url.partition(":")[0], "#" not in url)
+
+
+def test_policies_and_probes_know_the_same_schemes() -> None:
+    assert set(SCHEMES) == set(FORMS)
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1/#unverified", "https://192.0.2.1/#other"])
+def test_what_no_policy_may_say(url: str) -> None:
+    with pytest.raises(ValueError, match="behind # but"):
+        parse_reading(f'up("{url}")')
