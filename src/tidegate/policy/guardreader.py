@@ -21,7 +21,6 @@ from tidegate.policy.durations import parse_duration
 from tidegate.policy.gatereader import KINDS, RESTART, TABLES, GateReader
 from tidegate.policy.guards import (
     Capture,
-    Condition,
     GateSpec,
     GuardSpec,
     NoticeSpec,
@@ -32,6 +31,7 @@ from tidegate.policy.guards import (
 )
 from tidegate.policy.ladderreader import STEP, LadderReader
 from tidegate.policy.sections import Read, Sections, subtable
+from tidegate.policy.triggerreader import RUN, trigger
 
 Fetch = Callable[[Path], str]
 """The text of a file that a policy names. Raises PolicyError."""
@@ -48,6 +48,7 @@ GUARD: dict[str, Read] = {
     **dict.fromkeys(KINDS, subtable),
     "ladder": subtable,
     "restart": subtable,
+    "run": subtable,
     "tide": values.choice("low", "high", "flood"),
     "capture": subtable,
     "notify": values.texts,
@@ -67,6 +68,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
     "guard.NAME.ladder": STEP,
     **{f"guard.NAME.{kind}": keys for kind, keys in TABLES.items()},
     "guard.NAME.restart": RESTART,
+    "guard.NAME.run": RUN,
     "guard.NAME.capture": CAPTURE,
     "pool.NAME": POOL,
     "reading.NAME": READING,
@@ -109,6 +111,9 @@ class GuardReader:
                 more, fired = self._sysfence(name, table)
                 guards += more
                 triggers += fired
+            elif "run" in table:
+                fires = trigger(name, table, self._sections, self._conditions)
+                triggers += [fires] if fires is not None else []
             else:
                 guards.append(self._guard(name, table))
         self._cross(guards, triggers, pools, notices)
@@ -134,14 +139,14 @@ class GuardReader:
             close = self._conditions.condition(f"{path}.restart.when", within.get("when"))
             stated_close = str(within.get("when"))
             steps = (Step(GateSpec(name, restart, pool)),) if restart is not None else ()
-        self._whole(path, table, warn)
+        self._whole(path, table, all(step.when is not None for step in steps))
         spec = GuardSpec(
             name=name,
             close=close,
             open=opened,
             warn=warn,
             steps=steps,
-            tide=data.get("tide", "high" if "close" in table else "low"),
+            tide=data.get("tide", "high" if steps and "restart" not in table else "low"),
             capture=self._capture(path, table.get("capture", True)),
             notify=data.get("notify", ()),
             mode=data.get("mode", "enforce"),
@@ -161,8 +166,8 @@ class GuardReader:
         self._judge(path, spec)
         return spec
 
-    def _whole(self, path: str, table: Mapping[str, Any], warn: Condition | None) -> None:
-        """What goes with what."""
+    def _whole(self, path: str, table: Mapping[str, Any], own: bool) -> None:
+        """What goes with what; `own`: every step says itself when it is due."""
         gates = [kind for kind in (*KINDS, "ladder", "restart") if kind in table]
         if len(gates) > 1:
             said = f'"{gates[0]}" and "{gates[1]}": expected one gate, or a ladder of them'
@@ -173,12 +178,12 @@ class GuardReader:
                     self._sections.fault(
                         f"{path}.{key}", "a restart has its own condition, restart.when"
                     )
-        elif gates and "close" not in table:
+        elif gates and "close" not in table and not own:
             self._sections.fault(path, '"close" is missing, such as close = { when = "la1 >= 10" }')
         elif "close" in table and not gates:
             said = "nothing to close; name a service, a gate or a ladder, or write warn"
             self._sections.fault(path, f"{said} instead of close")
-        elif "open" in table and "close" not in table:
+        elif "open" in table and not gates:
             self._sections.fault(f"{path}.open", "there is no close that it could end")
         elif not gates and "warn" not in table:
             self._sections.fault(

@@ -17,8 +17,8 @@ from tidegate.policy.readings import Reading, Unit
 _NUMBER = r"[+-]?(?:\d{1,18}(?:\.\d{0,9})?|\.\d{1,9})"
 _PLAIN = re.compile(_NUMBER, re.ASCII)
 _SIZE = re.compile(rf"({_NUMBER})([kKMGT]?)(?:i?B)?", re.ASCII)
-_SPAN = re.compile(r"(?:\d{1,12}(?:\.\d{0,9})?(?:ms|[smhdw]))+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d*)?)(ms|[smhdw])", re.ASCII)
+_PART = re.compile(r"(\d{1,12}(?:\.\d{0,9})?|\.\d{1,9})(ms|[smhdw])", re.ASCII)
+_SPAN = re.compile(f"(?:{_PART.pattern})+", re.ASCII)
 _POWERS = {"": 0, "k": 10, "K": 10, "M": 20, "G": 30, "T": 40}
 _SPANS = {
     "w": Decimal(604_800), "d": Decimal(86_400), "h": Decimal(3600), "m": Decimal(60),
@@ -29,7 +29,7 @@ _LONG = {"d": "day", "h": "hour", "m": "minute", "s": "second", "ms": "milliseco
 EXPECTED: Mapping[Unit, str] = {
     "number": "a plain number such as 10",
     "flag": "1 (it answers) or 0 (it does not)",
-    "bytes": "a size such as 256M or 20G",
+    "bytes": "a size such as 256M",
     "seconds": "a time such as 500ms, 30s or 2h",
     "percent": "a percentage such as 10%",
     "bytes/s": "a rate such as 10M/s",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import product
 from math import inf
 
-from tidegate.policy.expressions import OPPOSITE, readings_of, text_of
+from tidegate.policy.expressions import OPPOSITE, either, readings_of, text_of
 from tidegate.policy.guards import (
     ONCE,
     And,
@@ -47,17 +47,18 @@ def faults(guard: GuardSpec) -> list[tuple[str, str]]:
     for key, condition, then in conditions:
         if condition is not None and never(condition):
             found.append((key, f"{text_of(condition)} can never hold, {then}"))
-    if guard.close is not None and never(Not(guard.close), lasting=True):
-        found.append((close, f"{text_of(guard.close)} always holds, so it would never open"))
-    elif not found and guard.open is not None and guard.close is not None:
-        found += _reversed(guard.close, guard.open)
+    closing = _closing(guard)
+    if closing is not None and never(Not(closing), lasting=True):
+        found.append((close, f"{text_of(closing)} always holds, so it would never open"))
+    elif not found and guard.open is not None and closing is not None:
+        found += _reversed(closing, guard.open)
     return found
 
 
 def notes(guard: GuardSpec) -> list[tuple[str, str]]:
     """What is allowed and yet worth a look, as (key, what it is)."""
     found = [("open", said) for said in overlaps(guard)]
-    close, opened = guard.close, guard.open
+    close, opened = _closing(guard), guard.open
     if close is None or opened is None:
         return found
     flags = all(reading_of(one).unit == "flag" for one in readings_of(close))
@@ -75,9 +76,10 @@ def notes(guard: GuardSpec) -> list[tuple[str, str]]:
 
 def overlaps(guard: GuardSpec) -> tuple[str, ...]:
     """Where close and open can hold together, such as la5 >= 6 while la1 <= 2; a line, or none."""
-    if guard.close is None or guard.open is None:
+    close = _closing(guard)
+    if close is None or guard.open is None:
         return ()
-    closing, opening = ways(guard.close), ways(guard.open)
+    closing, opening = ways(close), ways(guard.open)
     if closing is None or opening is None or len(closing) * len(opening) > MOST * 16:
         return ()
     shown = dict.fromkeys(
@@ -90,6 +92,12 @@ def overlaps(guard: GuardSpec) -> tuple[str, ...]:
     examples = ", or ".join(list(shown)[:_SHOWN]) + (", or …" if len(shown) > _SHOWN else "")
     then = "close wins then, and it opens as soon as close has ended"
     return (f"close and open can hold together ({examples}): {then}",)
+
+
+def _closing(guard: GuardSpec) -> Condition | None:
+    """What closes anything: `close`, or without it what the steps say themselves."""
+    whens = [step.when for step in guard.steps if step.when is not None]
+    return guard.close or (either(whens) if whens else None)
 
 
 def never(condition: Condition, *, lasting: bool = False) -> bool:
