@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from tidegate.cli.common import as_json, emit, say
-from tidegate.errors import OperatorError
+from tidegate.errors import OperatorError, PolicyError
+from tidegate.policy import loader, ranges
 from tidegate.policy.guards import GuardSpec
 from tidegate.policy.sysfence import Found, Outcome, Reading, understand
 from tidegate.policy.sysfence.written import conditions, in_words, policy_text, section
@@ -54,7 +55,7 @@ def sysfence(files: tuple[Path, ...], strict: bool, output: Path | None, as_json
     what to write, and the exit code is 1.
     """
     reading: Reading = "strict" if strict else "lenient"
-    outcome = understand("", [(str(path), _text(path)) for path in files], reading)
+    outcome = _understood(files, reading)
     if as_json:
         _emit(outcome)
     else:
@@ -83,6 +84,22 @@ def _write(output: Path, policy: str) -> None:
         output.write_text(policy, "utf-8")
     except OSError as error:
         raise OperatorError(f"{output}: can't be written: {error.strerror}") from None
+
+
+def _understood(files: tuple[Path, ...], reading: Reading) -> Outcome:
+    """What becomes of the files as policy, with what that would remark on."""
+    outcome = understand("", [(str(path), _text(path)) for path in files], reading)
+    found, notes, faults = [], list(outcome.notes), list(outcome.faults)
+    for one in outcome.found:
+        place = one.rules[0].place
+        if isinstance(one.spec, GuardSpec):
+            notes += [f"{place}: {said}" for _key, said in ranges.notes(one.spec)]
+        try:
+            loader.read([(place, section(one))])
+            found.append(one)
+        except PolicyError as error:
+            faults.append(f"{place}: can't be written as policy: {error.faults[0]}")
+    return Outcome(tuple(found), tuple(notes), tuple(faults))
 
 
 def _say(outcome: Outcome) -> None:

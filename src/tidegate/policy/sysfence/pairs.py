@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from tidegate.model import MINUTE, SECOND
 from tidegate.policy.durations import format_duration
-from tidegate.policy.expressions import either, text_of
+from tidegate.policy.expressions import both, either, text_of
 from tidegate.policy.guards import Condition, GateSpec, GuardSpec, Restart, Service, Step
-from tidegate.policy.sysfence.overlap import together
+from tidegate.policy.ranges import possible, ways
 from tidegate.policy.sysfence.services import Does, does
 from tidegate.policy.sysfence.tree import Rule
 from tidegate.text import printable
@@ -95,12 +95,6 @@ def guard(name: str, group: Group) -> tuple[GuardSpec, list[str]]:
         f"{stops[0].place}: {_names(stops)} stops {group.service} and {_names(starts)} starts it:"
         f" one guard, {name}, closed when {text_of(close)}, open again when {text_of(opening)}"
     ]
-    meeting = together(close, opening)
-    if meeting is not None:
-        notes.append(
-            f"{starts[0].place}: {text_of(meeting)} can hold together: then it stays closed, and"
-            " opens by itself as soon as it need not be closed any more"
-        )
     logging = [one for one in group.rules if one.rule.log]
     if logging:
         notes.append(f"{logging[0].place}: log is left out: every closing and opening is recorded")
@@ -134,9 +128,20 @@ def warnings(entries: Sequence[Entry]) -> list[str]:
         for stop in stops:
             for start in starts:
                 meeting = together(stop.when, start.when)
-                if meeting is not None:
-                    found.append(_warning(service, stop, start, text_of(meeting)))
+                if meeting:
+                    found.append(_warning(service, stop, start, meeting))
     return found
+
+
+def together(one: Condition, other: Condition) -> str:
+    """How two conditions can hold together, such as `la1 <= 2 and la5 >= 6`; "": they can't."""
+    first, second = ways(one), ways(other)
+    if first is None or second is None:
+        return f"{text_of(other)} and {text_of(one)}"
+    for way in ((*mine, *theirs) for theirs in second for mine in first):
+        if possible(way):
+            return text_of(both([*dict.fromkeys(way)])) if way else "anything"
+    return ""
 
 
 def _warning(service: str, stop: Entry, start: Entry, meeting: str) -> str:

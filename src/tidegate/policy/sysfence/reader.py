@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 from tidegate.model import SECOND, Micros
+from tidegate.policy import ranges
 from tidegate.policy.guards import GateSpec, GuardSpec, Run, Trigger
 from tidegate.policy.sysfence import convert, grammar, pairs, repair
 from tidegate.policy.sysfence.lexer import Refused
@@ -106,13 +107,20 @@ def _lenient(names: _Names, entries: Sequence[Entry]) -> tuple[list[Found], list
     made: list[Found] = []
     notes: list[str] = []
     for group in pairs.grouped(entries):
-        if group.service:
-            spec, said = pairs.guard(names.free(group.service), group)
-            made.append(Found(spec, group.rules))
-            notes += said
-        else:
+        if not group.service:
             made.append(Found(_trigger(names, group.rules[0], "lenient"), group.rules))
             notes += group.notes
+            continue
+        spec, said = pairs.guard(names.free(group.service), group)
+        senseless = ranges.faults(spec)
+        if senseless:
+            # As one guard policy would refuse it; as they are, they do what they did.
+            notes.append(f"{group.rules[0].place}: kept as it is, no guard: {senseless[0][1]}")
+            notes += pairs.warnings(group.rules)
+            made += [Found(_trigger(names, one, "lenient"), (one,)) for one in group.rules]
+        else:
+            made.append(Found(spec, group.rules))
+            notes += said
     return made, notes
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from tidegate.model import SECOND
 from tidegate.policy.durations import format_duration
 from tidegate.policy.expressions import text_of, words
 from tidegate.policy.guards import Condition, GuardSpec, Restart, Run, Service, Trigger
@@ -78,7 +77,7 @@ def _trigger(spec: Trigger) -> list[str]:
     if spec.log:
         parts.append(f'log = "{"once" if spec.log_once else "always"}"')
     if spec.every != _DEFAULT:
-        parts.append(f'every = "{spec.every // SECOND}s"')
+        parts.append(f'every = "{format_duration(spec.every)}"')
     return [f"run = {{ {', '.join(parts)} }}"]
 
 
