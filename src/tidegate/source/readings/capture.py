@@ -55,10 +55,16 @@ class Captures:
         """Begin one; where one is under way for this guard, that is it."""
         if name in self._pending:
             return
-        self._pending.add(name)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="capture", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the host has no room for another thread
+                text = "nothing could be captured: the host is at its limits"
+                self._done.put(_frame(name, self._clock(), text))
+                return
+            self._thread = thread
+        self._pending.add(name)
         self._asked.put(name)
 
     def taken(self) -> list[Frame]:
@@ -78,7 +84,7 @@ class Captures:
             terms = next((one.capture for one in self.policy.guards if one.name == name), None)
             now = self._clock()
             text = within(self._lines(terms or Capture()), terms.largest if terms else LARGEST)
-            self._done.put({"type": "captured", "name": name, "time": now, "text": text})
+            self._done.put(_frame(name, now, text))
             self._wake()
 
     def _lines(self, terms: Capture) -> Iterator[str]:
@@ -87,6 +93,10 @@ class Captures:
         for command in terms.commands:
             yield printable(f"$ {shlex.join(command)}")
             yield from _printed(command, deadline - time.monotonic(), terms.largest)
+
+
+def _frame(name: str, time: Micros, text: str) -> Frame:
+    return {"type": "captured", "name": name, "time": time, "text": text}
 
 
 def within(lines: Iterator[str], largest: int) -> str:

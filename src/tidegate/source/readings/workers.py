@@ -47,7 +47,12 @@ class Workers:
             if len(self._workers) >= MOST:
                 self._say(takers, f"more than {MOST} readings that may wait are wanted at once")
                 return
-            found = self._workers[worker] = _Worker(worker, self._run)
+            try:
+                found = _Worker(worker, self._run)
+            except RuntimeError:  # the host has no room for another thread
+                self._say(takers, "no thread can be started for it: the host is at its limits")
+                return
+            self._workers[worker] = found
         if found.pending:
             if found.told:
                 waited = time.monotonic() - found.since

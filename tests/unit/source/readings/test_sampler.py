@@ -92,6 +92,31 @@ def test_one_that_hangs_is_unknown_after_its_deadline_and_holds_nobody_up(host, 
     host.until(lambda: host.of("disk.free(/hung)")[-1].value == 7.0)
 
 
+def test_a_command_that_really_hangs_holds_nobody_up(host):
+    spec = ReadingSpec("lag", command=("sleep", "1000"), timeout=SECOND // 2)
+    host.policy[0] = Policy(readings=(spec,))
+    host.readings.reload()
+    host.readings.want({"lag": SECOND // 5, "la1": SECOND // 5, "processes": SECOND // 5})
+    host.until(lambda: len(host.of("lag")) >= 2)
+    assert {one.why for one in host.of("lag")} == {"sleep did not end within 0.5 s; it was killed"}
+    assert len(host.of("la1")) >= 3
+    assert len(host.of("processes")) >= 3
+
+
+def test_a_host_that_starts_no_thread_leaves_what_waits_unknown(host, monkeypatch):
+    def full(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    host.readings.want({"disk.free(/)": SECOND // 5, "la1": SECOND // 5})
+    host.readings.capture("web")
+    host.until(lambda: bool(host.of("disk.free(/)")) and bool(host.of("la1")) and host.captured)
+    assert "the host is at its limits" in host.of("disk.free(/)")[0].why
+    assert "the host is at its limits" in host.captured[0].text
+    monkeypatch.undo()
+    host.until(lambda: host.of("disk.free(/)")[-1].value is not None)
+
+
 def test_reload_brings_readings_of_its_own_and_a_faulty_policy_leaves_the_old(host, tmp_path):
     file = tmp_path / "lag"
     file.write_text("12.5\n")
