@@ -26,20 +26,20 @@ _KINDS = {
 }
 
 
-def open_log(path: str) -> tuple[int, os.stat_result]:
-    """Open a regular file for reading; the descriptor and what it is.
+def open_log(path: str, what: str = "a log") -> tuple[int, os.stat_result]:
+    """Open a regular file for reading; the descriptor and what it is. `what` names it if refused.
 
     Raises SourceError with the whole story in one line. Checked on the open descriptor, so that
     nobody can swap the file between the check and the use.
     """
     try:
-        _refuse_odd(path, os.stat(path))
+        _refuse_odd(path, os.stat(path), what)
         descriptor = os.open(path, FLAGS)
     except OSError as error:
         raise SourceError(explain(path, error)) from error
     try:
         status = os.fstat(descriptor)
-        _refuse_odd(path, status)
+        _refuse_odd(path, status, what)
         _refuse_foreign_links(path, status)
     except OSError as error:
         os.close(descriptor)
@@ -50,10 +50,10 @@ def open_log(path: str) -> tuple[int, os.stat_result]:
     return descriptor, status
 
 
-def _refuse_odd(path: str, status: os.stat_result) -> None:
+def _refuse_odd(path: str, status: os.stat_result, what: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise SourceError(f"{path}: is {kind}; a log must be a regular file")
+        raise SourceError(f"{path}: is {kind}; {what} must be a regular file")
 
 
 def _refuse_foreign_links(path: str, target: os.stat_result) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 
 from tidegate.errors import SourceError
 from tidegate.policy.guards import ReadingSpec
+from tidegate.source.opening import explain, open_log
 from tidegate.source.readings import commands
-from tidegate.source.readings.taking import Taken, Taker, said
+from tidegate.source.readings.taking import Taken, Taker
 from tidegate.text import printable
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -46,15 +46,11 @@ def number(data: bytes, origin: str) -> float:
 
 
 def _head(path: str) -> bytes:
+    # As logs are opened: whoever owns the folder may not have us read what only we may read.
+    descriptor, _status = open_log(path, "the file of a reading")
     try:
-        # Without waiting for a writer: it may be a pipe, which is refused.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SourceError(f"{path}: expected a regular file")
-            return os.read(descriptor, 4096)
-        finally:
-            os.close(descriptor)
+        return os.read(descriptor, 4096)
     except OSError as error:
-        error.filename = path
-        raise SourceError(said(error)) from error
+        raise SourceError(explain(path, error)) from error
+    finally:
+        os.close(descriptor)

@@ -146,7 +146,7 @@ assert "CapEff:\\t0000000000000004" in open("/proc/self/status").read()
 
 def test_a_file_holds_a_number(tmp_path):
     path = tmp_path / "lag"
-    assert file(path).why == f"{path}: no such file or directory"
+    assert file(path).why == f"{path}: does not exist"
     path.write_text("42\nmore\n")
     assert file(path).value == 42
     path.write_text("x")
@@ -155,8 +155,20 @@ def test_a_file_holds_a_number(tmp_path):
 
 def test_a_pipe_or_a_folder_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    assert file(tmp_path / "pipe").why == f"{tmp_path}/pipe: expected a regular file"
-    assert file(tmp_path).value is None
+    said = "the file of a reading must be a regular file"
+    assert file(tmp_path / "pipe").why == f"{tmp_path}/pipe: is a FIFO; {said}"
+    assert file(tmp_path).why == f"{tmp_path}: is a directory; {said}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_a_link_that_somebody_else_made_is_not_followed(tmp_path):
+    (tmp_path / "secret").write_text("7\n")
+    (tmp_path / "lag").symlink_to(tmp_path / "secret")
+    assert file(tmp_path / "lag").value == 7
+    os.lchown(tmp_path / "lag", 61_237, 61_237)
+    taken = file(tmp_path / "lag")
+    assert taken.value is None
+    assert "only root or the target's owner may link" in taken.why
 
 
 def test_every_command_is_ended_with_the_process(tmp_path):
