@@ -44,6 +44,9 @@ def _show(answer: Mapping[str, Any]) -> None:
     if gate["knocks"] or gate["knocks_missed"]:
         missed = f", {gate['knocks_missed']} more were too many" if gate["knocks_missed"] else ""
         click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
+    if answer["guards"]:
+        shut = f"; closed: {', '.join(answer['closed'])}" if answer["closed"] else ""
+        click.echo(f"tide     {answer['tide']}{shut}")
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
     click.echo("sources")

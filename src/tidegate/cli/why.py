@@ -1,4 +1,4 @@
-"""`tidegate why ADDRESS`: the rule, the count and the very lines behind a ban.
+"""`tidegate why ADDRESS|GATE`: the rule, the count and the very lines behind a ban or a closing.
 
 Touches the daemon through its control socket. Works for an address inside a banned network too.
 Limits: lines as they were when the ban was decided, at most 20 a ban.
@@ -20,16 +20,21 @@ from tidegate.text import printable
 Examples:
   tidegate why 192.0.2.7
   tidegate why 2001:db8:1:2::99 --json
+  tidegate why apache.stop          the gate of a guard: readings, and how the host looked
 """
 )
 @click.argument("address")
 @socket_option
 @as_json
 def command(address: str, socket: str | None, as_json: bool) -> int:
-    """Why ADDRESS is closed, was closed, or what is counted towards it."""
+    """Why ADDRESS (or a guard's GATE) is closed, was closed, or what is counted towards it."""
     answer = client(socket).get("/why", {"address": address})
     if as_json:
         emit(answer)
+    elif "gates" in answer:
+        from tidegate.cli.guard import show_why
+
+        show_why(answer)
     else:
         _show(answer)
     return 0

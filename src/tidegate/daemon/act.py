@@ -229,7 +229,7 @@ class Actor:
         self.out_of_step = ""
         refused = {bans[one.index].subject: one.reason for one in refusals if one.index < len(bans)}
         try:
-            unsettled = self.ledger.unsettled()
+            unsettled = [one for one in self.ledger.unsettled() if one.action in _VERBS]
         except LedgerError:
             return
         self._settle([_settled(one, refused, now) for one in unsettled])

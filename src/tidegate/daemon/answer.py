@@ -16,8 +16,9 @@ from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
-from tidegate.daemon import asked, overview
+from tidegate.daemon import asked, gatework, overview
 from tidegate.daemon.act import Actor, Result
+from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
@@ -34,6 +35,7 @@ class Daemon(Protocol):
     pipeline: Pipeline
     sources: dict[str, Source]
     actor: Actor
+    guarding: Guarding
     wiring: Wiring
     started: Micros
     loaded_at: Micros
@@ -68,6 +70,8 @@ class Answerer:
             ("GET", "/history"): self._history,
             ("GET", "/targets"): partial(overview.targets, watcher),
             ("GET", "/report"): partial(overview.report, watcher),
+            ("GET", "/guards"): partial(gatework.guards, watcher),
+            ("POST", "/gate"): partial(gatework.order, watcher),
             ("POST", "/ban"): self._ban,
             ("POST", "/unban"): self._unban,
             ("POST", "/allow"): self._allow,
@@ -124,6 +128,9 @@ class Answerer:
                 "knocks_missed": getattr(actor.gate, "missed", 0),
             },
             "bans": actor.in_force(now),
+            "tide": pipeline.guards.tide(now),
+            "closed": sorted(pipeline.guards.closed(now)),
+            "guards": len(policy.guards),
             "sources": [self._source(name) for name in watcher.sources],
             "rules": self._rules(),
             "lines": totals.lines,
@@ -185,8 +192,10 @@ class Answerer:
 
     def _list(self, _call: Call, now: Micros) -> Answer:
         entries = self._watcher.actor.standing(now)
+        gates = list(gatework.closed(self._watcher, now))
 
         def rows() -> Iterator[object]:
+            yield from gates
             for entry in entries:
                 view = entry_view(entry)
                 view["left"] = max(0, (entry.decision.until - now) // SECOND)
@@ -195,7 +204,10 @@ class Answerer:
         return 200, rows()
 
     def _why(self, call: Call, now: Micros) -> Answer:
-        subject = asked.subject(call.query.get("address"))
+        name = call.query.get("address", "")
+        if gatework.names_gate(self._watcher, name):
+            return 200, gatework.why(self._watcher, name, now)
+        subject = asked.subject(name)
         ledger = self._watcher.wiring.ledger
         entries = ledger.history(100, subject)
         standing = {entry.decision.id for entry in ledger.standing(now, subject)}

@@ -1,8 +1,8 @@
-"""The master: starts keeper and watcher, each with only the rights it needs, and starts them again.
+"""The master: starts the keepers, the sampler and the watcher, each with only the rights it needs.
 
 Touches processes, /run/tidegate and the state folder; reads no log, no policy and no message. It
-stays root because neither child could become the other's user. Limits: the pair shares its fate: if
-one dies the other is ended, and both start anew on a fresh socket; bans stand in the kernel.
+stays root because no child could become another's user. Limits: they share their fate: if one dies
+the others are ended, and all start anew on fresh sockets; bans stand in the kernel meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from tidegate.daemon.notify import notify
@@ -27,16 +27,21 @@ SILENT_AFTER = 60.0  # a watcher that says nothing for so long hangs
 STEADY_AFTER = 60.0  # a pair that lived so long starts again without a pause
 STOP_WITHIN = 10.0
 
-Child = Callable[[socket.socket, Callable[[bytes], None]], None]
-"""What a child does: gets its end of the socket and a way to say that it is alive."""
+Alive = Callable[[bytes], None]
+Child = Callable[[socket.socket], None]
+"""What a child of the watcher's does: gets its end of the socket between the two."""
+Watch = Callable[[Mapping[str, socket.socket], Alive], None]
+"""What the watcher does: gets its end of each socket, by role, and a way to say it is alive."""
+
+WATCHER = "watcher"
 
 
 class Master:
-    """Supervises one pair of processes."""
+    """Supervises the watcher and those that work for it (`children`, by role)."""
 
-    def __init__(self, keeper: Child | None, watcher: Child) -> None:
-        roles = {"keeper": keeper, "watcher": watcher}
-        self._roles = {name: child for name, child in roles.items() if child is not None}
+    def __init__(self, children: Mapping[str, Child], watcher: Watch) -> None:
+        self._children = dict(children)
+        self._watcher = watcher
         self._pids: dict[int, str] = {}
         self._alive_fd = -1
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,7 +68,7 @@ class Master:
                 return max(self._codes)  # it can't work like this; say so to whoever started us
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY_AFTER else pause * 2
             pause = min(pause, LONGEST_PAUSE)
-            log.error("starting both again in %.1f s; bans stand in the kernel", pause)
+            log.error("starting all again in %.1f s; bans stand in the kernel", pause)
             select.select([self._wake_read], [], [], pause)
             self._drain(self._wake_read)
         return 0
@@ -75,22 +80,22 @@ class Master:
             self._stopping = True
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        pairs = {role: socket.socketpair() for role in self._children}
         self._alive_fd, alive_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready, self._heard = False, time.monotonic()
-        for role, end, other in (("keeper", ours, theirs), ("watcher", theirs, ours)):
-            if role not in self._roles:
-                continue
+        for role in (*self._children, WATCHER):
             pid = os.fork()
             if pid == 0:
-                other.close()
-                self._child(role, end, alive_write)
+                self._child(role, pairs, alive_write)
             self._pids[pid] = role
-        ours.close()
-        theirs.close()
+        for pair in pairs.values():
+            for end in pair:
+                end.close()
         os.close(alive_write)
 
-    def _child(self, role: str, end: socket.socket, alive_write: int) -> None:
+    def _child(
+        self, role: str, pairs: Mapping[str, tuple[socket.socket, socket.socket]], alive_write: int
+    ) -> None:
         """In the forked child: never returns."""
         code = 1
         try:
@@ -99,12 +104,22 @@ class Master:
                 signal.signal(number, signal.SIG_DFL)
             for fd in (self._alive_fd, self._wake_read, self._wake_write):
                 os.close(fd)
+            # Each holds only its own end, so that whoever dies is noticed by the other side.
+            for name, (child, watcher) in pairs.items():
+                if role != WATCHER:
+                    watcher.close()
+                if role != name:
+                    child.close()
 
             def alive(word: bytes) -> None:
                 with suppress(BlockingIOError, BrokenPipeError):
                     os.write(alive_write, word)
 
-            self._roles[role](end, alive)
+            if role == WATCHER:
+                self._watcher({name: pair[1] for name, pair in pairs.items()}, alive)
+            else:
+                os.close(alive_write)
+                self._children[role](pairs[role][0])
             code = 0
         except KeyboardInterrupt:
             code = 0
@@ -160,13 +175,13 @@ class Master:
         if self._stopping:
             notify("STOPPING=1")
         # The watcher first: it saves its counts, and needs nobody for that.
-        self._signal(signal.SIGTERM, "watcher")
+        self._signal(signal.SIGTERM, WATCHER)
         deadline = time.monotonic() + STOP_WITHIN
-        while "watcher" in self._pids.values() and time.monotonic() < deadline:
+        while WATCHER in self._pids.values() and time.monotonic() < deadline:
             if not self._reap(os.WNOHANG):
                 select.select([self._wake_read], [], [], 0.1)
                 self._drain(self._wake_read)
-        self._signal(signal.SIGTERM, "keeper")
+        self._signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_WITHIN
         while self._pids and time.monotonic() < deadline:
             if not self._reap(os.WNOHANG):

@@ -7,14 +7,17 @@ does not matter where blocks were cut. Limits: decisions carry places of lines, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
+from typing import Protocol
 
 from tidegate.daemon.drops import Drops
 from tidegate.decision.abuse import Judge
+from tidegate.decision.guards import Guards
 from tidegate.detector.engine import Engine
 from tidegate.evidence.aftermath import Aftermath
+from tidegate.evidence.conditions import Evidence
 from tidegate.evidence.record import GoodRecord
 from tidegate.evidence.tally import NOT_CONVICTED, Convict
 from tidegate.evidence.targets import Targets
@@ -32,6 +35,16 @@ from tidegate.model import (
 )
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Policy
+
+
+class Stage(Protocol):
+    """A part of the core with a memory that outlives the process."""
+
+    def changes(self) -> Iterable[Change]:
+        """What has changed since last asked."""
+
+    def restore(self, change: Change) -> bool:
+        """Take back one change; False where it is not this stage's."""
 
 
 class Totals:
@@ -76,6 +89,7 @@ class Pipeline:
         self.windows = Windows(policy.rules, dict(weights), policy.limits.subjects, durable=durable)
         self.record = GoodRecord(policy.limits.subjects)
         self.judge = Judge(policy)
+        self.guards = Guards(policy, Evidence(policy))
         self.totals = Totals()
         self.aftermath = Aftermath()
         self.drops = Drops()
@@ -163,22 +177,37 @@ class Pipeline:
         self.judge.expire(now)
         self.aftermath.expire(now)
 
+    @property
+    def _stages(self) -> tuple[Stage, ...]:
+        """Whatever has a memory."""
+        return self.windows, self.record, self.judge, self.guards, self.aftermath, self.drops
+
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint."""
-        stages = (self.windows, self.record, self.judge, self.aftermath, self.drops)
-        return chain.from_iterable(stage.changes() for stage in stages)
+        return chain.from_iterable(stage.changes() for stage in self._stages)
 
     def parts(self) -> set[str]:
         """The parts of memory that belong to somebody; all others may be dropped."""
         rules = [rule.name for rule in self.policy.rules]
         named = {f"{what} {rule}" for what in ("held", "offence") for rule in rules}
         windows = {window.part for window in self.windows.windows}
-        return {"success", "exempt", "breaker", "convicted", "course", "dropped"} | named | windows
+        fixed = {
+            "success",
+            "exempt",
+            "breaker",
+            "convicted",
+            "course",
+            "dropped",
+            "held",
+            "history",
+        }
+        guards = {f"guard {one.name}" for one in self.policy.guards}
+        guards |= {f"trigger {one.name}" for one in self.policy.triggers}
+        return fixed | named | windows | guards
 
     def restore(self, changes: Iterator[Change]) -> Sequence[Change]:
         """Take back saved memory; returns what belongs to nobody any more."""
-        stages = (self.windows, self.record, self.judge, self.aftermath, self.drops)
-        left = [one for one in changes if not any(stage.restore(one) for stage in stages)]
+        left = [one for one in changes if not any(stage.restore(one) for stage in self._stages)]
         self.aftermath.settle()
         return left
 
@@ -191,5 +220,6 @@ class Pipeline:
         self.record = old.record
         self.record.capacity = self.policy.limits.subjects
         self.judge.take_over(old.judge)
+        self.guards.take_over(old.guards)
         self.totals, self.targets = old.totals, old.targets
         self.aftermath, self.drops = old.aftermath, old.drops

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tidegate.errors import WorldError
 
+CAP_DAC_READ_SEARCH = 2
 CAP_NET_ADMIN = 12
 _LAST_CAP = 63
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP = 1, 8, 24

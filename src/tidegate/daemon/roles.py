@@ -2,7 +2,7 @@
 
 Touches what its role touches. Everything is imported and opened before privilege is dropped, so
 that an interpreter or checkout which others can't read does no harm.
-Limits: the keeper never reads a log; the watcher never touches the firewall.
+Limits: the keeper never reads a log; the watcher never touches the firewall, nor a service.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from setproctitle import setproctitle
@@ -19,8 +19,15 @@ from setproctitle import setproctitle
 from tidegate.control.peer import Access
 from tidegate.control.server import ControlServer
 from tidegate.daemon import garbage
-from tidegate.daemon.privilege import CAP_NET_ADMIN, Identity, die_with_parent, drop
+from tidegate.daemon.privilege import (
+    CAP_DAC_READ_SEARCH,
+    CAP_NET_ADMIN,
+    Identity,
+    die_with_parent,
+    drop,
+)
 from tidegate.gate.charter import Charter
+from tidegate.gate.switches.port import Switches
 
 log = logging.getLogger("tidegate")
 
@@ -56,8 +63,50 @@ def keeper(
     )  # fmt: skip
 
 
+def switches(end: socket.socket, config: Path | None, trusted: bool, master: int) -> None:
+    """Stop and start services, drain balancers, run commands: those named in policy, as root."""
+    from tidegate.daemon.clock import now_micros
+    from tidegate.gate.switches.keeper import serve
+    from tidegate.policy.loader import load
+    from tidegate.policy.models import Policy
+
+    setproctitle("tidegate: service keeper")
+    first = [load(config, trusted=trusted).policy]
+    folder, off = Path(first[0].paths.gates), Path(first[0].paths.off)
+    die_with_parent(master)
+
+    def policy() -> Policy:
+        return first.pop() if first else load(config, trusted=trusted).policy
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    garbage.seldom()
+    serve(end, policy, folder, now=now_micros, off_file=off)
+
+
+def sampler(
+    end: socket.socket, config: Path | None, trusted: bool, to: Identity | None, master: int
+) -> None:
+    """Take readings, and run the commands that take the administrator's own."""
+    from tidegate.policy.loader import load
+    from tidegate.policy.models import Policy
+    from tidegate.source.readings.sampler import serve
+
+    setproctitle("tidegate: sampler")
+    first = [load(config, trusted=trusted).policy]
+    if to is not None:
+        drop(to, keep=(CAP_DAC_READ_SEARCH,))
+        die_with_parent(master)
+
+    def policy() -> Policy:
+        return first.pop() if first else load(config, trusted=trusted).policy
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    garbage.seldom()
+    serve(end, policy)
+
+
 def watcher(
-    end: socket.socket | None,
+    ends: Mapping[str, socket.socket],
     alive: Alive,
     config: Path | None,
     observe: bool,
@@ -65,13 +114,15 @@ def watcher(
     to: Identity | None,
     master: int,
 ) -> None:
-    """Read, decide, remember; ask the keeper (or, without one, the in-memory gate) to act."""
+    """Read, decide, remember; ask the keepers (or, without them, their twins in memory) to act."""
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned
     from tidegate.detector.budget import CpuBudget
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
     from tidegate.ledger.sqlite import SqliteLedger
+    from tidegate.source.readings.memory import MemoryReadings
+    from tidegate.source.readings.remote import RemoteReadings
 
     found = planned(config, observe=observe, trusted=trusted, budget=CpuBudget())
     policy = found.loaded.policy
@@ -89,8 +140,10 @@ def watcher(
         pipeline=found.pipeline(),
         sources=open_sources(found, ledger),
         ledger=ledger,
-        gate=RemoteGate(end) if end is not None else MemoryGate(),
-        gate_kind="nftables" if end is not None else "in memory (nothing is closed)",
+        gate=RemoteGate(ends["keeper"]) if "keeper" in ends else MemoryGate(),
+        gate_kind="nftables" if "keeper" in ends else "in memory (nothing is closed)",
+        switches=_switches(ends.get("switches")),
+        readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
             mode=0o666,  # who may do what is decided by peer credentials, not by the file
@@ -116,6 +169,16 @@ def watcher(
     garbage.seldom()
     garbage.give_back()
     daemon.run()
+
+
+def _switches(end: socket.socket | None) -> Switches:
+    from tidegate.gate.switches.memory import MemorySwitches
+
+    if end is None:
+        return MemorySwitches()
+    from tidegate.gate.switches.remote import RemoteSwitches
+
+    return RemoteSwitches(end)
 
 
 def _access() -> Access:

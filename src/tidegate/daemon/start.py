@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from tidegate.daemon.master import Master
+from tidegate.daemon.master import Child, Master
 from tidegate.daemon.privilege import Identity, identity
 from tidegate.errors import OperatorError, WorldError
 from tidegate.policy.loader import load
@@ -77,14 +79,26 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
         log.info("observing: everything is decided and recorded, nothing is closed")
     master = os.getpid()
 
-    def keep(end: object, _alive: object) -> None:
-        roles.keeper(end, config, True, keeper_identity, master)  # type: ignore[arg-type]
+    def keep(end: socket.socket) -> None:
+        roles.keeper(end, config, True, keeper_identity, master)
 
-    def watch(end: object, alive: roles.Alive) -> None:
-        ours = end if nftables else None
-        roles.watcher(ours, alive, config, observe, True, watcher_identity, master)  # type: ignore[arg-type]
+    def switch(end: socket.socket) -> None:
+        roles.switches(end, config, True, master)
 
-    return Master(keep if nftables else None, watch).run()
+    def sample(end: socket.socket) -> None:
+        roles.sampler(end, config, True, watcher_identity, master)
+
+    def watch(ends: Mapping[str, socket.socket], alive: roles.Alive) -> None:
+        roles.watcher(ends, alive, config, observe, True, watcher_identity, master)
+
+    children: dict[str, Child] = {}
+    if nftables:
+        children["keeper"] = keep
+    if policy.has_switches and not observe:
+        children["switches"] = switch
+    if policy.guarded:
+        children["sampler"] = sample
+    return Master(children, watch).run()
 
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -141,5 +155,23 @@ def _alone(config: Path | None, policy: Policy) -> int:
         raise WorldError(
             f"{error.filename}: {error.strerror}; set [paths] state and run to folders of yours"
         ) from error
-    roles.watcher(None, lambda _word: None, config, False, False, None, 0)
+    ends = {"sampler": _sampler(config)} if policy.guarded else {}
+    roles.watcher(ends, lambda _word: None, config, False, False, None, 0)
     return 0
+
+
+def _sampler(config: Path | None) -> socket.socket:
+    """Without a master: forked from here; it ends when this process does."""
+    from tidegate.daemon import roles
+
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        code = 1
+        try:
+            ours.close()
+            roles.sampler(theirs, config, False, None, 0)
+            code = 0
+        finally:
+            os._exit(code)
+    theirs.close()
+    return ours

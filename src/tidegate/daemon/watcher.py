@@ -15,6 +15,7 @@ from contextlib import suppress
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
+from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import quoted
@@ -45,6 +46,10 @@ class Watcher:
         self.pipeline: Pipeline = wiring.pipeline
         self.sources: dict[str, Source] = wiring.sources
         self.actor = Actor(wiring.ledger, wiring.gate)
+        self.guarding = Guarding(
+            self.pipeline.policy, self.pipeline.guards, wiring.ledger, wiring.gate,
+            wiring.switches, wiring.readings,
+        )  # fmt: skip
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False
@@ -77,6 +82,7 @@ class Watcher:
                 self.reload(now_micros())
             self._read()
             self._answer()
+            self._guard(now_micros())
             self._tick(now_micros())
         self._checkpoint(now_micros())
         for source in self.sources.values():
@@ -124,7 +130,8 @@ class Watcher:
         wanted: dict[int, object] = {
             fd: source for source in self.sources.values() for fd in source.fds()
         }
-        for fd in (self.wiring.control.fileno(), self.wiring.gate_fd(), self.wiring.wake_fd):
+        own = (self.wiring.control.fileno(), self.wiring.gate_fd(), self.wiring.wake_fd)
+        for fd in (*own, *self.guarding.fds()):
             if fd is not None and fd >= 0:
                 wanted[fd] = self
         for fd in [fd for fd in self._watched if self._watched[fd] is not wanted.get(fd)]:
@@ -179,6 +186,18 @@ class Watcher:
     def _answer(self) -> None:
         for call in self.wiring.control.take():
             self.answerer.answer(call, now_micros())
+
+    def _guard(self, now: Micros) -> None:
+        """Readings in, gates closed and opened; a helper that is gone has the master start anew."""
+        if not self.pipeline.policy.guarded:
+            return
+        try:
+            if self.guarding.tick(now):
+                self._dirty = True
+        except (SourceError, GateError) as error:
+            log.error("%s; the master starts all anew", error)
+            self.stopping = True
+        self.pipeline.tide = self.pipeline.guards.tide(now)
 
     # -- every second -----------------------------------------------------------------------
 
@@ -241,6 +260,7 @@ class Watcher:
             self.actor.resume(self.pipeline.policy, now_micros())
         except GateError as error:
             self.say("gate", str(error))
+        self.guarding.start()
 
     def say(self, about: str, text: str) -> None:
         """Say a trouble once, and once more when it is over."""
@@ -278,6 +298,7 @@ class Watcher:
         self.loaded_at = now
         self._dirty = True
         self._last_expiry = 0  # what a removed rule remembered must not wait for it to come back
+        self.guarding.replace(after, fresh.pipeline.guards)
         self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)

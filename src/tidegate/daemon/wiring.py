@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +18,18 @@ from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
+from tidegate.errors import PolicyError
 from tidegate.gate.port import Gate, Knock
+from tidegate.gate.switches.memory import MemorySwitches
+from tidegate.gate.switches.port import Switches
 from tidegate.ledger.port import Ledger
 from tidegate.model import Origin, Position
 from tidegate.policy.models import SourceSpec
 from tidegate.source.file import FileSource
 from tidegate.source.journal import JournalSource
 from tidegate.source.port import Source
+from tidegate.source.readings.memory import MemoryReadings
+from tidegate.source.readings.port import Readings
 from tidegate.source.stdin import StdinSource
 
 
@@ -59,11 +64,16 @@ class Wiring:
     wake_fd: int
     observe: bool
     trusted: bool
+    switches: Switches = field(default_factory=MemorySwitches)
+    readings: Readings = field(default_factory=MemoryReadings)
 
     def title(self) -> str:
         """Role and duty, for the list of processes."""
         rules = self.plan.loaded.policy.stated_rules
-        return f"tidegate: watcher ({_many(len(self.sources), 'source')}, {_many(rules, 'rule')})"
+        parts = [_many(len(self.sources), "source"), _many(rules, "rule")]
+        if guards := len(self.plan.loaded.policy.guards):
+            parts.append(_many(guards, "guard"))
+        return f"tidegate: watcher ({', '.join(parts)})"
 
     def is_off(self) -> bool:
         """Whether the break-glass switch is set."""
@@ -89,6 +99,14 @@ class Wiring:
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
+        for needed, here in (
+            (fresh.loaded.policy.has_switches, self.plan.loaded.policy.has_switches),
+            (fresh.loaded.policy.guarded, self.plan.loaded.policy.guarded),
+        ):
+            if needed and not here and self.trusted:
+                raise PolicyError(
+                    ["the first guard needs a process of its own: systemctl restart tidegate"]
+                )
         found = Fresh(fresh, fresh.pipeline(), saved(self.ledger))
         garbage.give_back()
         return found

@@ -1,4 +1,4 @@
-"""The master: starts a pair, starts both anew when one dies, and gives up only before it ever worked."""
+"""The master: starts its children, starts all anew when one dies, and gives up only before it ever worked."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ lives = open(sys.argv[1], "a", buffering=1)
 def life(role):
     lives.write(f"{role} {os.getpid()}\\n")
 
-def keeper(end, alive):
+def keeper(end):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     life("keeper")
     end.recv(1)
 
-def works(end, alive):
+children = {"keeper": keeper}
+
+def works(ends, alive):
     signal.signal(signal.SIGHUP, lambda *_: lives.write("hup\\n"))
     signal.signal(signal.SIGTERM, lambda *_: (lives.write("saved\\n"), os._exit(0)))
     life("watcher")
@@ -92,7 +94,7 @@ def script(folder: Path, body: str, **environment: str) -> Iterator[Script]:
         made.end()
 
 
-RUN = "sys.exit(master.Master(keeper, works).run())"
+RUN = "sys.exit(master.Master(children, works).run())"
 
 
 def running(pid: int) -> bool:
@@ -122,16 +124,16 @@ def test_when_one_dies_both_are_started_anew(tmp_path, role):
         here.until(lambda: len(here.lives("watcher")) == 4)
         assert len(set(here.lives("keeper"))) >= 3
         assert f"the {role} ended: killed by SIGKILL" in here.said()
-        assert "starting both again in 0.2 s; bans stand in the kernel" in here.said()
-        assert "starting both again in 0.8 s" in here.said(), "the pause grows"
+        assert "starting all again in 0.2 s; bans stand in the kernel" in here.said()
+        assert "starting all again in 0.8 s" in here.said(), "the pause grows"
 
 
 @pytest.mark.parametrize(("error", "code"), [("WorldError", 3), ("OperatorError", 2)])
 def test_what_never_worked_is_given_up_with_its_own_exit_code(tmp_path, error, code):
     body = f"""
-    def broken(end, alive):
+    def broken(ends, alive):
         raise {error}("the reason in one line")
-    sys.exit(master.Master(keeper, broken).run())
+    sys.exit(master.Master(children, broken).run())
     """
     with script(tmp_path, body) as here:
         assert here.process.wait(PATIENCE) == code
@@ -141,13 +143,13 @@ def test_what_never_worked_is_given_up_with_its_own_exit_code(tmp_path, error, c
 
 def test_what_worked_once_is_never_given_up(tmp_path):
     body = """
-    def once(end, alive):
+    def once(ends, alive):
         life("watcher")
         if open(sys.argv[1]).read().count("watcher") == 1:
             alive(b"R")
             time.sleep(0.2)
         raise WorldError("no more")
-    sys.exit(master.Master(keeper, once).run())
+    sys.exit(master.Master(children, once).run())
     """
     with script(tmp_path, body) as here:
         here.until(lambda: len(here.lives("watcher")) >= 3)
@@ -156,11 +158,11 @@ def test_what_worked_once_is_never_given_up(tmp_path):
 
 def test_an_unexpected_error_is_told_whole_and_both_start_anew(tmp_path):
     body = """
-    def odd(end, alive):
+    def odd(ends, alive):
         life("watcher")
         alive(b"R")
         raise ZeroDivisionError("odd")
-    sys.exit(master.Master(keeper, odd).run())
+    sys.exit(master.Master(children, odd).run())
     """
     with script(tmp_path, body) as here:
         here.until(lambda: len(here.lives("watcher")) >= 2)
@@ -171,12 +173,12 @@ def test_an_unexpected_error_is_told_whole_and_both_start_anew(tmp_path):
 def test_one_that_hangs_is_ended_and_started_anew(tmp_path):
     body = """
     master.SILENT_AFTER = 0.5
-    def hangs(end, alive):
+    def hangs(ends, alive):
         life("watcher")
         alive(b"R")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(1000)
-    sys.exit(master.Master(keeper, hangs).run())
+    sys.exit(master.Master(children, hangs).run())
     """
     with script(tmp_path, body) as here:
         here.until(lambda: len(here.lives("watcher")) >= 2)
@@ -188,14 +190,14 @@ def test_one_that_hangs_is_ended_and_started_anew(tmp_path):
 def test_one_that_will_not_stop_is_ended(tmp_path):
     body = """
     master.STOP_WITHIN = 0.3
-    def stubborn(end, alive):
+    def stubborn(ends, alive):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         alive(b"R")
         life("watcher")
         while True:
             time.sleep(0.05)
             alive(b".")
-    sys.exit(master.Master(keeper, stubborn).run())
+    sys.exit(master.Master(children, stubborn).run())
     """
     with script(tmp_path, body) as here:
         here.until(lambda: here.lives("watcher"))
@@ -206,11 +208,11 @@ def test_one_that_will_not_stop_is_ended(tmp_path):
 
 def test_a_reload_is_handed_on_when_the_pair_is_ready_and_not_before(tmp_path):
     body = """
-    def slow(end, alive):
+    def slow(ends, alive):
         lives.write("begun\\n")
         time.sleep(1.5)
-        works(end, alive)
-    sys.exit(master.Master(keeper, slow).run())
+        works(ends, alive)
+    sys.exit(master.Master(children, slow).run())
     """
     with script(tmp_path, body) as here:
         here.until(lambda: here.wrote("begun"))
@@ -220,7 +222,7 @@ def test_a_reload_is_handed_on_when_the_pair_is_ready_and_not_before(tmp_path):
 
 
 def test_without_a_keeper_the_watcher_is_supervised_alone(tmp_path):
-    with script(tmp_path, RUN.replace("keeper, works", "None, works")) as here:
+    with script(tmp_path, RUN.replace("children, ", "{}, ")) as here:
         here.until(lambda: here.lives("watcher"))
         os.kill(here.lives("watcher")[0], signal.SIGKILL)
         here.until(lambda: len(here.lives("watcher")) == 2)

@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tidegate.model import GateReport, Micros
-
-LEASE: Micros = 5 * 60 * 1_000_000
-"""For how long a closing holds unless it is renewed; it is renewed every few seconds."""
+from tidegate.policy.guards import LEASE as LEASE
 
 
 class Switches(Protocol):

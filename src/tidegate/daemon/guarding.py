@@ -1,0 +1,334 @@
+"""Between the guards and the world: samples in, moves written down, gates closed and opened.
+
+Touches ledger, readings, switches and the gate it is given; the guards themselves are pure.
+Every closing is renewed while it is wanted, so that it opens when we are gone. Limits: without a
+ledger no service is stopped (who would know what to start again?), only the kernel's gates close.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tidegate.decision.guards import Guards
+from tidegate.errors import GateError, LedgerError
+from tidegate.gate.port import Gate
+from tidegate.gate.switches.port import LEASE, Switches
+from tidegate.ledger.port import Ledger
+from tidegate.model import (
+    SECOND,
+    Decision,
+    Evidence,
+    GateReport,
+    Micros,
+    Mode,
+    Move,
+    Outcome,
+    Subject,
+)
+from tidegate.policy.guards import KERNEL, GuardSpec
+from tidegate.policy.models import Policy
+from tidegate.source.readings.port import Readings
+
+log = logging.getLogger("tidegate.watcher")
+
+RENEW_EVERY: Micros = 5 * SECOND
+PREFIX = "gate:"
+"""Gates in the ledger: `gate:apache.stop`; a guard that only warns, `gate:apache`."""
+
+_SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
+    "closed": ("applied", ""),
+    "open": ("applied", ""),
+    "refused": ("refused", ""),
+    "away": ("skipped", "a person had stopped it already"),
+    "taken": ("skipped", "a person has started it"),
+}
+_QUIET = frozenset({"fire", "warn", "clear", "give-up", "hold", "resume"})
+"""Verbs that no report of a gate will settle."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A closing that waits for its capture: so that what is kept was seen before it."""
+
+    until: Micros
+    gates: set[str] = field(default_factory=set)
+
+
+class Guarding:
+    """Drives the guards of one policy; `replace` brings in those of the next."""
+
+    def __init__(
+        self, policy: Policy, guards: Guards, ledger: Ledger, gate: Gate,
+        switches: Switches, readings: Readings,
+    ) -> None:  # fmt: skip
+        self.policy = policy
+        self.guards = guards
+        self.ledger = ledger
+        self.gate = gate
+        self.switches = switches
+        self.readings = readings
+        self.moves: list[Move] = []  # since `take_moves`, for notices
+        self.states: dict[str, GateReport] = {}
+        self.trouble = ""
+        self._specs = {guard.name: guard for guard in policy.guards}
+        self._kernel = _kernel_gates(policy)
+        self._pending: dict[str, str] = {}  # gate → id of the decision that its report settles
+        self._captures: dict[str, list[str]] = {}  # guard → decisions that wait for its capture
+        self._waiting: dict[str, _Waiting] = {}
+        self._renewed: Micros = 0
+        self._changed = True
+        self._said: dict[str, str] = {}
+
+    def start(self) -> None:
+        """After a start: say which readings are wanted, and what was begun before a crash."""
+        self.readings.want(self.guards.readings())
+        try:
+            begun = [one for one in self.ledger.unsettled() if one.subject.startswith(PREFIX)]
+        except LedgerError:
+            return  # said where the ledger is written next
+        lost = []
+        for one in begun:
+            gate = one.subject.removeprefix(PREFIX)
+            if one.action in _QUIET:
+                lost.append(one.id)
+            else:
+                lost += [self._pending[gate]] if gate in self._pending else []
+                self._pending[gate] = one.id
+        now = max((one.time for one in begun), default=0)
+        self._settle([Outcome(one, "skipped", "cut off by a crash", now) for one in lost])
+
+    def replace(self, policy: Policy, guards: Guards) -> None:
+        """After a reload: the same gates under another policy; what it lacks opens."""
+        self.policy, self.guards = policy, guards
+        self._specs = {guard.name: guard for guard in policy.guards}
+        self._kernel = _kernel_gates(policy)
+        self._changed = True
+        self.readings.want(self.guards.readings())
+        try:
+            self.switches.reload()
+        except GateError as error:
+            self._lost(str(error))
+
+    def fds(self) -> list[int]:
+        """Descriptors that become readable when there is something to hear."""
+        return [fd for fd in (self.readings.fileno(), self.switches.fileno()) if fd >= 0]
+
+    def tick(self, now: Micros) -> bool:
+        """Hear what has arrived, let the guards move, carry it out; whether anything moved.
+
+        Called at each tick and whenever one of `fds` is readable. Raises SourceError or GateError
+        where sampler or service keeper are gone: then the master starts all anew.
+        """
+        reports = self._reports()
+        moves = self.guards.step(now, self.readings.take(), reports)
+        self._take_captures(now)
+        self._carry_out(moves, now)
+        self._bring_about(now)
+        return bool(moves or reports)
+
+    def order(
+        self, verb: Literal["close", "open", "hold", "resume"], gate: str, now: Micros,
+        until: Micros, by: str, note: str,
+    ) -> Sequence[Move]:  # fmt: skip
+        """What a person wants done with a gate, or with every gate of a guard."""
+        moves = self.guards.order(verb, gate, now, until, by, note)
+        self._carry_out(moves, now)
+        self._bring_about(now)
+        return moves
+
+    def take_moves(self) -> list[Move]:
+        """Moves since last asked, for whoever tells people of them."""
+        found, self.moves = self.moves, []
+        return found
+
+    def enforced(self, guard: str) -> bool:
+        """Whether this guard's moves are carried out, not only recorded."""
+        spec = self._specs.get(guard)
+        return self.policy.mode == "enforce" and (spec is None or spec.mode == "enforce")
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def _reports(self) -> list[GateReport]:
+        reports = list(self.switches.reports())
+        outcomes = []
+        for one in reports:
+            outcomes += self._heard(one)
+        self._settle(outcomes)
+        return reports
+
+    def _heard(self, report: GateReport) -> list[Outcome]:
+        self.states[report.gate] = report
+        said = f"{report.state}{': ' + report.detail if report.detail else ''}"
+        if self._said.get(report.gate) != said:
+            level = logging.WARNING if report.state in ("refused", "taken") else logging.INFO
+            log.log(level, "gate %s: %s", report.gate, said)
+            self._said[report.gate] = said
+        settled = _SETTLED.get(report.state)
+        if settled is None or report.gate not in self._pending:
+            return []
+        state, detail = settled
+        return [
+            Outcome(self._pending.pop(report.gate), state, report.detail or detail, report.since)
+        ]
+
+    def _take_captures(self, now: Micros) -> None:
+        for name, time, text in self.readings.captured():
+            self._waiting.pop(name, None)
+            self._changed = True
+            for number in self._captures.pop(name, ()):
+                try:
+                    self.ledger.attach(number, time, text)
+                except LedgerError as error:
+                    log.warning("ledger: %s; what was captured for %s is lost", error, name)
+        for name in [name for name, one in self._waiting.items() if one.until <= now]:
+            del self._waiting[name]
+            self._changed = True
+
+    # -- carrying out -------------------------------------------------------------------------
+
+    def _carry_out(self, moves: Sequence[Move], now: Micros) -> None:
+        if not moves:
+            return
+        decisions = [self._decision(move, now) for move in moves]
+        written = True
+        try:
+            self.ledger.intend(decisions, durable=True)
+        except LedgerError as error:
+            written = False
+            log.error("ledger: %s; no service is stopped that nobody would start again", error)
+        refused = []
+        for move, decision in zip(moves, decisions, strict=True):
+            self._tell(move, decision)
+            if not written and self._needs_ledger(move):
+                detail = "the ledger can't be written, so it is not closed"
+                refused.append(GateReport(move.gate, "refused", now, detail))
+                continue
+            self._begin(move, decision, now)
+        self.moves += moves
+        self._changed = True
+        if refused:
+            self._carry_out(self.guards.step(now, (), refused), now)
+
+    def _begin(self, move: Move, decision: Decision, now: Micros) -> None:
+        """Before the effect: what it waits for, and what settles it."""
+        spec = self._specs.get(move.guard)
+        if move.verb in ("close", "warn", "fire") and spec is not None:
+            self.readings.capture(move.guard)
+            self._captures.setdefault(move.guard, []).append(decision.id)
+            if move.verb == "close" and spec.capture is not None and spec.capture.commands:
+                waiting = self._waiting.setdefault(
+                    move.guard, _Waiting(now + spec.capture.timeout + SECOND)
+                )
+                waiting.gates.add(move.gate)
+        if decision.mode == "observe":
+            self._settle([Outcome(decision.id, "observed", "", now)])
+        elif move.verb in _QUIET:
+            if move.verb == "fire":
+                self.switches.fire(move.gate, now)
+            self._settle([Outcome(decision.id, "applied", "", now)])
+        else:
+            self._pending[move.gate] = decision.id
+
+    def _bring_about(self, now: Micros) -> None:
+        """Have closed what is wanted closed, each with its end; again now and then, to renew it."""
+        if not self._changed and 0 <= now - self._renewed < RENEW_EVERY:
+            return
+        self._changed, self._renewed = False, now
+        held_back = {gate for one in self._waiting.values() for gate in one.gates}
+        wanted = {
+            gate: min(until, now + LEASE)
+            for gate, until in self.guards.closed(now).items()
+            if gate not in held_back and self.policy.mode == "enforce"
+        }
+        kernel = {gate: until for gate, until in wanted.items() if gate in self._kernel}
+        others = {gate: until for gate, until in wanted.items() if gate not in self._kernel}
+        self.switches.want(others, now)
+        if self._kernel:
+            try:
+                reports = self.gate.switch(kernel, now)
+                self.trouble = ""
+            except GateError as error:
+                self._lost(str(error))
+                reports = [GateReport(gate, "refused", now, str(error)) for gate in kernel]
+            self._settle([outcome for one in reports for outcome in self._heard(one)])
+            self._carry_out(self.guards.step(now, (), reports), now)
+
+    def _needs_ledger(self, move: Move) -> bool:
+        return move.verb in ("close", "fire") and move.gate not in self._kernel
+
+    def _decision(self, move: Move, now: Micros) -> Decision:
+        told = f"{move.guard}\0{move.gate}\0{move.verb}\0{move.time}\0{move.by}\0{move.step}"
+        until = move.until or now
+        return Decision(
+            id=hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+            time=move.time,
+            action=move.verb,
+            subject=Subject(PREFIX + (move.gate or move.guard)),
+            rule=move.guard,
+            ports=(),
+            until=until,
+            duration=max(0, until - move.time),
+            count=0,
+            step=move.step,
+            mode=self._mode(move),
+            reason=move.reason,
+            by=move.by,
+            note=move.note,
+            evidence=tuple(_evidence(move)),
+        )
+
+    def _mode(self, move: Move) -> Mode:
+        return "enforce" if self.enforced(move.guard) or move.by != "guard" else "observe"
+
+    def _tell(self, move: Move, decision: Decision) -> None:
+        level = (
+            logging.WARNING if move.verb in ("close", "fire", "warn", "give-up") else logging.INFO
+        )
+        observed = " (observed only)" if decision.mode == "observe" else ""
+        log.log(
+            level, "%s %s by %s: %s%s",
+            move.verb, move.gate or move.guard,
+            f"guard {move.guard}" if move.by == "guard" else move.by, move.reason, observed,
+        )  # fmt: skip
+
+    def _settle(self, outcomes: Iterable[Outcome]) -> None:
+        found = list(outcomes)
+        if not found:
+            return
+        try:
+            self.ledger.settle(found)
+        except LedgerError as error:
+            log.warning("ledger: %s; what became of %d moves is not written", error, len(found))
+
+    def _lost(self, why: str) -> None:
+        if self.trouble != why:
+            log.error("gate: %s; it is tried again every second", why)
+        self.trouble = why
+        self._changed = True
+
+
+def _evidence(move: Move) -> Iterable[Evidence]:
+    """The readings behind a move, in the place where a ban has its lines."""
+    for sample in move.samples:
+        if sample.value is None:
+            text = f"{sample.reading}: unknown ({sample.why})"
+        else:
+            of = f" of {sample.whole:g}" if sample.whole else ""
+            text = f"{sample.reading} = {sample.value:g}{of}"
+        yield Evidence(sample.time, "reading", 0, text)
+
+
+def _kernel_gates(policy: Policy) -> frozenset[str]:
+    return frozenset(gate.name for gate in policy.gates if isinstance(gate.terms, KERNEL))
+
+
+def spec_of(policy: Policy, name: str) -> GuardSpec | None:
+    """The guard of that name, or the one that a gate of that name belongs to."""
+    for guard in policy.guards:
+        if name == guard.name or any(name == gate.name for gate in guard.gates):
+            return guard
+    return None

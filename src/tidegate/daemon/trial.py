@@ -1,0 +1,97 @@
+"""Tries a condition on this host's readings, once and now, without the daemon.
+
+Touches what the readings touch: /proc, /sys, disks, probes, the administrator's own commands.
+Limits: one look, two for rates; what is worked out of minutes of history stays unknown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tidegate.daemon.clock import now_micros
+from tidegate.errors import OperatorError
+from tidegate.evidence.conditions import Evidence, told
+from tidegate.model import Micros, Sample
+from tidegate.policy.expressions import ExpressionError, parse_noted, text_of, words
+from tidegate.policy.guards import Condition, GuardSpec
+from tidegate.policy.loader import load
+from tidegate.policy.models import Policy
+from tidegate.policy.needs import compares, needed
+from tidegate.source.readings.catalogue import Catalogue
+from tidegate.source.readings.taking import NO_RATE
+
+_BETWEEN = 1.0
+"""Seconds between the two looks at a rate."""
+
+_VERDICT = {True: "it holds", False: "it does not hold", None: "nobody knows, so nothing is done"}
+
+
+class Verdict(NamedTuple):
+    """What came of it: `holds` None where a reading is unknown and would decide."""
+
+    condition: Condition
+    holds: bool | None
+    samples: tuple[Sample, ...]
+    percent: frozenset[str]
+    notes: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """For people: the values, then the condition in words, then the verdict."""
+        for sample in self.samples:
+            yield told(sample)
+            if sample.reading in self.percent and sample.value is not None and sample.whole:
+                yield f"  that is {100 * sample.value / sample.whole:.1f}% of its whole"
+        yield from (f"note: {note}" for note in self.notes)
+        yield f"{text_of(self.condition)}: {_VERDICT[self.holds]}."
+        yield f"In words: {words(self.condition)}."
+
+    def view(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "v": 1,
+            "condition": text_of(self.condition),
+            "holds": self.holds,
+            "readings": [
+                {"reading": one.reading, "value": one.value, "whole": one.whole, "why": one.why}
+                for one in self.samples
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def tried(text: str, config: Path | None, tell: Callable[[str], None]) -> Verdict:
+    """Take what the condition needs and judge it. Raises OperatorError where it is faulty.
+
+    `tell` hears what takes longer than a moment.
+    """
+    policy = load(config).policy
+    try:
+        condition, notes = parse_noted(text, [one.name for one in policy.readings])
+    except ExpressionError as error:
+        raise OperatorError(f"{error}") from error
+    alone = Policy(readings=policy.readings, guards=(GuardSpec("trial", close=condition),))
+    evidence, catalogue = Evidence(alone), Catalogue(policy.readings)
+    names = list(needed(alone))
+    samples = [_taken(catalogue, name, 1) for name in names]
+    again = [one.reading for one in samples if one.value is None and one.why == NO_RATE]
+    if again:
+        tell(f"{', '.join(again)}: looking again in {_BETWEEN:g} s")
+        time.sleep(_BETWEEN)
+        samples = [one for one in samples if one.reading not in again]
+        samples += [_taken(catalogue, name, 2) for name in again]
+    moment = now_micros()
+    evidence.look(moment, samples)
+    shares = frozenset(one.reading for one in compares(condition) if one.percent)
+    return Verdict(
+        condition, evidence.holds(condition, moment), evidence.samples(condition, moment),
+        shares, tuple(notes),
+    )  # fmt: skip
+
+
+def _taken(catalogue: Catalogue, name: str, look: int) -> Sample:
+    moment: Micros = now_micros()
+    value, whole, why = catalogue.taker(name).attempt(look)
+    return Sample(name, moment, value, whole, why)

@@ -1,0 +1,219 @@
+"""Between guards and the world: written down first, closed next, opened by itself, told why."""
+
+from __future__ import annotations
+
+import pytest
+
+from tidegate.daemon.guarding import PREFIX, RENEW_EVERY, Guarding
+from tidegate.decision.guards import Guards
+from tidegate.errors import GateError, LedgerError
+from tidegate.evidence.conditions import Evidence
+from tidegate.gate.memory import MemoryGate
+from tidegate.gate.switches.memory import MemorySwitches
+from tidegate.gate.switches.port import LEASE
+from tidegate.ledger.memory import MemoryLedger
+from tidegate.model import MINUTE, SECOND, Decision, GateReport, Micros, Outcome, Sample, Subject
+from tidegate.policy.loader import read
+from tidegate.policy.models import Policy
+from tidegate.source.readings.memory import MemoryReadings
+from tidegate.source.readings.port import Captured
+
+NOW: Micros = 1_700_000_000 * SECOND
+LADDER = """
+[guard.web]
+close = { when = "la1 >= 10" }
+open = { when = "la1 <= 2" }
+ladder = [
+  { throttle = { ports = [80], rate = "6/m" } },
+  { stop = "apache2", after = "30s" },
+]
+"""
+ONE = """
+[guard.web]
+close = { when = "la1 >= 10" }
+open = { when = "la1 <= 2" }
+service = "apache2"
+"""
+
+
+class Scene:
+    """Guards of a policy with twins of everything around them, and a clock."""
+
+    def __init__(self, text: str = ONE, ledger: MemoryLedger | None = None) -> None:
+        self.policy = read([("policy", text)]).policy
+        self.ledger = ledger or MemoryLedger()
+        self.gate, self.switches = MemoryGate(), MemorySwitches()
+        self.gate.gates = self.policy.gates  # type: ignore[attr-defined]
+        self.readings = MemoryReadings()
+        self.now = NOW
+        self.guarding = self.made(self.policy)
+        self.guarding.start()
+
+    def made(self, policy: Policy) -> Guarding:
+        guards = Guards(policy, Evidence(policy))
+        return Guarding(policy, guards, self.ledger, self.gate, self.switches, self.readings)
+
+    def load(self, value: float, seconds: int = 1) -> None:
+        """So many seconds at this load."""
+        for _second in range(seconds):
+            self.now += SECOND
+            self.readings.coming.append(Sample("la1", self.now, value))
+            self.guarding.tick(self.now)
+
+    def moves(self) -> list[tuple[str, str, str]]:
+        """Action, gate and state of what is written down, the oldest first."""
+        entries = reversed(self.ledger.history(100))
+        return [
+            (e.decision.action, e.decision.subject.removeprefix(PREFIX), e.state) for e in entries
+        ]
+
+    def last(self) -> Decision:
+        return self.ledger.history(1)[0].decision
+
+
+def test_the_readings_of_the_policy_are_wanted() -> None:
+    assert Scene().readings.wanted == {"la1": SECOND}
+
+
+def test_load_closes_and_calm_opens_and_both_are_written_down() -> None:
+    here = Scene()
+    here.load(11.2, 2)
+    assert set(here.switches.closed) == {"web"}
+    assert here.moves() == [("close", "web", "applied")]
+    first = here.last()
+    assert (first.rule, first.by, first.subject) == ("web", "guard", Subject("gate:web"))
+    assert "11.2" in first.reason
+    assert [line.line for line in first.evidence] == ["la1 = 11.2"]
+    here.load(1.0, 120)
+    assert here.switches.closed == {}
+    assert here.moves() == [("close", "web", "applied"), ("open", "web", "applied")]
+
+
+def test_what_is_closed_is_renewed_and_never_further_ahead_than_the_lease() -> None:
+    here = Scene()
+    here.load(11, 2)
+    first = here.switches.closed["web"]
+    here.load(11, 30)
+    assert first < here.switches.closed["web"] <= here.now + LEASE
+    assert here.switches.closed["web"] > here.now + LEASE - 2 * RENEW_EVERY
+
+
+def test_the_kernels_gates_go_to_the_keeper_the_others_to_the_service_keeper() -> None:
+    here = Scene(LADDER)
+    asked: list[set[str]] = []
+    inner = here.gate.switch
+    here.gate.switch = lambda closed, now: asked.append(set(closed)) or inner(closed, now)  # type: ignore[method-assign,func-returns-value]
+    here.load(11, 5)
+    assert asked[-1] == {"web.throttle"}
+    assert here.switches.closed == {}
+    here.load(11, 60)
+    assert set(here.switches.closed) == {"web.stop"}
+
+
+class FullDisk(MemoryLedger):
+    """A ledger that can't be written."""
+
+    def intend(self, decisions: object, durable: bool = False) -> list[Decision]:
+        raise LedgerError("disk full")
+
+
+def test_without_a_ledger_no_service_is_stopped_but_the_throttle_goes_on() -> None:
+    here = Scene(LADDER, FullDisk())
+    asked: list[set[str]] = []
+    inner = here.gate.switch
+    here.gate.switch = lambda closed, now: asked.append(set(closed)) or inner(closed, now)  # type: ignore[method-assign,func-returns-value]
+    here.load(11, 120)
+    assert asked[-1] == {"web.throttle"}
+    assert here.switches.closed == {}
+
+
+def test_a_refusal_is_settled_with_its_reason() -> None:
+    here = Scene()
+    here.switches.stuck["web"] = GateReport("web", "refused", NOW, "no such unit apache2")
+    here.load(11, 2)
+    (entry,) = [one for one in here.ledger.history(9) if one.decision.action == "close"]
+    assert (entry.state, entry.detail) == ("refused", "no such unit apache2")
+
+
+def test_what_is_observed_is_written_down_and_not_done() -> None:
+    here = Scene('mode = "observe"\n' + ONE)
+    here.load(11, 5)
+    assert here.switches.closed == {}
+    assert here.moves()[0] == ("close", "web", "observed")
+
+
+def test_a_capture_is_asked_for_and_kept_with_the_closing() -> None:
+    here = Scene()
+    here.load(11, 2)
+    assert here.readings.asked == ["web"]
+    here.readings.captures.append(Captured("web", here.now, "apache2 99 %"))
+    here.load(11)
+    found = here.ledger.captured(here.last().id)
+    assert found is not None
+    assert found[1] == "apache2 99 %"
+
+
+WITH_COMMANDS = ONE + 'capture = { commands = [["ps"]], timeout = "5s" }\n'
+
+
+def test_a_closing_waits_for_its_commands_but_not_for_ever() -> None:
+    here = Scene(WITH_COMMANDS)
+    here.load(11, 2)
+    assert here.switches.closed == {}, "what ps says is only true before"
+    here.readings.captures.append(Captured("web", here.now, "ps"))
+    here.load(11)
+    assert set(here.switches.closed) == {"web"}
+    late = Scene(WITH_COMMANDS)
+    late.load(11, 8)
+    assert set(late.switches.closed) == {"web"}, "a capture that never comes holds up nobody"
+
+
+def test_a_person_closes_and_opens() -> None:
+    here = Scene()
+    here.load(1.0)
+    here.guarding.order("close", "web", here.now, here.now + 10 * MINUTE, "anna (uid 1000)", "test")
+    assert set(here.switches.closed) == {"web"}
+    assert here.last().by == "anna (uid 1000)"
+    here.load(1.0, 120)
+    assert set(here.switches.closed) == {"web"}, "the guard leaves it alone"
+    here.guarding.order("open", "web", here.now, 0, "anna (uid 1000)", "")
+    here.load(1.0)
+    assert here.switches.closed == {}
+
+
+def test_what_was_intended_before_a_crash_is_settled_by_the_first_report() -> None:
+    here = Scene()
+    here.load(11, 2)
+    ledger = here.ledger
+    row = ledger.history(1)[0]
+    ledger.settle([Outcome(row.decision.id, "applied", "", NOW)])
+    fresh = Scene(ONE, MemoryLedger())
+    fresh.ledger.intend([row.decision])
+    again = fresh.made(fresh.policy)
+    again.start()
+    fresh.switches._reports.append(GateReport("web", "open", NOW + SECOND))
+    again.tick(NOW + SECOND)
+    assert fresh.ledger.unsettled() == []
+
+
+def test_a_keeper_that_is_gone_is_said_to_the_loop() -> None:
+    here = Scene()
+
+    def gone(closed: object, now: Micros) -> None:
+        raise GateError("the service keeper is gone")
+
+    here.switches.want = gone  # type: ignore[method-assign,assignment]
+    with pytest.raises(GateError):
+        here.load(11, 2)
+
+
+def test_a_gate_that_leaves_the_policy_opens() -> None:
+    here = Scene()
+    here.load(11, 2)
+    after = read([("policy", "")]).policy
+    guards = Guards(after, Evidence(after))
+    guards.take_over(here.guarding.guards)
+    here.guarding.replace(after, guards)
+    here.load(11, 2)
+    assert here.switches.closed == {}
+    assert here.moves()[-1][:2] == ("open", "web")
