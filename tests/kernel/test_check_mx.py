@@ -17,6 +17,8 @@ import pytest
 from tests.kernel.names import NameServer
 from tests.kernel.namespaces import Namespace
 
+from tidegate.source.readings.probes import latency, up
+
 EXIM = "/usr/sbin/exim4"
 USER = "Debian-exim"
 
@@ -217,3 +219,13 @@ def test_no_mail_was_sent(scene: Scene) -> None:
     scene.check("good.example")
     for log in scene.folder.glob("*/mainlog"):
         assert " <= " not in log.read_text()
+
+
+def test_probes_leave_no_line_in_its_log(scene: Scene) -> None:
+    log = scene.folder / "mx1.example.com" / "mainlog"
+    before = log.read_text()
+    with scene.space.inside():
+        assert up("smtp://127.0.0.2", 20.0) == 1.0
+        assert 0 < latency("smtp://127.0.0.2", 20.0) < 20.0
+        assert up("smtp://127.0.0.9", 20.0) == 0.0
+    assert log.read_text() == before

@@ -7,6 +7,7 @@ a day the news is none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ MOST_WAITING = 100
 LONGEST_SUBJECT = 160
 LONGEST_TEXT = 16 << 10
 LONGEST_LETTER = 64 << 10
+LONGEST_KEPT = 2 << 10
 
 
 class Notice(NamedTuple):
@@ -121,6 +123,29 @@ class Digest:
             self._sent.remove(sent)
         self._waiting = [*letter.notices, *self._waiting]
         self._left_out += letter.left_out
+        self._bound()
+
+    def packed(self, under_way: Letter | None = None) -> bytes:
+        """What waits, what is under way, and when letters went out, to be kept over a restart."""
+        waiting = [*(under_way.notices if under_way else ()), *self._waiting]
+        left_out = self._left_out + (under_way.left_out if under_way else 0)
+        rows = [one._replace(text=_cut(one.text, LONGEST_KEPT)) for one in waiting]
+        kept = {"sent": self._sent, "left_out": left_out, "waiting": rows}
+        return json.dumps(kept, separators=(",", ":")).encode("ascii")
+
+    def unpack(self, packed: bytes) -> None:
+        """Take it back; of what is damaged, nothing. What was under way may go out twice."""
+        try:
+            found = json.loads(packed)
+            sent, left_out = [int(one) for one in found["sent"]], int(found["left_out"])
+            waiting = [
+                notice(int(time), str(subject), str(text), str(about), bool(clear))
+                for time, subject, text, about, clear in found["waiting"]
+            ]
+        except (ValueError, TypeError, KeyError):
+            return
+        self._sent, self._left_out = sent, left_out
+        self._waiting = waiting
         self._bound()
 
     def _bound(self) -> None:

@@ -2,18 +2,19 @@
 
 Touches threads, one a place while a letter is under way; `deliver` touches the rest. What fails is
 tried again, after 10 seconds, then twice as long each time up to 10 minutes, for a day.
-Limits: what waits is in memory only; a restart forgets it, and how many went out in the last hour.
+Limits: over a restart what waits is kept only as far as somebody saves `changes`; what was under
+way then may arrive twice.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from tidegate.daemon.deliver import deliver as carried
 from tidegate.daemon.digest import Digest, Letter, notice
 from tidegate.errors import WorldError
-from tidegate.model import MINUTE, SECOND, Micros
+from tidegate.model import MINUTE, SECOND, Change, Micros
 from tidegate.policy.guards import NoticeSpec
 
 Deliver = Callable[[NoticeSpec, Letter], None]
@@ -21,6 +22,8 @@ Deliver = Callable[[NoticeSpec, Letter], None]
 
 FIRST_WAIT: Micros = 10 * SECOND
 LONGEST_WAIT: Micros = 10 * MINUTE
+PART = "notices"
+"""The name of this part of the daemon's memory."""
 
 
 class Notices:
@@ -29,6 +32,7 @@ class Notices:
     def __init__(self, specs: Iterable[NoticeSpec], deliver: Deliver = carried) -> None:
         self._deliver = deliver
         self._places = {spec.name: Place(spec, deliver) for spec in specs}
+        self._forgotten: list[str] = []
 
     def tell(
         self,
@@ -78,6 +82,29 @@ class Notices:
             else:
                 place.renew(spec)
             self._places[spec.name] = place
+        self._forgotten += [name for name in old if name not in self._places]
+
+    def changes(self) -> Iterator[Change]:
+        """What waits, where that changed since the last call, for a checkpoint."""
+        for name, place in self._places.items():
+            packed = place.packed()
+            if packed != place.saved:
+                place.saved = packed
+                yield Change(PART, name, packed)
+        for name in self._forgotten:
+            yield Change(PART, name, None)
+        self._forgotten = []
+
+    def restore(self, change: Change) -> bool:
+        """Take back one saved change; False if it is not ours."""
+        if change.part != PART:
+            return False
+        if change.key in self._places:
+            if change.value is not None:
+                self._places[change.key].digest.unpack(change.value)
+        else:
+            self._forgotten.append(change.key)
+        return True
 
     def close(self, now: Micros, patience: float = 2.0) -> None:
         """Send what may go out now, and give it that many seconds (all places together)."""
@@ -92,6 +119,7 @@ class Place:
     def __init__(self, spec: NoticeSpec, deliver: Deliver) -> None:
         self.digest = Digest(spec.most, spec.within)
         self.trouble: str | None = None
+        self.saved = b""
         self._spec, self._deliver = spec, deliver
         self._tries = 0
         self._failed: Micros = 0
@@ -117,6 +145,11 @@ class Place:
         if letter is not None:
             self._under_way = _Errand(self._deliver, self._spec, letter, now)
             self._under_way.start()
+
+    def packed(self) -> bytes:
+        """What waits, with the letter under way."""
+        errand = self._under_way
+        return self.digest.packed(None if errand is None else errand.letter)
 
     def wait(self, seconds: float) -> None:
         """Wait for the letter under way."""

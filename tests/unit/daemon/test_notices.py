@@ -8,7 +8,7 @@ from itertools import pairwise
 from tidegate.daemon.digest import Letter
 from tidegate.daemon.notices import LONGEST_WAIT, Notices
 from tidegate.errors import WorldError
-from tidegate.model import DAY, HOUR, SECOND
+from tidegate.model import DAY, HOUR, MINUTE, SECOND, Change
 from tidegate.policy.guards import NoticeSpec
 
 NOW = 1_800_000_000 * SECOND
@@ -142,3 +142,30 @@ def test_the_end_does_not_wait_for_who_hangs() -> None:
     notices.close(NOW, patience=0.05)
     post.gate.set()
     assert post.arrived in ([], [("admins", "closed")])
+
+
+def test_a_restart_keeps_what_waits_and_the_pace() -> None:
+    notices, post = made("admins", "gone", most=1)
+    post.gate.clear()
+    notices.tell(["admins"], NOW, "closed", "Why: la1\nmore")
+    notices.tick(NOW)
+    notices.tell(["admins"], NOW + SECOND, "all clear", "", about="apache", clear=True)
+    kept = list(notices.changes())
+    assert list(notices.changes()) == []
+    post.gate.set()
+    again, post = made("admins", most=1)
+    assert all(again.restore(one) for one in kept)
+    assert not again.restore(Change("guard apache", "state", b"{}"))
+    assert [(one.key, one.value) for one in again.changes()][-1] == ("gone", None)
+    settle(again, NOW + MINUTE)
+    assert post.arrived == []  # one letter an hour, before the restart and after it
+    settle(again, NOW + HOUR)
+    assert post.arrived == [("admins", "2 notices, the latest: all clear")]
+
+
+def test_of_damaged_memory_nothing_is_taken() -> None:
+    notices, post = made("admins")
+    for value in (b"", b"{}", b"[1]", b'{"sent":[],"left_out":0,"waiting":[[1,2]]}', None):
+        assert notices.restore(Change("notices", "admins", value))
+    settle(notices, NOW)
+    assert post.arrived == []

@@ -119,10 +119,10 @@ def _reach(url: str, timeout: float) -> float:
         until = now + (deadline - now) / (len(found) - number)
         try:
             with Conversation(address, until) as talk:
-                _greet(talk, wanted)
+                said = _greet(talk, wanted)
                 took = time.monotonic() - now
                 if goodbye := FORMS[wanted.scheme].goodbye:
-                    talk.leave(goodbye, GOODBYE)
+                    talk.leave(goodbye, GOODBYE, b"220-" if said.startswith(b"220-") else b"")
                 return took
         except Down as error:
             down = down or error
@@ -131,7 +131,8 @@ def _reach(url: str, timeout: float) -> float:
     raise down or untried or SourceError(f"{wanted.host} has no address")
 
 
-def _greet(talk: Conversation, wanted: Target) -> None:
+def _greet(talk: Conversation, wanted: Target) -> bytes:
+    """The first line that it says; Down where that is not what it should be."""
     form = FORMS[wanted.scheme]
     if form.tls:
         talk.secure(wanted.host, wanted.verify)
@@ -144,10 +145,13 @@ def _greet(talk: Conversation, wanted: Target) -> None:
         status = _STATUS.match(said)
         if status is None or int(status[1]) >= 500:
             raise Down(f"answers {_quoted(said)}")
-    elif form.greeting is not None:
-        said = talk.line()
-        if not form.greeting.match(said):
-            raise Down(f"greets with {_quoted(said)}")
+        return said
+    if form.greeting is None:
+        return b""
+    said = talk.line()
+    if not form.greeting.match(said):
+        raise Down(f"greets with {_quoted(said)}")
+    return said
 
 
 def _quoted(said: bytes) -> str:

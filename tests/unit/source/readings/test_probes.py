@@ -55,6 +55,19 @@ def test_a_mail_server_is_left_politely() -> None:
     assert heard == [b"QUIT\r\n"]
 
 
+def test_a_greeting_that_is_not_over_is_not_cut_short() -> None:
+    # A mail server that begins with a dash and waits takes who speaks now for a robot.
+    heard: list[bytes] = []
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(b"220-mail.example.org\r\n")
+        heard.append(client.recv(100))
+
+    with serving(talk) as port:
+        assert up(f"smtp://127.0.0.1:{port}", LONG) == 1.0
+    assert heard == [b""]
+
+
 @pytest.mark.parametrize(
     ("answer", "well"),
     [
