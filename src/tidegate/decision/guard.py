@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tidegate.decision.rung import SHUT, Rung, longest
 from tidegate.decision.warning import DARK, Crossing, Evidence
-from tidegate.model import MINUTE, Change, GuardVerb, Micros, Move
+from tidegate.model import MINUTE, SECOND, Change, GuardVerb, Micros, Move
 from tidegate.policy.durations import format_duration
 from tidegate.policy.guards import ONCE, GuardSpec, Or, Restart
 
 PROBE: Micros = 2 * MINUTE
 """After a step has opened, the one below it stays closed for this long."""
+TREND: Micros = 15 * SECOND
+"""A step helps if `close` is less exceeded than it was this long ago: averages fall slowly."""
+
 Lacking = Callable[[str, Micros], tuple[bool, str]]
 """Of a pool by name: whether a member that is out has to come back; and why none may leave ("")."""
 
@@ -34,6 +37,9 @@ class Guard:
         self._opened: Micros = 0  # when its last step opened
         self._quiet: Micros = 0  # since when `close` is false
         self._undecided: Micros = 0  # since when nobody can judge it
+        # How far `close` was exceeded of late, the oldest first, and whether that becomes less.
+        self._course: list[tuple[Micros, float]] = []
+        self._helps = False
         self._warning = Crossing(spec, evidence)
         self._saved = b""
 
@@ -63,6 +69,7 @@ class Guard:
             rung.mend(self.spec, now)
         close, opens = self._verdict(now)
         rises = self._rises(now, close)
+        self._helps = self._falling(now)
         moves = self._warning.step(now)
         moves += self._over(now, calm=opens is True and close is not True and True not in rises)
         moves += self._rise(now, rises)
@@ -117,13 +124,26 @@ class Guard:
         return moves
 
     def _waits(self, k: int, below: int | None, now: Micros) -> bool:
-        """Whether the step below has not been closed for long enough yet."""
+        """Whether the step below has not been closed for long enough yet, or seems to help."""
         if below is None:
             return False
         terms, after = self.spec.steps[below].gate.terms, self.spec.steps[k].after
         if isinstance(terms, Restart):
             after = max(after, terms.wait)
-        return now < self.rungs[below].since + after
+        return now < self.rungs[below].since + after or self._helps
+
+    def _falling(self, now: Micros) -> bool:
+        """Whether `close` is less exceeded than before, by two in a hundred at least."""
+        excess = self._evidence.excess(self._close, now) if self._close and self.shut else None
+        if excess is None:
+            self._course = []
+            return False
+        if not self._course or not 0 <= now - self._course[-1][0] < TREND // 3:
+            self._course.append((now, excess))
+        while len(self._course) > 1 and not 0 <= now - self._course[1][0] < TREND:
+            del self._course[0]
+        then, before = self._course[0]
+        return now - then >= TREND and 0 < excess < 0.98 * before
 
     def _stale(self, rung: Rung, now: Micros) -> bool:
         """Whether what holds is only the memory of what it was closed for before."""
@@ -256,8 +276,11 @@ class Guard:
         """Its state, gate by gate."""
         gates = (step.gate.name for step in self.spec.steps)
         rungs = {name: rung.packed() for name, rung in zip(gates, self.rungs, strict=True)}
+        course = self._course
         times = (self._opened, self._quiet, self._undecided, *self._warning.packed())
-        return json.dumps({"rungs": rungs, "times": times}, separators=(",", ":")).encode()
+        return json.dumps(
+            {"rungs": rungs, "times": times, "course": course}, separators=(",", ":")
+        ).encode()
 
     def restore(self, packed: bytes) -> None:
         """Take back its saved state; of what is damaged, or of gates it has no more, nothing."""
@@ -265,8 +288,10 @@ class Guard:
             found = json.loads(packed)
             rungs = {name: Rung.unpacked(one) for name, one in found["rungs"].items()}
             opened, quiet, undecided, warned, calm = map(int, found["times"])
+            course = [(int(time), float(excess)) for time, excess in found["course"]]
         except (ValueError, TypeError, KeyError, AttributeError):
             return
         self.rungs = [rungs.get(step.gate.name, Rung()) for step in self.spec.steps]
         self._opened, self._quiet, self._undecided = opened, quiet, undecided
+        self._course = course
         self._warning.unpack(warned, calm)

@@ -25,6 +25,9 @@ class Evidence(Protocol):
     def holds(self, condition: Condition, now: Micros) -> bool | None:
         """Whether a condition holds; None where that is unknown."""
 
+    def excess(self, condition: Condition, now: Micros) -> float | None:
+        """How far beyond its limits a condition is; negative where it does not hold."""
+
     def value(self, reading: str, now: Micros) -> float | None:
         """The number that a reading is now; None where it is unknown."""
 

@@ -72,6 +72,25 @@ class Evidence:
             return decisive
         return None if None in found_all else not decisive
 
+    def excess(self, condition: Condition, now: Micros) -> float | None:
+        """How far beyond its limits a condition is, in shares of them: 0.5 for la1 at 15 of 10.
+
+        Of what joins several, the one that decides; negative where it does not hold; None where
+        a reading is unknown. Only good for telling whether it gets better or worse.
+        """
+        if isinstance(condition, Compare):
+            return self._beyond(condition, now)
+        if isinstance(condition, Not):
+            found = self.excess(condition.operand, now)
+            return None if found is None else -found
+        if isinstance(condition, Held):
+            return self.excess(condition.operand, now)
+        every = [self.excess(operand, now) for operand in condition.operands]
+        known = [one for one in every if one is not None]
+        if isinstance(condition, Or):
+            return max(known, default=None)
+        return min(known) if len(known) == len(every) else None
+
     def value(self, reading: str, now: Micros) -> float | None:
         """The number that a reading is now; None where it is unknown."""
         return self.board.value(reading, now)
@@ -137,16 +156,26 @@ class Evidence:
             lasted = lasted + now - last if lasted >= 0 and watched else max(lasted, 0)
             self._held[node] = (lasted, now, False)
 
-    def _compare(self, one: Compare, now: Micros) -> bool | None:
+    def _number(self, one: Compare, now: Micros) -> float | None:
+        """The reading of a comparison, in the unit of its limit."""
         sample = self.board.at(one.reading, now)
         value = sample.value
-        if value is None or math.isnan(value):
+        if value is None or math.isnan(value) or (one.percent and not sample.whole):
             return None
-        if one.percent:
-            if not sample.whole:
-                return None
-            value = 100 * value / sample.whole
-        return _COMPARE[one.operator](value, one.limit)
+        return 100 * value / sample.whole if one.percent and sample.whole else value
+
+    def _compare(self, one: Compare, now: Micros) -> bool | None:
+        value = self._number(one, now)
+        return None if value is None else _COMPARE[one.operator](value, one.limit)
+
+    def _beyond(self, one: Compare, now: Micros) -> float | None:
+        value = self._number(one, now)
+        if value is None:
+            return None
+        if one.operator in ("==", "!="):
+            return 0.0 if _COMPARE[one.operator](value, one.limit) else -1.0
+        beyond = (value - one.limit) / (abs(one.limit) or 1.0)
+        return beyond if one.operator in (">", ">=") else -beyond
 
 
 def told(sample: Sample, *, percent: bool = False) -> str:
