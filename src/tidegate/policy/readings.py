@@ -200,9 +200,11 @@ def in_words(reading: str) -> str:
 def nearest(name: str, own: Collection[str] = ()) -> str:
     """What somebody may have meant who wrote this name."""
     every = [*CATALOGUE, *ALIASES, *own]
-    near = get_close_matches(name.lower(), every, n=1, cutoff=0.6)
+    near = get_close_matches(name.lower(), every, n=3, cutoff=0.6)
     if near:
-        return f"did you mean {ALIASES.get(near[0], near[0])!r}?"
+        # Of names that are equally near (load1, load5) the first.
+        alike = [one for one in near if len(one) == len(near[0]) and one[:-1] == near[0][:-1]]
+        return f"did you mean {ALIASES.get(min(alike), min(alike))!r}?"
     return f"a table [reading.{name}] would make one"
 
 
