@@ -14,8 +14,10 @@ from typing import NamedTuple
 from tests.story.cluster import Node, Service
 from tests.story.mailnode import IMAP, POP3, PROXIED, SMTP
 
+from tidegate.gate.switches import haproxy as runtime
+from tidegate.policy.guards import Haproxy
+
 NEEDED = ("sbin/haproxy", "sbin/keepalived")
-SOCKET = "/run/haproxy/admin.sock"
 PROTOCOLS = {"smtp": SMTP, "imap": IMAP, "pop3": POP3}
 AGENT = 7777
 EVERY = "400ms"
@@ -117,7 +119,7 @@ def haproxy(node: Node, servers: Mapping[str, str], agents: bool = True) -> Serv
 
     `agents`: ask each node's agent at AGENT how it is.
     """
-    text = HAPROXY.format(socket=SOCKET)
+    text = HAPROXY.format(socket=_socket(node))
     agent = f"agent-check agent-port {AGENT} agent-inter {EVERY}" if agents else ""
     for name, port in PROTOCOLS.items():
         text += PROXY.format(name=name, port=port, every=EVERY, agent=agent)
@@ -127,3 +129,15 @@ def haproxy(node: Node, servers: Mapping[str, str], agents: bool = True) -> Serv
     path.write_text(text)
     service = node.start("/usr/sbin/haproxy", "-db", "-f", path)
     return service.wait_port(*PROTOCOLS.values())
+
+
+def state(node: Node, backend: str, server: str) -> str:
+    """How the haproxy on this node treats a server: drained, in maintenance or ready."""
+    found = runtime.look(Haproxy(str(_socket(node)), backend, server))
+    if found.admin & runtime.MAINTENANCE:
+        return "in maintenance"
+    return "drained" if found.admin & runtime.DRAIN else "ready"
+
+
+def _socket(node: Node) -> Path:
+    return node.folder / "admin.sock"

@@ -227,9 +227,9 @@ def missing(*programs: str) -> str:
     return f"no {', '.join(lacking)}; run: packaging/setup-checkout daemons" if lacking else ""
 
 
-def answers(address: str, port: int, seconds: float = 2.0) -> bool:
-    """Whether somebody accepts a connection there (from the namespace that the caller is in)."""
-    with suppress(OSError), socket.create_connection((address, port), seconds):
+def reached(address: str, port: int, source: str, seconds: float = 2.0) -> bool:
+    """Whether somebody accepts a connection (from the namespace that the caller is in)."""
+    with suppress(OSError), socket.create_connection((address, port), seconds, (source, 0)):
         return True
     return False
 

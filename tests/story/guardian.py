@@ -1,0 +1,79 @@
+"""`tidegate run` on a node of a story: its policy, its daemon, its verbs.
+
+Touches the node's folder, and a daemon that ends with the node. Limits: the daemon's control socket
+is reached through the folder, which all nodes of a story share with this host.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.story import stage
+from tests.story.cluster import Node, Service
+
+PATHS = """
+[paths]
+state = "{folder}/tidegate/state"
+run = "{folder}/tidegate/run"
+off = "{folder}/tidegate/off"
+detectors = "{folder}/tidegate/detectors"
+"""
+
+
+class Guardian:
+    """The daemon on one node."""
+
+    def __init__(self, node: Node, policy: str) -> None:
+        self.node = node
+        self.folder = node.folder / "tidegate"
+        self.folder.mkdir(exist_ok=True)
+        self.config = self.folder / "tidegate.toml"
+        self.config.write_text(policy + PATHS.format(folder=node.folder))
+        self.service: Service | None = None
+
+    def start(self) -> Guardian:
+        """Start it."""
+        self.service = self.node.start(*stage.TIDEGATE, "run", "--config", self.config)
+        return self
+
+    def wait(self) -> Guardian:
+        """Wait until it answers."""
+        try:
+            stage.wait_for(f"tidegate on {self.node.name}", self._answers, 40)
+        except stage.StoryError as error:
+            raise stage.StoryError(f"{error}:\n{self.said()}") from None
+        return self
+
+    def _answers(self) -> bool:
+        assert self.service is not None
+        self.service.expect_alive()
+        return self.verb("status").returncode == 0
+
+    def said(self) -> str:
+        """What the daemon has printed."""
+        assert self.service is not None
+        return self.service.said.read_text("utf-8", "replace")
+
+    def verb(self, *words: str) -> Any:
+        """A verb, as an administrator of this node gives it."""
+        return stage.tidegate(*words, config=self.config)
+
+    def closed(self) -> set[str]:
+        """Who, and which gates, are closed now."""
+        rows = map(json.loads, self.verb("list", "--json").stdout.splitlines())
+        return {row.get("gate") or row.get("subject") or "" for row in rows}
+
+    def dropped(self) -> str:
+        """Its table in the node's kernel; "" where there is none."""
+        words = ["nft", "list", "table", "inet", "tidegate"]
+        try:
+            return self.node.space.run(*words)
+        except RuntimeError:
+            return ""
+
+
+def trusted(path: Path) -> str:
+    """A path as TOML text."""
+    return json.dumps(str(path))
