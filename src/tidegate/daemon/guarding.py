@@ -36,6 +36,8 @@ from tidegate.source.readings.port import Readings
 log = logging.getLogger("tidegate.watcher")
 
 RENEW_EVERY: Micros = 5 * SECOND
+CAPTURE_WITHIN: Micros = 10 * SECOND
+"""For how long a notice waits for what was captured."""
 PREFIX = "gate:"
 """Gates in the ledger: `gate:apache.stop`; a guard that only warns, `gate:apache`."""
 
@@ -71,7 +73,6 @@ class Guarding:
         self.gate = gate
         self.switches = switches
         self.readings = readings
-        self.moves: list[Move] = []  # since `take_moves`, for notices
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
         self._specs = {guard.name: guard for guard in policy.guards}
@@ -82,6 +83,8 @@ class Guarding:
         self._renewed: Micros = 0
         self._changed = True
         self._said: dict[str, str] = {}
+        self._untold: list[tuple[Move, str, Micros]] = []  # move, decision, waits until
+        self._texts: dict[str, str] = {}  # decision → what was captured, until it is told
 
     def start(self) -> None:
         """After a start: say which readings are wanted, and what was begun before a crash."""
@@ -140,10 +143,11 @@ class Guarding:
         self._bring_about(now)
         return moves
 
-    def take_moves(self) -> list[Move]:
-        """Moves since last asked, for whoever tells people of them."""
-        found, self.moves = self.moves, []
-        return found
+    def take_told(self, now: Micros) -> list[tuple[Move, str]]:
+        """Moves to tell people of, each with what was captured then ("": nothing in time)."""
+        ready = [one for one in self._untold if one[1] in self._texts or one[2] <= now]
+        self._untold = [one for one in self._untold if one not in ready]
+        return [(move, self._texts.pop(number, "")) for move, number, _until in ready]
 
     def enforced(self, guard: str) -> bool:
         """Whether this guard's moves are carried out, not only recorded."""
@@ -180,6 +184,8 @@ class Guarding:
             self._waiting.pop(name, None)
             self._changed = True
             for number in self._captures.pop(name, ()):
+                if any(number == one[1] for one in self._untold):
+                    self._texts[number] = text
                 try:
                     self.ledger.attach(number, time, text)
                 except LedgerError as error:
@@ -208,10 +214,18 @@ class Guarding:
                 refused.append(GateReport(move.gate, "refused", now, detail))
                 continue
             self._begin(move, decision, now)
-        self.moves += moves
+            self._owe(move, decision, now)
         self._changed = True
         if refused:
             self._carry_out(self.guards.step(now, (), refused), now)
+
+    def _owe(self, move: Move, decision: Decision, now: Micros) -> None:
+        """Somebody wants to be told of it, with what was captured if that comes soon."""
+        spec = self._specs.get(move.guard)
+        if spec is None or not spec.notify:
+            return
+        waits = CAPTURE_WITHIN if move.guard in self._captures else 0
+        self._untold.append((move, decision.id, now + waits))
 
     def _begin(self, move: Move, decision: Decision, now: Micros) -> None:
         """Before the effect: what it waits for, and what settles it."""

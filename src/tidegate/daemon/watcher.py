@@ -15,8 +15,10 @@ from contextlib import suppress
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
-from tidegate.daemon.guarding import Guarding
+from tidegate.daemon.guarding import Guarding, spec_of
 from tidegate.daemon.host import protected, sessions
+from tidegate.daemon.notice_text import said
+from tidegate.daemon.notices import Notices
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import quoted
 from tidegate.daemon.wiring import Wiring
@@ -50,6 +52,7 @@ class Watcher:
             self.pipeline.policy, self.pipeline.guards, wiring.ledger, wiring.gate,
             wiring.switches, wiring.readings,
         )  # fmt: skip
+        self.notices = Notices(self.pipeline.policy.notices)
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False
@@ -85,6 +88,7 @@ class Watcher:
             self._guard(now_micros())
             self._tick(now_micros())
         self._checkpoint(now_micros())
+        self.notices.close(now_micros())
         for source in self.sources.values():
             source.close()
         self.wiring.ledger.close()
@@ -198,6 +202,13 @@ class Watcher:
             log.error("%s; the master starts all anew", error)
             self.stopping = True
         self.pipeline.tide = self.pipeline.guards.tide(now)
+        for move, captured in self.guarding.take_told(now):
+            spec = spec_of(self.pipeline.policy, move.guard)
+            told = said(move, spec, captured)
+            self.notices.tell(
+                spec.notify if spec else (), move.time, told.subject, told.text,
+                about=told.about, clear=told.clear,
+            )  # fmt: skip
 
     # -- every second -----------------------------------------------------------------------
 
@@ -216,6 +227,9 @@ class Watcher:
         for source in self.sources.values():
             health = source.health()
             self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
+        self.notices.tick(now)
+        for place, why in self.notices.failures().items():
+            self.say(f"notices to {place}", why)
         if _due(self._last_count, MINUTE, now):
             self.count_drops(now)
         if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
@@ -299,6 +313,7 @@ class Watcher:
         self._dirty = True
         self._last_expiry = 0  # what a removed rule remembered must not wait for it to come back
         self.guarding.replace(after, fresh.pipeline.guards)
+        self.notices.reload(after.notices)
         self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)

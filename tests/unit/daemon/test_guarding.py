@@ -217,3 +217,28 @@ def test_a_gate_that_leaves_the_policy_opens() -> None:
     here.load(11, 2)
     assert here.switches.closed == {}
     assert here.moves()[-1][:2] == ("open", "web")
+
+
+TOLD = ONE + 'notify = ["admins"]\n[notify.admins]\nmail = "root"\n'
+
+
+def test_people_are_told_with_what_was_captured_or_without_it_after_a_while() -> None:
+    here = Scene(TOLD)
+    here.load(11, 2)
+    assert here.guarding.take_told(here.now) == []
+    here.readings.captures.append(Captured("web", here.now, "apache2 99 %"))
+    here.load(11)
+    ((move, captured),) = here.guarding.take_told(here.now)
+    assert (move.verb, move.gate, captured) == ("close", "web", "apache2 99 %")
+    assert here.guarding.take_told(here.now) == []
+    late = Scene(TOLD)
+    late.load(11, 13)
+    assert [(move.verb, text) for move, text in late.guarding.take_told(late.now)] == [
+        ("close", "")
+    ]
+
+
+def test_nobody_is_told_who_did_not_ask() -> None:
+    here = Scene()
+    here.load(11, 20)
+    assert here.guarding.take_told(here.now) == []
