@@ -12,7 +12,7 @@ import click
 
 from tidegate.cli.common import as_json, emit, say
 from tidegate.errors import OperatorError, PolicyError
-from tidegate.policy import loader, ranges
+from tidegate.policy import loader
 from tidegate.policy.guards import GuardSpec
 from tidegate.policy.sysfence import Found, Outcome, Reading, understand
 from tidegate.policy.sysfence.written import conditions, in_words, policy_text, section
@@ -87,19 +87,17 @@ def _write(output: Path, policy: str) -> None:
 
 
 def _understood(files: tuple[Path, ...], reading: Reading) -> Outcome:
-    """What becomes of the files as policy, with what that would remark on."""
+    """What becomes of the files as policy; what can't be written as one is refused."""
     outcome = understand("", [(str(path), _text(path)) for path in files], reading)
-    found, notes, faults = [], list(outcome.notes), list(outcome.faults)
+    found, faults = [], list(outcome.faults)
     for one in outcome.found:
         place = one.rules[0].place
-        if isinstance(one.spec, GuardSpec):
-            notes += [f"{place}: {said}" for _key, said in ranges.notes(one.spec)]
         try:
             loader.read([(place, section(one))])
             found.append(one)
         except PolicyError as error:
             faults.append(f"{place}: can't be written as policy: {error.faults[0]}")
-    return Outcome(tuple(found), tuple(notes), tuple(faults))
+    return Outcome(tuple(found), outcome.notes, tuple(faults))
 
 
 def _say(outcome: Outcome) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tidegate.model import MINUTE, SECOND
+from tidegate.policy import ranges
 from tidegate.policy.durations import format_duration
 from tidegate.policy.expressions import both, either, text_of
 from tidegate.policy.guards import Condition, GateSpec, GuardSpec, Restart, Service, Step
-from tidegate.policy.ranges import possible, ways
 from tidegate.policy.sysfence.services import Does, does
 from tidegate.policy.sysfence.tree import Rule
 from tidegate.text import printable
@@ -95,6 +95,7 @@ def guard(name: str, group: Group) -> tuple[GuardSpec, list[str]]:
         f"{stops[0].place}: {_names(stops)} stops {group.service} and {_names(starts)} starts it:"
         f" one guard, {name}, closed when {text_of(close)}, open again when {text_of(opening)}"
     ]
+    notes += [f"{starts[0].place}: {said}" for _key, said in ranges.notes(spec)]
     logging = [one for one in group.rules if one.rule.log]
     if logging:
         notes.append(f"{logging[0].place}: log is left out: every closing and opening is recorded")
@@ -135,11 +136,11 @@ def warnings(entries: Sequence[Entry]) -> list[str]:
 
 def together(one: Condition, other: Condition) -> str:
     """How two conditions can hold together, such as `la1 <= 2 and la5 >= 6`; "": they can't."""
-    first, second = ways(one), ways(other)
+    first, second = ranges.ways(one), ranges.ways(other)
     if first is None or second is None:
         return f"{text_of(other)} and {text_of(one)}"
     for way in ((*mine, *theirs) for theirs in second for mine in first):
-        if possible(way):
+        if ranges.possible(way):
             return text_of(both([*dict.fromkeys(way)])) if way else "anything"
     return ""
 

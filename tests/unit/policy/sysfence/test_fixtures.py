@@ -63,6 +63,8 @@ def test_the_authors_three_rules_become_one_guard_and_a_warning() -> None:
         "author.conf:6:5: a blank is missing: read as <= 2",
         'author.conf:1:1: "ApacheStop" stops apache2 and "ApacheStart" starts it: one guard,'
         " apache2, closed when la1 >= 10 or la5 >= 6, open again when la1 <= 2",
+        "author.conf:5:1: close and open can hold together (la5 >= 6 while la1 <= 2): close wins"
+        " then, and it opens as soon as close has ended",
     )
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.decision.simulation import START as BEGIN
+from tests.unit.decision.simulation import Host, samples
 
+from tidegate.decision.guards import Guards
+from tidegate.evidence.conditions import Evidence
 from tidegate.model import MINUTE, SECOND
 from tidegate.policy.expressions import parse
 from tidegate.policy.guards import (
-    Compare,
-    Condition,
-    GuardSpec,
     Restart,
     Run,
     Service,
-    Trigger,
 )
-from tidegate.policy.sysfence import guards
+from tidegate.policy.models import Policy
+from tidegate.policy.sysfence import Reading, guards
 from tidegate.policy.sysfence.pairs import together
 from tidegate.policy.sysfence.services import Does, does
 
@@ -158,77 +159,43 @@ def test_a_restart_has_its_limits_and_strict_has_none() -> None:
 # -- why a pair is better one guard -----------------------------------------------------------------
 
 
-def holds(condition: Condition, la1: float, la5: float) -> bool:
-    """A condition on two readings, of comparisons and `or` only."""
-    if isinstance(condition, Compare):
-        value = {"la1": la1, "la5": la5}[condition.reading]
-        return value >= condition.limit if condition.operator == ">=" else value <= condition.limit
-    return any(holds(one, la1, la5) for one in condition.operands)  # type: ignore[union-attr]
-
-
-def curve() -> list[tuple[float, float]]:
-    """Load by the kernel's formula, a look every 5 s: 14 for ten minutes, then nothing to do."""
-    found, la1, la5 = [], 0.0, 0.0
-    for look in range(12 * 40):
-        active = 14 if look < 120 else 0
-        la1 += (active - la1) * (1 - 2.718281828 ** (-5 / 60))
-        la5 += (active - la5) * (1 - 2.718281828 ** (-5 / 300))
-        found.append((la1, la5))
-    return found
-
-
-def as_sysfence(triggers: tuple[Trigger, ...], looks: list[tuple[float, float]]) -> list[bool]:
-    """Whether the service runs after each look, by rules of sysfence: `once` is an edge."""
-    running, before, found = True, dict.fromkeys((one.name for one in triggers), False), []
-    for la1, la5 in looks[::2]:  # every ten seconds
-        for one in triggers:
-            now = holds(one.when, la1, la5)
-            if now and not (one.run_once and before[one.name]):
-                assert one.gate is not None
-                assert isinstance(one.gate.terms, Run)
-                running = one.gate.terms.script.endswith("start")
-            before[one.name] = now
-        found.append(running)
-    return found
-
-
-def as_guard(spec: GuardSpec, looks: list[tuple[float, float]]) -> list[bool]:
-    """Whether it runs after each look, by a guard: closing wins, in between it stays."""
-    closed, found = False, []
-    assert spec.close is not None
-    assert spec.open is not None
-    for la1, la5 in looks:
-        if holds(spec.close, la1, la5):
-            closed = True
-        elif holds(spec.open, la1, la5):
-            closed = False
-        found.append(not closed)
+def played(text: str, reading: Reading) -> list[bool]:
+    """Whether the service is up, by the second: abuse for ten minutes, then fifty of calm."""
+    specs, triggers, _notes, _faults = guards("", [("sf.conf", text)], reading)
+    policy = Policy(guards=specs, triggers=triggers)
+    judge, host = Guards(policy, Evidence(policy)), Host(stopping=120)  # as it is when all hangs
+    scripts = {one.gate.name: one.gate.terms for one in triggers if one.gate is not None}
+    stopped, found = False, []
+    for second in range(3600):
+        host.second(second, 30 if second < 600 else 0, throttled=False, stopped=stopped)
+        now = BEGIN + second * SECOND
+        for move in judge.step(now, samples(host.load.read(), now), ()):
+            if move.verb == "fire":
+                run = scripts[move.gate]
+                assert isinstance(run, Run)
+                stopped = run.script.endswith("stop")
+            elif move.verb in ("close", "open"):
+                stopped = move.verb == "close"
+        found.append(host.up)
     return found
 
 
 @pytest.mark.parametrize("text", [STOP + START, START + STOP])
 def test_strict_keeps_that_the_service_stays_stopped_for_good_and_warns(text: str) -> None:
-    specs, triggers, notes, _faults = guards("", [("sf.conf", text)], "strict")
-    assert specs == ()
-    looks = curve()
-    assert any(la1 <= 2 and la5 >= 6 for la1, la5 in looks)
-    running = as_sysfence(triggers, looks)
-    assert running[0]
-    assert looks[-60][1] < 1
-    assert not any(running[-30:])
+    up = played(text, "strict")
+    assert up[0]
+    assert not any(up[1200:])
+    notes = guards("", [("sf.conf", text)], "strict")[2]
     (warning,) = [note for note in notes if "stay stopped for good" in note]
     assert "which runs once, may never start it" in warning
     assert "la5 >= 6 and la1 <= 2 can hold together" in warning
 
 
-def test_the_guard_of_the_same_pair_opens_again() -> None:
-    (spec,), _triggers, _notes, _faults = guards("", [("sf.conf", STOP + START)])
-    looks = curve()
-    running = as_guard(spec, looks)
-    assert not all(running)
-    assert running[-1]
-    first_quiet = next(n for n, (la1, la5) in enumerate(looks) if n > 120 and la1 <= 2 and la5 < 6)
-    assert all(running[first_quiet:])
+@pytest.mark.parametrize("text", [STOP + START, START + STOP])
+def test_the_guard_of_the_same_pair_opens_again(text: str) -> None:
+    up = played(text, "lenient")
+    assert not all(up)
+    assert all(up[1200:])
 
 
 @pytest.mark.parametrize(
