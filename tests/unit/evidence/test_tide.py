@@ -100,6 +100,17 @@ def test_at_high_tide_a_rule_is_as_one_written_so(shape: Rule, gaps: list[int]) 
     assert found == play(written, events(*when))
 
 
+@pytest.mark.parametrize("shape", [PLAIN, DISTINCT], ids=["plain", "distinct"])
+def test_it_is_convicted_by_as_many_as_the_tide_asks_for(shape: Rule) -> None:
+    """Although more were counted: twice as many are looked at only for a good record's sake."""
+    for record, count in (("ignore", 3), ("double", 6)):
+        windows = core(replace(tightened(shape), good_record=record))
+        assert play(windows, events(*range(5))) == []
+        windows.tide = "high"
+        (verdict,) = play(windows, events(*range(6))[5:])
+        assert (verdict.count, verdict.twice) == (count, count == 6)
+
+
 def test_only_rules_that_tighten_change() -> None:
     windows = core(PLAIN)
     count = windows.windows[0].count
