@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from tidegate.policy.sysfence import grammar
 from tidegate.policy.sysfence.grammar import OVERRUN, Knows
 from tidegate.policy.sysfence.lenient import Words
-from tidegate.policy.sysfence.lexer import SENSORS, Refused, Token
+from tidegate.policy.sysfence.lexer import SENSORS, Refused, Token, end_of_line
 from tidegate.policy.sysfence.scraps import scraps
 from tidegate.policy.sysfence.tree import (
     CONNECTIVES,
@@ -97,7 +97,7 @@ class _Repairing(Words):
         first, words = self.next, self.at
         if first.kind == "string":
             return self.take().value
-        while self.found[words].kind not in NAMELESS:
+        while self.found[words].kind not in NAMELESS and self.found[words].line == first.line:
             words += 1
         brace = self.found[words]
         if words > self.at and brace.kind == "{" and brace.line == first.line:
@@ -238,6 +238,6 @@ class _Repairing(Words):
             return self.take().value
         if token.kind in ("end", "broken", "if", "log", "step"):
             raise self.refusal(token, "expected a command in quotes")
-        line = self.text[token.start :].partition("\n")[0].strip()
+        line = self.text[token.start : end_of_line(self.text, token.start)].strip()
         quote = '"' if "'" in line else "'"
         raise self.refusal(token, f"expected a command in quotes: write run {quote}{line}{quote}")

@@ -44,12 +44,12 @@ def scraps(text: str) -> tuple[list[Token], list[Remark]]:
 
 
 def _parts(text: str, places: Places, remarks: list[Remark]) -> Iterator[Token]:
-    at = 0
+    at, strings = 0, _Strings(text, places)
     while match := _PART.match(text, at):
         at = match.end()
         part, start = match[0], match.start()
         if match["quote"] or match["curly"]:
-            token = _string(text, start, places)
+            token = strings.at(start)
             if match["curly"] and token.kind == "string":
                 remarks.append(
                     Remark(token.line, token.column, f'quotes are " or \': read as "{token.value}"')
@@ -64,18 +64,36 @@ def _parts(text: str, places: Places, remarks: list[Remark]) -> Iterator[Token]:
             yield token
 
 
-def _string(text: str, start: int, places: Places) -> Token:
-    """A string up to its closing quote, unless it swallows the beginning of another rule."""
-    end = closing_quote(text, start) if text[start] in "\"'" else _closing_curly(text, start)
-    line = end_of_line(text, start)
-    if end < 0 or _BEGINS.search(text, start, end):
-        end = line
-        return Token(
-            "broken", text[start:end], text[start + 1 : end], *places.at(start), start, end
-        )
-    return Token(
-        "string", text[start : end + 1], text[start + 1 : end], *places.at(start), start, end + 1
-    )
+class _Strings:
+    """Strings of a text. What was found of a quote is remembered: inside a string that is never
+    closed a hostile file may open as many more as it likes, and each would be looked for again."""
+
+    def __init__(self, text: str, places: Places) -> None:
+        self._text, self._places = text, places
+        self._ends: dict[str, tuple[int, int]] = {}  # by quote: valid up to here, the end or -1
+
+    def at(self, start: int) -> Token:
+        """The string up to its closing quote, unless it swallows the beginning of another rule."""
+        text, place = self._text, self._places.at(start)
+        quote = text[start]
+        end = self._end(start) if quote in "\"'" else _closing_curly(text, start)
+        if end < 0:
+            end = end_of_line(text, start)
+            return Token("broken", text[start:end], text[start + 1 : end], *place, start, end)
+        content = text[start + 1 : end]
+        return Token("string", text[start : end + 1], content, *place, start, end + 1)
+
+    def _end(self, start: int) -> int:
+        quote = self._text[start]
+        until, end = self._ends.get(quote, (0, -1))
+        if start >= until:
+            end = closing_quote(self._text, start)
+            until = len(self._text) if end < 0 else end
+            begins = _BEGINS.search(self._text, start, until) if end >= 0 else None
+            if begins:
+                until, end = begins.start(), -1
+            self._ends[quote] = until, end
+        return end
 
 
 def _closing_curly(text: str, start: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -100,3 +101,15 @@ def test_names_are_given_once(text: str, reading: str) -> None:
     names = [one.spec.name for one in outcome.found]
     assert len(set(names)) == len(names)
     assert all(len(name) <= 64 and name.startswith("g.") for name in names)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ['\\"\n', "'\\'\n", '"\n', "if\n", "if ", 'if "a" ', "run x\n", 'if "x" { la1 > 1 } run a\n',
+     "{ ", 'if "x" { { { ', "la1 > 1 and ", "# \n", "\u2018", "\u201c\n", ' \\"\nif "', "}", "&gt;", "nproc 1 , "],
+)  # fmt: skip
+def test_a_long_file_of_nonsense_is_read_in_one_go(part: str) -> None:
+    """Each of these took as long as the square of its length, or would have."""
+    outcome = understand("", [("f", part * (200_000 // len(part)))], "lenient", USERS)
+    assert outcome.found == ()
+    assert len(outcome.faults) <= 200_000
