@@ -45,8 +45,13 @@ def no_raw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ping.socket, "socket", refusing)
 
 
+@pytest.fixture
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ping.shutil, "which", lambda *_words, **_more: None)
+
+
 @pytest.mark.parametrize("host", [HOST, HOST6])
-def test_by_datagram_sockets(world: World, no_raw: None, host: str) -> None:
+def test_by_datagram_sockets(world: World, no_raw: None, no_program: None, host: str) -> None:
     allow(world.attacker)
     with world.attacker.inside():
         assert 0 < rtt(host, LONG) < LONG
@@ -54,7 +59,7 @@ def test_by_datagram_sockets(world: World, no_raw: None, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", [HOST, HOST6])
-def test_by_raw_sockets(world: World, host: str) -> None:
+def test_by_raw_sockets(world: World, no_program: None, host: str) -> None:
     world.attacker.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
     with world.attacker.inside():
         assert 0 < rtt(host, LONG) < LONG
@@ -71,11 +76,8 @@ def test_by_the_program(world: World, no_raw: None, host: str) -> None:
         assert loss("192.0.2.99", 2, 1.0) == 100.0
 
 
-def test_without_any_way_it_says_what_to_set(
-    world: World, no_raw: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_any_way_it_says_what_to_set(world: World, no_raw: None, no_program: None) -> None:
     world.attacker.run("sysctl", "-qw", "net.ipv4.ping_group_range=1 0")
-    monkeypatch.setattr(ping.shutil, "which", lambda *_words, **_more: None)
     with world.attacker.inside(), pytest.raises(SourceError, match="ping_group_range='0 2147"):
         rtt(HOST, LONG)
 
