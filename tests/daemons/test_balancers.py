@@ -21,6 +21,7 @@ from tests.story.cluster import Node, Switch
 from tidegate.errors import GateError
 from tidegate.gate.switches import haproxy, keepalived
 from tidegate.gate.switches.agent import Agents
+from tidegate.gate.switches.answers import Track, boot_seconds
 from tidegate.gate.switches.haproxy import Haproxies
 from tidegate.gate.switches.keepalived import TrackFiles
 from tidegate.gate.switches.kinds import Ran, Tools
@@ -314,11 +315,24 @@ def test_the_agent_drains_and_comes_back(tools: Tools, balanced: Balanced) -> No
     assert seen(balanced, OPEN)
 
 
+def test_two_steps_of_a_ladder_share_one_agent(tools: Tools, balanced: Balanced) -> None:
+    kind, quarter, drain = Agents(tools), Agent(LISTEN, weight=25), Agent(LISTEN)
+    kind.close(quarter, kind.look(quarter))
+    assert seen(balanced, (False, False, 20))
+    kind.close(drain, kind.look(drain))
+    assert seen(balanced, DRAINED)
+    kind.state(quarter, record(quarter, {}))
+    assert "25%" in kind.open(drain, {})
+    assert seen(balanced, (False, False, 20))
+    assert kind.open(quarter, {}) == "balancers are told ready"
+    assert seen(balanced, OPEN)
+
+
 def test_an_agent_that_nobody_renews_says_ready(tools: Tools, balanced: Balanced) -> None:
     kind, terms = Agents(tools), Agent(LISTEN)
     kind.close(terms, kind.look(terms))
     assert seen(balanced, DRAINED)
-    Leases(tools).put(f"agent-{LISTEN}", 0.5)  # its end comes, as if we were gone
+    Leases(tools).put(f"agent-{LISTEN}", 0, 0.5)  # its end comes, as if we were gone
     assert seen(balanced, OPEN)
 
 
@@ -327,7 +341,7 @@ def test_a_spoilt_state_file_says_ready(tools: Tools, balanced: Balanced) -> Non
     kind.close(terms, kind.look(terms))
     assert seen(balanced, DRAINED)
     (file,) = tools.leases.glob("*.state")
-    for spoilt in (b"", b"\xff\0", file.read_bytes()[:-4], b"tidegate lease 1\nuntil soon\nend\n"):
+    for spoilt in (b"", b"\xff\0", file.read_bytes()[:-4], b"tidegate lease 2\nuntil soon\nend\n"):
         kind.state(terms, record(terms, {}))
         assert seen(balanced, DRAINED)
         file.write_bytes(spoilt)
@@ -431,7 +445,7 @@ def test_an_agent_ends_when_it_is_not_needed_and_not_before(
     leases = Leases(tools)
     leases.ensure("agent-short", LISTEN, linger=1.0)
     until("its end", lambda: not agents(tools))
-    leases.put("agent-short", 2.0, weight=0)
+    leases.put("agent-short", 0, 2.0)
     leases.ensure("agent-short", LISTEN, linger=0.5)
     assert seen(balanced, DRAINED)
     assert seen(balanced, OPEN)
@@ -496,7 +510,9 @@ def test_a_number_that_nobody_renews_is_taken_back(
     before = kind.look(terms)
     kind.close(terms, before)
     until("the second to hold it", lambda: holder(first, second) == [second])
-    Leases(tools).put(f"track-{file}", 0.5, tracks=[(-100, before["was"], str(file))])
+    Leases(tools).watch(
+        f"track-{file}", Track(-100, before["was"], boot_seconds() + 0.5, str(file))
+    )
     until("the first to hold it", lambda: holder(first, second) == [first])
     assert file.read_text() == "3\n"
     with pytest.MonkeyPatch.context() as patch:

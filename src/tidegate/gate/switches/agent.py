@@ -32,10 +32,8 @@ class Agents:
 
     def close(self, terms: Agent, before: Before) -> str:
         """Say it from now on, and wait until a balancer has asked."""
-        name = _name(terms)
-        self._leases.ensure(name, terms.listen)
-        self._leases.put(name, LEASE / SECOND, terms.weight)
-        said = "drain" if terms.weight <= 0 else f"{terms.weight}%"
+        self._leases.ensure(_name(terms), terms.listen)
+        said = _word(self._leases.put(_name(terms), terms.weight, LEASE / SECOND))
         if self._tools.until(lambda: self._untold(terms) > 0, TOLD_WITHIN):
             return f"balancers are told {said}"
         return (
@@ -44,17 +42,18 @@ class Agents:
         )
 
     def open(self, terms: Agent, before: Before) -> str:
-        """Say `ready up 100%`; wait until those that were told otherwise have asked."""
-        name = _name(terms)
-        self._leases.put(name, 0.0)
-        self._leases.ensure(name, terms.listen)
+        """Say `ready up 100%`, unless another gate still says less; wait until it is heard."""
+        weight = self._leases.put(_name(terms), terms.weight, 0.0)
+        self._leases.ensure(_name(terms), terms.listen)
+        if weight < 100:
+            return f"balancers are told {_word(weight)}, for another gate"
         if self._tools.until(lambda: self._untold(terms) == 0, TOLD_WITHIN):
             return "balancers are told ready"
         return "a balancer has not asked since; it is told ready as soon as it does"
 
     def state(self, terms: Agent, record: Record) -> tuple[Standing, str]:
         """It stands as long as somebody says so: this renews it, and starts an agent that died."""
-        self._leases.put(_name(terms), left(record.deadline), terms.weight)
+        self._leases.put(_name(terms), terms.weight, left(record.deadline))
         self._leases.ensure(_name(terms), terms.listen)
         return "closed", ""
 
@@ -65,3 +64,7 @@ class Agents:
 
 def _name(terms: Agent) -> str:
     return f"agent-{terms.listen}"
+
+
+def _word(weight: int) -> str:
+    return "drain" if weight <= 0 else f"{weight}%"

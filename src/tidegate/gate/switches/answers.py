@@ -10,9 +10,10 @@ so; a balancer is known by its address, however many of its backends ask.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-HEAD = "tidegate lease 1"
+HEAD = "tidegate lease 2"
 PEERS = 1024
 """Balancers that are remembered; what is over goes, the oldest first."""
 LARGEST = 1 << 16
@@ -32,39 +33,53 @@ def boot() -> str:
         return file.read().strip()
 
 
-def stated(seconds: float, weight: int, tracks: Sequence[tuple[int, int, str]] = ()) -> str:
-    """A state file that ends in so many seconds."""
-    lines = [HEAD, f"boot {boot()}", f"until {boot_seconds() + seconds:.3f}", f"weight {weight}"]
-    lines += [f"track {value} {back} {path}" for value, back, path in tracks]
-    return "\n".join([*lines, "end", ""])
+class Track(NamedTuple):
+    """A number in a file: until then it stands there, afterwards `back` does again."""
+
+    value: int
+    back: int
+    until: float
+    path: str
 
 
 class State:
-    """What the state file says: until when, at which weight (100: all), which files to reset."""
+    """What the state file says: weights in percent, and files, each until a moment (seconds since
+    boot). What is stated of another boot is over."""
 
-    def __init__(self, text: str) -> None:
-        """ValueError where the text is not a state that we wrote, whole."""
-        lines = text.split("\n")
-        if lines[0] != HEAD or lines[-2:] != ["end", ""]:
-            raise ValueError("not a whole state file")
-        self.until, self.weight = 0.0, 100
-        self.tracks: list[tuple[int, int, str]] = []
-        same = False
-        for line in lines[1:-2]:
-            word, _, rest = line.partition(" ")
-            if word == "boot":
-                same = rest == boot()
-            elif word == "until":
-                self.until = float(rest)
-            elif word == "weight":
-                self.weight = min(100, max(0, int(rest)))
-            elif word == "track":
-                value, back, path = rest.split(" ", 2)
-                self.tracks.append((int(value), int(back), path))
-            else:
-                raise ValueError(f"unknown word {word!r}")
-        if not same:
-            self.until = 0.0
+    def __init__(self, closings: Mapping[int, float], tracks: Sequence[Track] = ()) -> None:
+        self.closings, self.tracks = dict(closings), list(tracks)
+
+    def weight(self, now: float) -> int:
+        """The least that is said now; 100: nothing is."""
+        return min([100, *(weight for weight, until in self.closings.items() if now < until)])
+
+    def __str__(self) -> str:
+        """As it stands in the file."""
+        lines = [HEAD, f"boot {boot()}"]
+        lines += [f"closed {weight} {until:.3f}" for weight, until in self.closings.items()]
+        lines += [f"track {one.value} {one.back} {one.until:.3f} {one.path}" for one in self.tracks]
+        return "\n".join([*lines, "end", ""])
+
+
+def read(text: str) -> State:
+    """The state in this text. ValueError where it is not one that we wrote, whole."""
+    lines = text.split("\n")
+    if lines[0] != HEAD or lines[-2:] != ["end", ""]:
+        raise ValueError("not a whole state file")
+    made, same = State({}), 0
+    for line in lines[1:-2]:
+        word, _, rest = line.partition(" ")
+        if word == "boot":
+            same = int(rest == boot())
+        elif word == "closed":
+            weight, until = rest.split(" ")
+            made.closings[min(100, max(0, int(weight)))] = same * float(until)
+        elif word == "track":
+            value, back, until, path = rest.split(" ", 3)
+            made.tracks.append(Track(int(value), int(back), same * float(until), path))
+        else:
+            raise ValueError(f"unknown word {word!r}")
+    return made
 
 
 def answer(weight: int, owed: bool) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tidegate.errors import GateError
 from tidegate.gate.switches import responder
+from tidegate.gate.switches.answers import Track, boot_seconds
 from tidegate.gate.switches.kinds import Standing, Tools
 from tidegate.gate.switches.lease import Leases, left
 from tidegate.gate.switches.port import LEASE
@@ -65,8 +66,8 @@ class TrackFiles:
         )
 
     def _renew(self, terms: Keepalived, was: int, seconds: float) -> None:
-        track = (terms.value, was, str(_path(terms)))
-        self._leases.put(_name(terms), seconds, tracks=[track])
+        until = boot_seconds() + seconds
+        self._leases.watch(_name(terms), Track(terms.value, was, until, str(_path(terms))))
         self._leases.ensure(_name(terms), linger=LINGER)
 
 

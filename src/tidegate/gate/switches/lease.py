@@ -7,19 +7,22 @@ Limits: the agent answers within five seconds, or the gate is refused.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import socket
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.errors import GateError
 from tidegate.gate.switches import answers, handover, responder
+from tidegate.gate.switches.answers import State, Track
 from tidegate.gate.switches.kinds import Tools
 from tidegate.model import SECOND, Micros
 
@@ -28,6 +31,7 @@ MARGIN = 45.0
 it in time shall come first."""
 STARTS_WITHIN = 10.0
 ASKED_WITHIN = 1.0
+_one_at_a_time = threading.Lock()
 _SOURCE = Path(__file__).resolve().parents[3]
 
 
@@ -46,19 +50,45 @@ class Leases:
         self._tools = tools
         self._folder = tools.leases
 
-    def put(
-        self,
-        name: str,
-        seconds: float,
-        weight: int = 100,
-        tracks: Sequence[tuple[int, int, str]] = (),
-    ) -> None:
-        """From now on, for so many seconds: this weight, and these files (number, what it was
-        before, path) are to be written back at the end."""
+    def put(self, name: str, weight: int, seconds: float) -> int:
+        """This weight (percent) is said from now on, for so many seconds; 0: no more. What is said
+        then: the least of all weights."""
+        now = answers.boot_seconds()
+        with _one_at_a_time, self._locked(name):
+            closings = {**self._read(name).closings, weight: now + seconds}
+            state = State({one: until for one, until in closings.items() if until > now})
+            self._write(name, state)
+        return state.weight(now)
+
+    def watch(self, name: str, track: Track) -> None:
+        """This file is written back at its end."""
+        self._write(name, State({}, [track]))
+
+    def _read(self, name: str) -> State:
+        try:
+            return answers.read(self._path(name).read_text("utf-8"))
+        except (OSError, ValueError):
+            return State({})
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Nobody else of us changes it, in whatever process."""
+        try:
+            path = f"{self._path(name)}.lock"
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise GateError(f"{self._path(name)}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _write(self, name: str, state: State) -> None:
         path = self._path(name)
         new = path.with_suffix(".new")
         try:
-            new.write_text(answers.stated(seconds, weight, tracks))
+            new.write_text(str(state))
             _user, gid = handover.nobody()
             if os.geteuid() == 0:
                 os.chown(new, 0, gid)

@@ -20,7 +20,7 @@ import socket
 import sys
 
 from tidegate.gate.switches import handover
-from tidegate.gate.switches.answers import LARGEST, Debts, State, answer, boot_seconds
+from tidegate.gate.switches.answers import LARGEST, Debts, Track, answer, boot_seconds, read
 from tidegate.gate.switches.handover import TALK_SECONDS
 
 VERSION = b"1"
@@ -39,8 +39,8 @@ class Responder:
         self._listener, self._linger = listener, linger
         self._name = os.path.basename(path)
         self._folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
-        self._tracks: list[tuple[int, int, str]] = []
-        self._until = -1.0  # of the state that the tracks are from
+        self._tracks: list[Track] = []
+        self._text: str | None = None  # that the tracks are from
         self._talking: dict[int, tuple[socket.socket, float]] = {}
         self._open_since = boot_seconds()
         self._leaving = 0.0
@@ -54,19 +54,21 @@ class Responder:
 
     def weight(self) -> int:
         """What the state file says now; 100 where it is stale, gone, or no state at all."""
+        now, weight = boot_seconds(), 100
         try:
-            state = State(self._read())
+            text = self._read()
+            state = read(text)
         except (OSError, ValueError):
-            state = None
-        now = boot_seconds()
-        if state is not None:
-            if state.until != self._until:
-                self._until, self._tracks = state.until, list(state.tracks)
-            if now < state.until and not self._leaving:
-                self._closed, self._noted, self._open_since = True, True, now
-                return state.weight
-        self._closed = False
-        self._reset()
+            self._reset(GIVE_UP + now)
+        else:
+            if text != self._text:
+                self._text, self._tracks = text, list(state.tracks)
+            self._reset(now)
+            weight = state.weight(now)
+        self._closed = not self._leaving and (weight < 100 or any(self._tracks))
+        if self._closed:
+            self._noted, self._open_since = True, now
+            return weight
         return 100
 
     def _read(self) -> str:
@@ -82,15 +84,16 @@ class Responder:
         except OSError:
             return 0
 
-    def _reset(self) -> None:
-        """Track files that still hold our number get back what they held."""
+    def _reset(self, now: float) -> None:
+        """Track files that still hold our number at their end get back what they held."""
         for track in list(self._tracks):
-            value, back, path = track
+            if now < track.until and not self._leaving:
+                continue
             try:
-                with open(path, "rb") as file:
+                with open(track.path, "rb") as file:
                     found = file.read(64).strip()
-                if found == b"%d" % value:
-                    replace(path, b"%d\n" % back)
+                if found == b"%d" % track.value:
+                    replace(track.path, b"%d\n" % track.back)
             except FileNotFoundError:
                 pass
             except OSError:
@@ -121,7 +124,7 @@ class Responder:
             return False
         with os.fdopen(descriptor, "rb+") as file:
             try:
-                fresh = now < State(file.read(LARGEST).decode()).until
+                fresh = read(file.read(LARGEST).decode()).weight(now) < 100
             except ValueError:
                 fresh = False
             if not fresh:

@@ -5,31 +5,39 @@ from __future__ import annotations
 import pytest
 
 from tidegate.gate.switches import answers
-from tidegate.gate.switches.answers import Debts, State, answer, stated
+from tidegate.gate.switches.answers import Debts, State, Track, answer, read
 
 EAST, WEST = "192.0.2.2", "192.0.2.3"
 
 
-def test_a_state_says_until_when_at_which_weight_and_what_to_write_back() -> None:
-    found = State(stated(60, 25, [(-100, 0, "/run/a b/vrrp.load")]))
-    assert 59 < found.until - answers.boot_seconds() <= 60.01
-    assert (found.weight, found.tracks) == (25, [(-100, 0, "/run/a b/vrrp.load")])
+NOW = 1000.0
+TRACK = Track(-100, 0, NOW, "/run/a b/vrrp.load")
 
 
-def test_a_state_of_another_boot_is_over_but_tells_what_was_closed() -> None:
-    text = stated(60, 0, [(-100, 0, "/run/vrrp.load")]).replace(answers.boot(), "another")
-    assert State(text).until == 0
-    assert State(text).tracks
+def stated(weight: int = 0) -> str:
+    return str(State({weight: NOW}, [TRACK]))
+
+
+def test_a_state_says_what_holds_until_when() -> None:
+    found = read(str(State({25: NOW, 0: 900.0}, [TRACK])))
+    assert (found.closings, found.tracks) == ({25: NOW, 0: 900.0}, [TRACK])
+    assert [found.weight(now) for now in (899, 900, 999, 1000)] == [0, 25, 25, 100]
+
+
+def test_what_is_stated_of_another_boot_is_over() -> None:
+    found = read(stated().replace(answers.boot(), "another"))
+    assert found.weight(1.0) == 100
+    assert found.tracks == [TRACK._replace(until=0.0)]
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "ready\n", stated(60, 0)[:-1], stated(60, 0)[:-5], stated(60, 0) + "x",
-     stated(60, 0).replace("until ", "until x"), stated(60, 0).replace("weight", "wait")],
+    ["", "\n", "ready\n", stated()[:-1], stated()[:-5], stated() + "x",
+     stated().replace("closed 0 ", "closed 0 x"), stated().replace("closed", "open")],
 )  # fmt: skip
 def test_what_is_no_whole_state_is_none(text: str) -> None:
     with pytest.raises(ValueError):
-        State(text)
+        read(text)
 
 
 def test_the_lines() -> None:
