@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,20 @@ def test_a_link_that_somebody_else_made_is_not_followed(tmp_path):
     taken = file(tmp_path / "lag")
     assert taken.value is None
     assert "only root or the target's owner may link" in taken.why
+
+
+def test_the_commands_on_our_page_give_numbers(tmp_path):
+    page = (Path(__file__).parents[4] / "docs/readings.md").read_text("utf-8")
+    texts = re.findall(r'^command = \["/bin/sh", "-c", (".*")\]', page, re.M)
+    behind, age = (tomllib.loads(f"text = {text}")["text"] for text in texts)
+    (tmp_path / "mysql").write_text(
+        "#!/bin/sh\necho \"$2\" >&2\necho '  Seconds_Behind_Source: 42'\n"
+    )
+    (tmp_path / "mysql").chmod(0o755)
+    assert shell(behind.replace("mysql", str(tmp_path / "mysql"), 1)).value == 42
+    (tmp_path / ".stamp").touch()
+    os.utime(tmp_path / ".stamp", (0, time.time() - 500))
+    assert 500 <= shell(age.replace("/srv/mirror", str(tmp_path))).value < 560
 
 
 def test_every_command_is_ended_with_the_process(tmp_path):
