@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+from tidegate.decision.course import Course
 from tidegate.decision.rung import SHUT, Rung, longest
 from tidegate.decision.warning import DARK, Crossing, Evidence
-from tidegate.model import MINUTE, SECOND, Change, GuardVerb, Micros, Move
+from tidegate.model import MINUTE, Change, GuardVerb, Micros, Move
 from tidegate.policy.durations import format_duration
 from tidegate.policy.guards import ONCE, GuardSpec, Or, Restart
 
 PROBE: Micros = 2 * MINUTE
 """After a step has opened, the one below it stays closed for this long."""
-TREND: Micros = 15 * SECOND
-"""A step helps if `close` is less exceeded than it was this long ago: averages fall slowly."""
-
 Lacking = Callable[[str, Micros], tuple[bool, str]]
 """Of a pool by name: whether a member that is out has to come back; and why none may leave ("")."""
 
@@ -37,9 +35,7 @@ class Guard:
         self._opened: Micros = 0  # when its last step opened
         self._quiet: Micros = 0  # since when `close` is false
         self._undecided: Micros = 0  # since when nobody can judge it
-        # How far `close` was exceeded of late, the oldest first, and whether that becomes less.
-        self._course: list[tuple[Micros, float]] = []
-        self._helps = False
+        self._course = Course()  # of how far `close` is exceeded, while something is closed
         self._warning = Crossing(spec, evidence)
         self._saved = b""
 
@@ -65,16 +61,23 @@ class Guard:
 
     def step(self, now: Micros) -> list[Move]:
         """What to do now, from what is known now."""
-        for rung in self.rungs:
-            rung.mend(self.spec, now)
+        self._mend(now)
         close, opens = self._verdict(now)
         rises = self._rises(now, close)
-        self._helps = self._falling(now)
+        known = self._evidence.excess(self._close, now) if self._close and self.shut else None
+        self._course.note(now, known)
         moves = self._warning.step(now)
         moves += self._over(now, calm=opens is True and close is not True and True not in rises)
         moves += self._rise(now, rises)
         moves += self._fall(now, rises, close, opens)
         return moves
+
+    def _mend(self, now: Micros) -> None:
+        """After the clock was set back: nothing lies ahead that cannot."""
+        for rung in self.rungs:
+            rung.mend(self.spec, now)
+        self._opened, self._quiet = min(self._opened, now), min(self._quiet, now)
+        self._undecided = min(self._undecided, now)
 
     def _verdict(self, now: Micros) -> tuple[bool | None, bool | None]:
         """Whether `close` holds, and whether `open` does."""
@@ -130,30 +133,22 @@ class Guard:
         terms, after = self.spec.steps[below].gate.terms, self.spec.steps[k].after
         if isinstance(terms, Restart):
             after = max(after, terms.wait)
-        return now < self.rungs[below].since + after or self._helps
-
-    def _falling(self, now: Micros) -> bool:
-        """Whether `close` is less exceeded than before, by two in a hundred at least."""
-        excess = self._evidence.excess(self._close, now) if self._close and self.shut else None
-        if excess is None:
-            self._course = []
-            return False
-        if not self._course or not 0 <= now - self._course[-1][0] < TREND // 3:
-            self._course.append((now, excess))
-        while len(self._course) > 1 and not 0 <= now - self._course[1][0] < TREND:
-            del self._course[0]
-        then, before = self._course[0]
-        return now - then >= TREND and 0 < excess < 0.98 * before
+        return now < self.rungs[below].since + after or self._course.falling
 
     def _stale(self, rung: Rung, now: Micros) -> bool:
         """Whether what holds is only the memory of what it was closed for before."""
         calm = self.spec.open is not None and self._evidence.holds(self.spec.open, now) is True
         return rung.stale and calm
 
+    def missed(self, k: int, now: Micros) -> str:
+        """Why a pool needs this member; "" where it does not."""
+        pool = self.spec.steps[k].gate.pool
+        return self._lacking(pool, now)[1] if pool else ""
+
     def _kept(self, k: int, now: Micros, moves: list[Move]) -> bool:
         """Whether a pool needs this member; said once."""
         rung, gate = self.rungs[k], self.spec.steps[k].gate
-        why = self._lacking(gate.pool, now)[1] if gate.pool else ""
+        why = self.missed(k, now)
         if not why:
             if rung.said == "pool":
                 rung.said = ""
@@ -276,10 +271,9 @@ class Guard:
         """Its state, gate by gate."""
         gates = (step.gate.name for step in self.spec.steps)
         rungs = {name: rung.packed() for name, rung in zip(gates, self.rungs, strict=True)}
-        course = self._course
         times = (self._opened, self._quiet, self._undecided, *self._warning.packed())
         return json.dumps(
-            {"rungs": rungs, "times": times, "course": course}, separators=(",", ":")
+            {"rungs": rungs, "times": times, "course": self._course.packed()}, separators=(",", ":")
         ).encode()
 
     def restore(self, packed: bytes) -> None:
@@ -288,7 +282,8 @@ class Guard:
             found = json.loads(packed)
             rungs = {name: Rung.unpacked(one) for name, one in found["rungs"].items()}
             opened, quiet, undecided, warned, calm = map(int, found["times"])
-            course = [(int(time), float(excess)) for time, excess in found["course"]]
+            course = Course()
+            course.unpack(found["course"])
         except (ValueError, TypeError, KeyError, AttributeError):
             return
         self.rungs = [rungs.get(step.gate.name, Rung()) for step in self.spec.steps]

@@ -60,6 +60,7 @@ class Crossing:
         warn = self._spec.warn
         if warn is None:
             return []
+        self._calm = min(self._calm, now)
         holds = self._evidence.holds(warn, now)
         if holds:
             self._calm = 0

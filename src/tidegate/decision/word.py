@@ -76,6 +76,8 @@ def obey(
     reason = ""
     if verb == "close":
         rung.happen("shut", now, until)
+        why = guard.missed(k, now)
+        reason = f"although {why}" if why else ""
     elif verb == "open":
         rung.happen("let", now, until or now + ALONE)
         rung.hold = until

@@ -58,7 +58,7 @@ class Board:
             source_of(one): deque(maxlen=POINTS) for one in derived if source_of(one) != one
         }
         self._slopes: dict[str, float | None] = {}
-        self._dirty: set[str] = set()
+        self._dirty: set[str] = set()  # histories to save, or to forget: those nobody needs
 
     def take(self, samples: Sequence[Sample]) -> None:
         """Take in what was read; of readings that nobody asked for nothing is kept."""
@@ -88,7 +88,8 @@ class Board:
         """The histories that changed since the last call: they take minutes to come together."""
         dirty, self._dirty = self._dirty, set()
         for reading in sorted(dirty):
-            packed = b"".join(_POINT.pack(*point) for point in self._histories[reading])
+            history = self._histories.get(reading)
+            packed = None if history is None else b"".join(_POINT.pack(*one) for one in history)
             yield Change("history", reading, packed)
 
     def restore(self, change: Change) -> bool:
@@ -96,8 +97,9 @@ class Board:
         if change.part != "history":
             return False
         history = self._histories.get(change.key)
-        whole = change.value is not None and len(change.value) % _POINT.size == 0
-        if history is not None and change.value is not None and whole:
+        if history is None:
+            self._dirty.add(change.key)
+        elif change.value is not None and len(change.value) % _POINT.size == 0:
             history.clear()
             for time, value in _POINT.iter_unpack(change.value):
                 if math.isfinite(value) and (not history or time > history[-1].time):
@@ -111,7 +113,7 @@ class Board:
                 self._latest[reading] = sample
         for reading, history in self._histories.items():
             history.extend(old._histories.get(reading, ()))
-            self._dirty.add(reading)
+        self._dirty |= self._histories.keys() | old._histories.keys()
 
     def _remember(self, sample: Sample) -> None:
         history = self._histories.get(sample.reading)

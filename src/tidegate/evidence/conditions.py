@@ -7,6 +7,7 @@ Limits: somebody has to look every few seconds; time that nobody looked at count
 
 from __future__ import annotations
 
+import hashlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,16 +42,19 @@ class Evidence:
         every = tuple(conditions(policy))
         readings = [one.reading for each in every for one in compares(each)]
         self.board = Board(needed(policy), derived(readings))
-        # For how long it has held, when it was last looked at, whether it was unknown then.
-        self._held: dict[Held, tuple[Micros, Micros, bool]] = {}
-        self._nodes = tuple(dict.fromkeys(node for each in every for node in holds(each)))
-        self._saved: dict[str, bytes | None] = {}
+        # By key: for how long it has held, when it was last looked at, whether it was unknown then.
+        self._held: dict[str, tuple[Micros, Micros, bool]] = {}
+        nodes = [node for each in every for node in holds(each)]
+        self._nodes = {_key(node): node for node in nodes}
+        # Tuples of different classes can be equal, so they are no keys themselves.
+        self._keys = {id(node): (_key(node), node) for node in nodes}
+        self._saved: dict[str, bytes] = {}
 
     def look(self, now: Micros, samples: Sequence[Sample]) -> None:
         """Take in what was read, and let time pass for every `for SPAN`."""
         self.board.take(samples)
-        for node in self._nodes:
-            self._pass(node, now)
+        for key, node in self._nodes.items():
+            self._pass(key, node.operand, now)
 
     def holds(self, condition: Condition, now: Micros) -> bool | None:
         """Whether it holds; None where that is unknown."""
@@ -60,7 +64,8 @@ class Evidence:
             found = self.holds(condition.operand, now)
             return None if found is None else not found
         if isinstance(condition, Held):
-            held = self._held.get(condition)
+            key = self._keys.get(id(condition))
+            held = self._held.get(_key(condition) if key is None else key[0])
             if held is None:
                 # Nobody let time pass for it: what holds just now has held for no time yet.
                 found = self.holds(condition.operand, now)
@@ -120,9 +125,11 @@ class Evidence:
     def changes(self) -> Iterator[Change]:
         """What changed since the last call: histories, and since when conditions hold."""
         yield from self.board.changes()
-        for node in self._nodes:
-            held = self._held.get(node)
-            key, value = repr(node), None if held is None else _HELD.pack(*held)
+        for key in sorted(self._saved.keys() - self._nodes.keys()):
+            del self._saved[key]
+            yield Change("held", key, None)
+        for key in self._nodes:
+            value = _HELD.pack(*self._held.get(key, _NOT))
             if self._saved.get(key) != value:
                 self._saved[key] = value
                 yield Change("held", key, value)
@@ -131,30 +138,30 @@ class Evidence:
         """Take back one saved piece; False if it is not ours."""
         if change.part != "held":
             return self.board.restore(change)
-        node = next((one for one in self._nodes if repr(one) == change.key), None)
-        if node is not None and change.value is not None and len(change.value) == _HELD.size:
-            self._held[node] = _HELD.unpack(change.value)
-            self._saved[change.key] = change.value
+        key, value = change.key, change.value
+        if value is not None:
+            self._saved[key] = value
+            if key in self._nodes and len(value) == _HELD.size:
+                self._held[key] = _HELD.unpack(value)
         return True
 
     def take_over(self, old: Evidence) -> None:
         """On reload: what was read and since when conditions hold is still true."""
         self.board.take_over(old.board)
-        self._held = {node: old._held[node] for node in self._nodes if node in old._held}
-        gone = {repr(node) for node in old._nodes} - {repr(node) for node in self._nodes}
-        self._saved = {key: value for key, value in old._saved.items() if key not in gone}
+        self._held = {key: old._held[key] for key in self._nodes if key in old._held}
+        self._saved = dict(old._saved)
 
-    def _pass(self, node: Held, now: Micros) -> None:
-        found = self.holds(node.operand, now)
-        lasted, last, unknown = self._held.get(node, _NOT)
+    def _pass(self, key: str, operand: Condition, now: Micros) -> None:
+        found = self.holds(operand, now)
+        lasted, last, unknown = self._held.get(key, _NOT)
         if found is False:
-            self._held[node] = _NOT
+            self._held[key] = _NOT
         elif found is None:
-            self._held[node] = (lasted, now if lasted >= 0 else 0, True)
+            self._held[key] = (lasted, now if lasted >= 0 else 0, True)
         else:
             watched = not unknown and 0 <= now - last <= BLINK
             lasted = lasted + now - last if lasted >= 0 and watched else max(lasted, 0)
-            self._held[node] = (lasted, now, False)
+            self._held[key] = (lasted, now, False)
 
     def _number(self, one: Compare, now: Micros) -> float | None:
         """The reading of a comparison, in the unit of its limit."""
@@ -176,6 +183,11 @@ class Evidence:
             return 0.0 if _COMPARE[one.operator](value, one.limit) else -1.0
         beyond = (value - one.limit) / (abs(one.limit) or 1.0)
         return beyond if one.operator in (">", ">=") else -beyond
+
+
+def _key(node: Held) -> str:
+    """A short name of a condition, the same in every run."""
+    return hashlib.sha256(repr(node).encode()).hexdigest()[:16]
 
 
 def told(sample: Sample, *, percent: bool = False) -> str:
