@@ -30,9 +30,8 @@ from tidegate.gate import doors, table
 from tidegate.gate.nftables import NftablesGate
 from tidegate.gate.port import Request
 from tidegate.gate.remote import RemoteGate
-from tidegate.gate.switches.port import LEASE
 from tidegate.model import HOUR, MINUTE, SECOND, Micros, Subject
-from tidegate.policy.guards import GateSpec, Refuse, Service, Throttle
+from tidegate.policy.guards import LEASE, GateSpec, Refuse, Service, Throttle
 from tidegate.subject import Network
 
 HEAVY, BEHAVED, THIRD, ROUTED = ATTACKERS

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tidegate.gate.doors import fault, kept
-from tidegate.gate.switches.port import LEASE
 from tidegate.model import GateReport, Micros
-from tidegate.policy.guards import KERNEL, GateSpec
+from tidegate.policy.guards import KERNEL, LEASE, GateSpec
 
 
 class Closings:
