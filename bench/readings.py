@@ -23,12 +23,12 @@ from bench.path import Bench
 from bench.report import Figure, figure_table
 from tidegate.model import SECOND
 from tidegate.policy.models import Policy
+from tidegate.policy.needs import source_of
 from tidegate.policy.readings import CATALOGUE
 from tidegate.source.readings import queue
 from tidegate.source.readings.catalogue import Catalogue
 from tidegate.source.readings.remote import RemoteReadings
 from tidegate.source.readings.sampler import serve
-from tidegate.source.readings.slopes import sampled
 
 PROCESSES, MESSAGES, CONNECTIONS = 400, 50_000, 200
 CHEAP_MOST, COSTLY_MOST = 0.5, 1.0  # percent of one core
@@ -131,7 +131,7 @@ def cost(pid: int, readings: RemoteReadings, wanted: Mapping[str, int], seconds:
             began, before = now, cpu_of(pid)
         if began and now - began >= seconds:
             break
-    missing = {sampled(name) for name in wanted} - heard.keys()
+    missing = {source_of(name) for name in wanted} - heard.keys()
     if missing:
         raise RuntimeError(f"no sample of {', '.join(sorted(missing))}")
     return (cpu_of(pid) - before) / (now - began) * 100

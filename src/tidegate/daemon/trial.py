@@ -6,7 +6,6 @@ Limits: one look, two for rates; what is worked out of minutes of history stays 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +13,13 @@ from typing import Any, NamedTuple
 from tidegate.daemon.clock import now_micros
 from tidegate.errors import OperatorError
 from tidegate.evidence.conditions import Evidence, told
-from tidegate.model import Micros, Sample
+from tidegate.model import Sample
 from tidegate.policy.expressions import ExpressionError, parse_noted, text_of, words
 from tidegate.policy.guards import Condition, GuardSpec
 from tidegate.policy.loader import load
 from tidegate.policy.models import Policy
 from tidegate.policy.needs import compares, needed
-from tidegate.source.readings.catalogue import Catalogue
-from tidegate.source.readings.taking import NO_RATE
-
-_BETWEEN = 1.0
-"""Seconds between the two looks at a rate."""
+from tidegate.source.readings.once import once
 
 _VERDICT = {True: "it holds", False: "it does not hold", None: "nobody knows, so nothing is done"}
 
@@ -73,25 +68,12 @@ def tried(text: str, config: Path | None, tell: Callable[[str], None]) -> Verdic
     except ExpressionError as error:
         raise OperatorError(f"{error}") from error
     alone = Policy(readings=policy.readings, guards=(GuardSpec("trial", close=condition),))
-    evidence, catalogue = Evidence(alone), Catalogue(policy.readings)
-    names = list(needed(alone))
-    samples = [_taken(catalogue, name, 1) for name in names]
-    again = [one.reading for one in samples if one.value is None and one.why == NO_RATE]
-    if again:
-        tell(f"{', '.join(again)}: looking again in {_BETWEEN:g} s")
-        time.sleep(_BETWEEN)
-        samples = [one for one in samples if one.reading not in again]
-        samples += [_taken(catalogue, name, 2) for name in again]
+    evidence = Evidence(alone)
+    samples = once(needed(alone), now_micros, policy.readings, tell)
     moment = now_micros()
-    evidence.look(moment, samples)
+    evidence.look(moment, list(samples.values()))
     shares = frozenset(one.reading for one in compares(condition) if one.percent)
     return Verdict(
         condition, evidence.holds(condition, moment), evidence.samples(condition, moment),
         shares, tuple(notes),
     )  # fmt: skip
-
-
-def _taken(catalogue: Catalogue, name: str, look: int) -> Sample:
-    moment: Micros = now_micros()
-    value, whole, why = catalogue.taker(name).attempt(look)
-    return Sample(name, moment, value, whole, why)

@@ -2,7 +2,8 @@
 
 Touches one process group for each. It runs as this process's own user, without its ambient
 capabilities, with PATH and the C locale for an environment, and nothing to read.
-Limits: a child that makes itself a session of its own outlives its parent; its output does not.
+Limits: a child that makes itself a session of its own outlives its parent, and all of them outlive
+a SIGKILL of this process; what they print then goes nowhere.
 """
 
 from __future__ import annotations

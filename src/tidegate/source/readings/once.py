@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from tidegate.model import Micros, Sample
 from tidegate.policy.guards import ReadingSpec
+from tidegate.policy.needs import source_of
 from tidegate.source.readings.catalogue import Catalogue
-from tidegate.source.readings.slopes import sampled
 from tidegate.source.readings.taking import NO_RATE, Taker
 from tidegate.source.readings.workers import Workers, sample
 
@@ -22,9 +22,13 @@ APART = 1.0
 
 
 def once(
-    names: Iterable[str], clock: Callable[[], Micros], specs: Iterable[ReadingSpec] = ()
+    names: Iterable[str],
+    clock: Callable[[], Micros],
+    specs: Iterable[ReadingSpec] = (),
+    tell: Callable[[str], None] = lambda _line: None,
 ) -> dict[str, Sample]:
-    """A sample of each, by name; one that does not answer in its time is unknown.
+    """A sample of each, by name; one that does not answer in its time is unknown. `tell` hears what
+    takes longer than a moment.
 
     What is derived from a slope (`disk.full-in`) needs samples over some time: it is unknown.
     """
@@ -32,7 +36,7 @@ def once(
     found: dict[str, Sample] = {}
     todo = []
     for name in dict.fromkeys(names):
-        if sampled(name) == name:
+        if source_of(name) == name:
             todo.append(name)
         else:
             why = "it follows from how a number changes: the daemon knows it after a while"
@@ -41,6 +45,7 @@ def once(
         found |= _look({name: catalogue.taker(name) for name in todo}, clock, 0)
         rates = [name for name in todo if found[name].why == NO_RATE]
         if rates:
+            tell(f"{', '.join(rates)}: looking again in {APART:g} s")
             time.sleep(APART)
             found |= _look({name: catalogue.taker(name) for name in rates}, clock, 1)
     finally:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,11 +20,11 @@ from tidegate.errors import TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Micros, Sample
 from tidegate.policy.models import Policy
+from tidegate.policy.needs import source_of
 from tidegate.source.readings import commands
 from tidegate.source.readings.capture import Captures
 from tidegate.source.readings.catalogue import Catalogue
 from tidegate.source.readings.schedule import Schedule
-from tidegate.source.readings.slopes import sampled
 from tidegate.source.readings.workers import Workers, sample
 
 MOST_WANTED = 4096
@@ -43,11 +45,20 @@ def serve(
     Raises TidegateError where the policy can't be read at the start; later the old one holds on.
     """
     sampler = Sampler(connection, load_policy, clock)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         while sampler.turn():
             pass
     finally:
         sampler.close()
+
+
+def _end(_signal: int, _frame: object) -> None:
+    """End as SIGTERM ends, but not without the commands: nobody else knows of them."""
+    commands.stop_all()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Sampler:
@@ -191,7 +202,7 @@ class Sampler:
         for name, every in wanted.items():
             if not isinstance(every, int) or isinstance(every, bool) or every <= 0:
                 raise Malformed("expected microseconds")
-            name = sampled(name)
+            name = source_of(name)
             often[name] = min(every, often.get(name, every))
         self._schedule.want(often, time.monotonic_ns() // 1000)
         self._workers.keep({self._catalogue.taker(name).worker for name in often})

@@ -8,11 +8,11 @@ import pytest
 
 from tidegate.policy.arguments import EXAMPLES
 from tidegate.policy.guards import ReadingSpec
+from tidegate.policy.needs import source_of
 from tidegate.policy.readings import CATALOGUE, canonical
 from tidegate.source.readings import once as module
 from tidegate.source.readings.catalogue import Catalogue
 from tidegate.source.readings.once import once
-from tidegate.source.readings.slopes import SLOPES, sampled
 from tidegate.source.readings.taking import NO_RATE
 
 
@@ -30,7 +30,7 @@ def names() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [name for name in names() if sampled(name) == name])
+@pytest.mark.parametrize("name", [name for name in names() if source_of(name) == name])
 def test_each_of_them_has_a_taker(name):
     taker = Catalogue().taker(name)
     if not taker.worker:
@@ -39,11 +39,10 @@ def test_each_of_them_has_a_taker(name):
     assert not slow or taker.worker  # what is costly never holds the others up
 
 
-@pytest.mark.parametrize("name", [name for name in names() if sampled(name) != name])
+@pytest.mark.parametrize("name", [name for name in names() if source_of(name) != name])
 def test_a_slope_is_sampled_by_something_that_has_a_taker(name):
-    family = name.partition("(")[0]
-    assert SLOPES[family] in CATALOGUE
-    assert sampled(name) == name.replace(family, SLOPES[family])
+    assert source_of(name).partition("(")[0] in CATALOGUE
+    assert "there is no reading" not in Catalogue().taker(source_of(name)).attempt(1).why
 
 
 def test_argument_in_quotes_is_the_same_path():

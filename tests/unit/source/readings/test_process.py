@@ -103,7 +103,8 @@ def test_what_it_may_read_its_commands_may_not(spool):
     assert "Permission denied" in found["command"].why
 
 
-def test_it_ends_with_the_watcher_and_takes_its_commands_with_it(spool):
+@pytest.mark.parametrize("how", ["hang up", "SIGTERM"])
+def test_it_ends_with_the_watcher_and_takes_its_commands_with_it(spool, how):
     marker = f"1234.{os.getpid()}"
     policy = Policy(readings=(ReadingSpec("lag", command=("sleep", marker), timeout=600 * SECOND),))
 
@@ -120,7 +121,10 @@ def test_it_ends_with_the_watcher_and_takes_its_commands_with_it(spool):
         while not running():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        readings.close()
+        if how == "SIGTERM":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            readings.close()
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
