@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,13 +134,16 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("mx")
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)
-    made = Scene(folder)
-    yield made
-    made.close()
+def scene() -> Iterator[Scene]:
+    # Not below pytest's own folder: exim's user must be able to enter.
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        made = Scene(folder)
+        yield made
+        made.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
