@@ -46,3 +46,18 @@ def test_the_manual_page_names_what_else_is_checked(tmp_path: Path) -> None:
     assert ".B mx [OPTIONS] DOMAIN" in page
     assert "tidegate\\-run" not in page
     assert ".BR tidegate-check (1)" in (tmp_path / "tidegate.1").read_text()
+
+
+def test_guards_are_counted_and_what_is_worth_a_look_fails_nothing(tmp_path: Path) -> None:
+    policy = tmp_path / "tidegate.toml"
+    policy.write_text(
+        '[guard.apache]\nclose = "la1 >= 10 or la5 >= 6"\nopen = "la1 <= 2"\nservice = "apache2"\n'
+    )
+    done = tidegate("check", "--config", str(policy))
+    note = "guard.apache.open: close and open can hold together (la5 >= 6 while la1 <= 2)"
+    assert (done.returncode, f"{policy}:3: {note}" in done.stderr) == (0, True), done.stderr
+    assert "0 rules, 1 guards," in done.stdout
+    told = json.loads(tidegate("check", "--config", str(policy), "--json").stdout)
+    assert (told["guards"], len(told["notes"])) == (1, 1)
+    shown = tidegate("check", "--config", str(policy), "--show").stdout
+    assert f'guard.apache.service = "apache2"    # {policy}:4' in shown

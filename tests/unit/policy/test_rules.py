@@ -108,6 +108,16 @@ def test_escalation() -> None:
         (DISTINCT.replace('distinct = "user"', 'knock = 1'), "goes with score-over"),
         (DISTINCT.replace('["sshd.auth_failed"]', '{ "sshd.auth_failed" = -2 }').replace('distinct = "user"', ""), "only a score"),
         (DISTINCT.replace("within = ", "# "), '"within" is missing'),
+        (DISTINCT.replace("within", "when.hihg = { at-least = 2 }\nwithin"), 'rule.users.when.hihg: unknown key; did you mean "high"?'),
+        (DISTINCT.replace("within", "when.low = { at-least = 2 }\nwithin"), "rule.users.when.low: unknown key"),
+        (DISTINCT.replace("within", "when.high = 2\nwithin"), "rule.users.when.high: expected a table, found 2"),
+        (DISTINCT.replace("within", "when.high = {}\nwithin"), "rule.users.when.high: expected more-than or at-least, such as { at-least = 2 }"),
+        (DISTINCT.replace("within", "when.high = { score-over = 2 }\nwithin"), "rule.users.when.high: expected more-than or at-least"),
+        (DISTINCT.replace("within", "when.high = { at-least = 2, more-than = 1 }\nwithin"), "rule.users.when.high: expected more-than or at-least"),
+        (DISTINCT.replace("within", "when.high = { at-least = 6 }\nwithin"), "rule.users.when.high: a higher tide can only tighten; expected no more than before"),
+        (DISTINCT.replace("within", "when.high = { at-least = 2 }\nwhen.flood = { at-least = 3 }\nwithin"), "rule.users.when.flood: a higher tide can only tighten"),
+        (DISTINCT.replace("within", "when.high = { at-least = 0 }\nwithin"), "rule.users.when.high.at-least: expected a whole number"),
+        (SCORE.replace("decay", "when.high = { score-at-least = 5 }\ndecay"), "rule.spam.when.high: expected score-over, such as { score-over = 2 }"),
     ],
 )  # fmt: skip
 def test_contradictions(text: str, said: str) -> None:
