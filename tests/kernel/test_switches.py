@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kernel.switching import Host, gate, keeping, wait_until
+from tests.kernel.switching import Host, gate, keeping, now, wait_until
 
+from tidegate.gate.switches.overdue import open_overdue
 from tidegate.model import SECOND
 from tidegate.policy.guards import Command, Restart, Run, Service
 
@@ -224,3 +227,48 @@ def test_killed_and_started_again_it_takes_over_what_is_closed(host):
     with keeping(host, gates[1]) as keeper:  # what policy no longer names is opened
         keeper.until("web", "open")
         assert host.runs("web")
+
+
+def test_the_dead_man_opens_in_time_when_nobody_else_is_left(host):
+    host.service("web")
+    host.service("mail")
+    gates = (WEB, gate("mail", Service("mail")))
+    with keeping(host, *gates) as keeper:
+        keeper.want("web", seconds=3)
+        keeper.until("web", "closed")
+        until = now() + 3 * SECOND
+        keeper.switches.want({"web": until, "mail": until + 200 * SECOND}, 0)
+        keeper.until("mail", "closed")
+        keeper.kill()
+        time.sleep(0.5)
+        assert not host.runs("web")
+        wait_until(lambda: host.runs("web"))
+        assert now() >= until
+        wait_until(lambda: not (host.folder / "gates/web.json").exists())
+        assert (host.folder / "gates/mail.json").exists()
+    with keeping(host, *gates) as keeper:  # takes over from the dead man
+        keeper.until("mail", "closed")
+        keeper.want()
+        keeper.until("mail", "open")
+        assert host.runs("mail")
+
+
+def test_opens_what_is_overdue_without_policy_or_keeper(host):
+    host.service("web")
+    with keeping(host, WEB) as keeper:
+        keeper.want("web")
+        keeper.until("web", "closed")
+        folder = host.folder / "gates"
+        assert open_overdue(folder, now(), tools=host.tools) == []
+        os.kill(int(dead_man(keeper.pid)), signal.SIGKILL)
+        keeper.wait()  # it notices, and ends, to be started anew
+    assert open_overdue(folder, now(), tools=host.tools) == []
+    (found,) = open_overdue(folder, now(), everything=True, tools=host.tools)
+    assert (found.gate, found.state) == ("web", "open")
+    assert host.runs("web")
+    assert open_overdue(folder, now(), everything=True, tools=host.tools) == []
+
+
+def dead_man(keeper: int) -> str:
+    children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+    return next(one for one in children if "dead" in Path(f"/proc/{one}/comm").read_text())

@@ -22,6 +22,7 @@ from typing import Any
 
 from tidegate.errors import GateError, TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
+from tidegate.gate.switches.deadman import KEEPER, DeadMan
 from tidegate.gate.switches.kinds import Kind, Once, Tools
 from tidegate.gate.switches.pool import Pool
 from tidegate.gate.switches.port import LEASE
@@ -29,6 +30,7 @@ from tidegate.gate.switches.protocol import MOST_DETAIL, MOST_GATES, VERSION
 from tidegate.gate.switches.record import Record, Records
 from tidegate.gate.switches.registry import kinds, onces
 from tidegate.gate.switches.switch import Switch
+from tidegate.gate.switches.timer import Timer
 from tidegate.model import SECOND, GateReport, Micros
 from tidegate.policy.guards import KERNEL, GateSpec
 from tidegate.policy.models import Policy
@@ -70,7 +72,9 @@ class Keeper:
         *,
         now: Callable[[], Micros] = clock,
         off_file: Path = OFF_FILE,
+        plan: Callable[[], None] = lambda: None,
     ) -> None:
+        self._plan = plan
         self._channel = Channel(connection)
         self._load_policy = load_policy
         self._records = records
@@ -201,6 +205,7 @@ class Keeper:
             self._now,
             record,
             self._kind_of_record,
+            self._plan,
         )
         made.off(self._off)
         if name not in self._gates:
@@ -324,26 +329,32 @@ def serve(
             troubles.append(line)
 
     records = Records(records_folder, told)
-    pool = Pool(told)  # before there are threads of ours
+    dead_man = DeadMan(records_folder, now, tools)  # these two before there are threads of ours
+    pool = Pool(told)
     try:
         made = replace(tools(pool), leases=records_folder / "agents")
-        keeper = Keeper(connection, load_policy, records, made, now=now, off_file=off_file)
+        timer = Timer(records_folder, made, told)
+        keeper = Keeper(
+            connection, load_policy, records, made, now=now, off_file=off_file, plan=timer.ensure
+        )
         keepers.append(keeper)
         for line in troubles:
             keeper.trouble(line)
-        _loop(keeper, records, pool)
+        _loop(keeper, records, pool, dead_man, timer)
     finally:
         if keepers:
             keepers[0].close()
         pool.close()
         records.unlock()
+        dead_man.close()
 
 
-def _loop(keeper: Keeper, records: Records, pool: Pool) -> None:
+def _loop(keeper: Keeper, records: Records, pool: Pool, dead_man: DeadMan, timer: Timer) -> None:
     poll = select.poll()
     poll.register(keeper, select.POLLIN)
     poll.register(keeper.woken(), select.POLLIN)
     due, begun = 0.0, False
+    threading.Thread(target=_put_off, args=(keeper, timer), name="timer", daemon=True).start()
     while True:
         wait = max(0.0, due - time.monotonic())
         for descriptor, _events in poll.poll(wait * 1000):
@@ -353,8 +364,22 @@ def _loop(keeper: Keeper, records: Records, pool: Pool) -> None:
         if time.monotonic() < due:
             continue
         due = time.monotonic() + (1.0 if begun else 0.1)
-        if pool.broken:
-            raise GateError("the process that starts commands is gone; the service keeper ends")
-        if not begun and (begun := records.lock()):
+        if pool.broken or dead_man.gone:
+            name = "process that starts commands" if pool.broken else "dead man"
+            raise GateError(f"the {name} was ended by somebody; the service keeper begins anew")
+        if not begun and (begun := records.lock(KEEPER)):
             keeper.begin()
         keeper.tick()
+
+
+def _put_off(keeper: Keeper, timer: Timer) -> None:
+    """A thread's whole life: while something is closed, the timer does not go off."""
+    while True:
+        time.sleep(2.0)
+        try:
+            if keeper.closed:
+                timer.ensure()
+            else:
+                timer.rest()
+        except GateError:
+            return  # nothing can be run any more: the service keeper ends

@@ -90,7 +90,7 @@ class Records:
     """The folder of records. `told` gets one line for each trouble that stops nothing."""
 
     def __init__(self, folder: Path, told: Callable[[str], None] = lambda _line: None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._told = told
         self._lock = -1
         try:
@@ -104,18 +104,27 @@ class Records:
                 f" chown root {folder}; chmod 0700 {folder}"
             )
 
-    def lock(self) -> bool:
-        """Become the one who works with this folder; False while somebody else is."""
+    def lock(self, role: str = "") -> bool:
+        """Become the one who works with this folder, as that; False while somebody else is."""
         if self._lock >= 0:
             return True
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
         self._lock = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, role.encode(), 0)
         return True
+
+    def worker(self) -> str:
+        """As what the last one who had the lock works or worked with this folder."""
+        try:
+            return (self.folder / "lock").read_text("ascii", "replace")
+        except OSError:
+            return ""
 
     def unlock(self) -> None:
         """Let somebody else work with it."""
@@ -126,7 +135,7 @@ class Records:
     def reserve(self, gates: Sequence[str]) -> None:
         """Set room aside for the records of these, for when the disk is full."""
         for gate in gates:
-            path = self._folder / f"{gate}.spare"
+            path = self.folder / f"{gate}.spare"
             if not path.exists():
                 with suppress(OSError):
                     self._fill(path, b"")
@@ -134,7 +143,7 @@ class Records:
     def read(self) -> list[Record]:
         """Every record there is. One that can't be read is set aside, and told."""
         found = []
-        for path in sorted(self._folder.glob("*.json")):
+        for path in sorted(self.folder.glob("*.json")):
             try:
                 found.append(decode(path.read_bytes()))
             except (OSError, ValueError) as error:
@@ -148,7 +157,7 @@ class Records:
 
     def write(self, record: Record) -> None:
         """Put it on disk, to stay. Raises GateError where that can't be done."""
-        path, new = self._path(record.gate), self._folder / f"{record.gate}.new"
+        path, new = self._path(record.gate), self.folder / f"{record.gate}.new"
         data = encode(record)
         if len(data) > LARGEST:
             raise GateError(f"{record.gate}: its record would have {len(data)} bytes")
@@ -156,7 +165,7 @@ class Records:
             try:
                 self._put(new, data)
             except OSError as error:
-                spare = self._folder / f"{record.gate}.spare"
+                spare = self.folder / f"{record.gate}.spare"
                 if error.errno not in _FULL or not spare.exists():
                     raise
                 with suppress(OSError):
@@ -179,22 +188,22 @@ class Records:
     def fired(self, gate: str) -> list[Micros]:
         """When this gate was fired, the last thousand times at most."""
         try:
-            found = json.loads((self._folder / f"{gate}.fired").read_bytes())
+            found = json.loads((self.folder / f"{gate}.fired").read_bytes())
             return [int(one) for one in found]
         except (OSError, ValueError, TypeError):
             return []
 
     def note_fired(self, gate: str, times: Sequence[Micros]) -> None:
         """Put that on disk. Raises GateError."""
-        new = self._folder / f"{gate}.fired.new"
+        new = self.folder / f"{gate}.fired.new"
         try:
             self._put(new, json.dumps(list(times)[-1000:]).encode())
-            new.rename(self._folder / f"{gate}.fired")
+            new.rename(self.folder / f"{gate}.fired")
         except OSError as error:
             raise GateError(f"{new}: {error.strerror}; it can't be recorded") from error
 
     def _path(self, gate: str) -> Path:
-        return self._folder / f"{gate}.json"
+        return self.folder / f"{gate}.json"
 
     def _put(self, path: Path, data: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -215,7 +224,7 @@ class Records:
             os.close(descriptor)
 
     def _sync(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:

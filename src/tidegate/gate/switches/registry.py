@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from tidegate.gate.switches.agent import Agents
 from tidegate.gate.switches.command import Commands, Runs
+from tidegate.gate.switches.freeze import Freezes
 from tidegate.gate.switches.haproxy import Haproxies
 from tidegate.gate.switches.keepalived import TrackFiles
 from tidegate.gate.switches.kinds import Kind, Once, Tools
+from tidegate.gate.switches.properties import Limits
 from tidegate.gate.switches.restart import Restarts
 from tidegate.gate.switches.service import Services
-from tidegate.policy.guards import Agent, Command, Haproxy, Keepalived, Restart, Run, Service
+from tidegate.policy.guards import (
+    Agent,
+    Command,
+    Freeze,
+    Haproxy,
+    Keepalived,
+    Properties,
+    Restart,
+    Run,
+    Service,
+)
 
 
 def kinds(tools: Tools) -> dict[type, Kind]:
@@ -20,6 +32,8 @@ def kinds(tools: Tools) -> dict[type, Kind]:
     return {
         Service: Services(tools),
         Command: Commands(tools),
+        Freeze: Freezes(tools),
+        Properties: Limits(tools),
         Haproxy: Haproxies(tools),
         Agent: Agents(tools),
         Keepalived: TrackFiles(tools),

@@ -34,7 +34,8 @@ Report = Callable[[GateReport], None]
 class Switch:
     """One gate. `want`, `fire`, `off` may be said by any thread; `step` by one only.
 
-    `kind` None: this gate is no longer in the policy; its record is opened, and that is all.
+    `plan` is called before each effect, so that its end is sure; `kind_of` tells what undoes a
+    record. `kind` None: nothing here knows its terms.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Switch:
         now: Callable[[], Micros],
         record: Record | None = None,
         kind_of: Callable[[Record], Kind | None] = lambda _record: None,
+        plan: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self._kind = kind
@@ -54,6 +56,7 @@ class Switch:
         self._now = now
         self._record = record
         self._kind_of = kind_of
+        self._plan = plan
         self._wanted: Micros | None = None  # None: nobody has said anything yet
         self._fires = 0
         self._off = self._ended = self._news = False
@@ -184,6 +187,7 @@ class Switch:
                 return LOOK_EVERY
             record = Record(self.spec.name, self.spec.terms, before, "closing", now, until)
             self._write(record)
+            self._plan()
         except GateError as error:
             return self._refuse(str(error), now)
         self._tell("closing")
@@ -295,6 +299,7 @@ class Switch:
         def begun(undo: Any, before: Before) -> None:
             until = now + _FIRE_WITHIN
             self._write(Record(self.spec.name, undo, before, "closing", now, until))
+            self._plan()
 
         self._tell("closing")
         try:
