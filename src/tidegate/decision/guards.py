@@ -79,7 +79,7 @@ class Guards:
         if name in self._gates:
             return obey(*self._gates[name], verb, now, until, by, note)
         if name not in self._guards:
-            known = ", ".join([*self._guards, *(one for one in self._gates if "." in one)])
+            known = ", ".join(dict.fromkeys([*self._guards, *self._gates]))
             raise OperatorError(f"there is no gate {name!r}; there is: {known or 'none'}")
         guard = self._guards[name]
         if not guard.rungs:
