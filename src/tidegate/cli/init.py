@@ -193,6 +193,7 @@ def _view(found: Survey, made: Draft, target: Path, changed: bool) -> dict[str, 
         "init": found.booted,
         "sources": [source.name for source in made.sources],
         "rules": list(made.rules),
+        "guards": list(made.guards),
         "allow": [{"subject": one, "why": why} for one, why in made.allowed],
         "not_allowed": [{"subject": one.subject, "why": one.why}
                         for one in (*found.people, *found.networks) if not one.sure],
@@ -218,6 +219,9 @@ def _tell(found: Survey, made: Draft) -> None:
         rows.append([one.pack, one.because[0], reads])
     table(("SERVICE", "BECAUSE", "READ FROM"), rows, "No service that the packs know is here.")
     safe = ", ".join(f"{one} ({why})" for one, why in found.protected if why != "own address")
+    if made.guards:
+        names = ", ".join(made.guards)
+        click.echo(f"Guards against high load, off until you switch them on: {names}.")
     click.echo(f"Never closed for anyway: own addresses{f', {safe}' if safe else ''}.")
 
 

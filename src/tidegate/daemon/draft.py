@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from tidegate import subject as subjects
+from tidegate.daemon.draft_guards import guard_texts
 from tidegate.daemon.draft_text import Source, added, parsed, texts, whole
 from tidegate.daemon.survey import Log, Service, Survey
 from tidegate.model import Subject
@@ -25,8 +26,9 @@ _HEADER = re.compile(r"^\[+\s*([A-Za-z0-9_.-]+)\s*\]+\s*(?:#.*)?$", re.MULTILINE
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A policy text. `sources` and `rules`: what is new in it; `silent`: services whose log was not
-    found; `idle`: services that no rule counts; `allowed`: (subject, why) that were added."""
+    """A policy text. `sources`, `rules`, `guards`: what is new in it; `silent`: services whose log
+    was not found; `idle`: services that no rule counts; `allowed`: (subject, why) that were added.
+    """
 
     text: str
     sources: tuple[Source, ...]
@@ -34,6 +36,7 @@ class Draft:
     allowed: tuple[tuple[Subject, str], ...]
     silent: tuple[Service, ...]
     idle: tuple[str, ...]
+    guards: tuple[str, ...] = ()
 
 
 def draft(
@@ -63,13 +66,14 @@ def draft(
     silent = tuple(one for one in wanted if one.pack not in read)
     rules = _rules(shipped, shipped_text, read | covered, kept.get("rule", {}), found.ssh_ports)
     allowed = _allowed(found, texts(present.get("allow", {}).get("addresses")))
+    guards = guard_texts(found.workloads, kept.get("guard", {}))
     mode = "observe" if observe else str(present.get("mode", "enforce"))
     if kept:
-        text = added(before, found, sources, rules, allowed, mode)
+        text = added(before, found, sources, rules, allowed, mode, guards)
     else:
         had = texts(present.get("allow", {}).get("addresses"))
-        text = whole(found, sources, rules, allowed, had, mode, silent, idle)
-    return Draft(text, sources, tuple(rules), tuple(allowed), silent, idle)
+        text = whole(found, sources, rules, allowed, had, mode, silent, idle, guards)
+    return Draft(text, sources, tuple(rules), tuple(allowed), silent, idle, tuple(guards))
 
 
 # -- sources --------------------------------------------------------------------------------------

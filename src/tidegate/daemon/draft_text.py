@@ -10,8 +10,10 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from tidegate.daemon.draft_guards import ABOUT, HEADING
 from tidegate.daemon.survey import Service, Survey
 from tidegate.errors import PolicyError
 from tidegate.model import Subject
@@ -39,6 +41,7 @@ def whole(
     mode: str,
     silent: Sequence[Service],
     idle: Sequence[str],
+    guards: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """A policy where there was none. `had`: addresses that [allow] had already."""
     head = (
@@ -58,6 +61,8 @@ def whole(
         parts.append(_block("Here, but no rule counts what they say:", [f"  {', '.join(idle)}"]))
     parts.append(f"# {'-' * 4} what is counted {'-' * 57}\n")
     parts += list(rules.values())
+    if guards:
+        parts += [HEADING, ABOUT, *guards.values()]
     return "\n".join(parts)
 
 
@@ -73,6 +78,7 @@ def added(
     rules: Mapping[str, str],
     allowed: Sequence[tuple[Subject, str]],
     mode: str,
+    guards: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The policy that is there, with what is new in [allow] and behind it."""
     text = before if before.endswith("\n") or not before else before + "\n"
@@ -83,6 +89,8 @@ def added(
     if allowed:
         text = _with_allowed(text, found, allowed, present)
     parts = [*map(_source_text, sources), *rules.values()]
+    if guards:
+        parts += [ABOUT, *guards.values()]
     if parts:
         heading = "# Added by `tidegate init`, as it is here and was not in this policy.\n"
         text = "\n".join([text, heading, *parts])

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tidegate.daemon import host
 from tidegate.daemon.neighbourhood import Neighbour, administrators, networks
+from tidegate.daemon.workloads import Workload, workloads
 from tidegate.detector.definition import Pack
 from tidegate.model import DAY, Micros, Subject
 from tidegate.policy.models import Policy
@@ -75,7 +76,8 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What this host looks like. `journal`: journald runs, or has written; `booted`: what starts
-    services here (systemd, openrc, sysv or ""); `ssh_ports`: where its configuration puts sshd."""
+    services here (systemd, openrc, sysv or ""); `ssh_ports`: where its configuration puts sshd;
+    `workloads`: what runs and could be held back when the load is high."""
 
     services: tuple[Service, ...] = ()
     journal: bool = False
@@ -84,6 +86,7 @@ class Survey:
     networks: tuple[Neighbour, ...] = ()
     people: tuple[Neighbour, ...] = ()
     ssh_ports: tuple[int, ...] = ()
+    workloads: tuple[Workload, ...] = ()
 
 
 def survey(
@@ -106,6 +109,7 @@ def survey(
         networks=networks(root),
         people=administrators(root, environ, pid),
         ssh_ports=ssh_ports(root),
+        workloads=tuple(workloads(look.running, look.listening, booted(root), root)),
     )
 
 
@@ -136,8 +140,8 @@ class _Look:
     def __init__(self, root: str, now: Micros, packs: Sequence[Pack], shipped: Policy) -> None:
         self._root = root
         self._now = now
-        self._running = dict(_running(root))
-        self._listening = frozenset(_listening(root))
+        self.running = dict(_running(root))
+        self.listening = frozenset(_listening(root))
         self._readers = frozenset(_groups(root))
         self._named = Counter(path for pack in packs for path in set(pack.files))
         self._first = Counter(pack.programs[0] for pack in packs if pack.programs)
@@ -155,7 +159,7 @@ class _Look:
         patterns = self._stated(pack) | dict.fromkeys(pack.files, "") | self._stated(pack)
         logs = tuple(log for path, name in patterns.items() if (log := self._log(path, name)))
         running = any(one.startswith("running") for one in because)
-        ports = tuple(port for port in pack.ports if port in self._listening)
+        ports = tuple(port for port in pack.ports if port in self.listening)
         return Service(pack.name, tuple(because), running, logs, bool(pack.journal), ports,
                        tuple(patterns))  # fmt: skip
 
@@ -173,8 +177,8 @@ class _Look:
     def _shown(self, pack: Pack) -> Iterator[str]:
         names = self._names(pack)
         for name in names:
-            if name in self._running:
-                yield f"running: {self._running[name]}"
+            if name in self.running:
+                yield f"running: {self.running[name]}"
         for name in names:
             for folder in _PROGRAMS:
                 if Path(self._root or "/", folder, name).is_file():
