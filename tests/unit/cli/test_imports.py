@@ -26,6 +26,8 @@ rule "tell \u202e me" { nproc "www-data" > 500 or spacefree "/a b" < 1G }
   run once 'echo "it\\'s \u202e full\n" | mail' log once step 3600
 rule "note" { la1 > 5 and { la5 > 3 or la15 > 2 } } log step 60
 rule "gone" { la1 > 50 } run 'systemctl stop nginx'
+rule "php off" { la1 > 9 } run 'systemctl stop php8.2-fpm.service'
+rule "php on" { la1 < 1 } run 'systemctl start php8.2-fpm'
 rule "empty" { la1 > 50 } run ''
 rule "rare" { la1 > 50 } log run once 'a' step -1
 """
@@ -134,7 +136,7 @@ def test_what_is_printed_means_the_same_when_it_is_read(reading: Reading) -> Non
     text = WHOLE.replace(" and memused > 90%", "") if reading == "strict" else WHOLE
     outcome = understand("", [("f", text)], reading, USERS)
     assert outcome.faults == ()
-    assert len(outcome.found) == (7 if reading == "lenient" else 8)
+    assert len(outcome.found) == (8 if reading == "lenient" else 10)
     same(outcome, policy_text(outcome.found))
 
 

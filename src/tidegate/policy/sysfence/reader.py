@@ -168,7 +168,7 @@ def known_here(user: str) -> bool:
 
 
 class _Names:
-    """Names of guards: of letters, digits, dots, - and _, each once."""
+    """Names of guards: of letters, digits, - and _ (a dot would part keys), each once."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -176,8 +176,8 @@ class _Names:
 
     def free(self, wanted: str) -> str:
         """A name like the one that is wanted, not taken yet."""
-        plain = re.sub(r"[^a-z0-9_.-]+", "-", wanted.lower(), flags=re.ASCII).strip("-.")
-        plain = plain[:_LONGEST].strip("-.") or "rule"
+        plain = re.sub(r"[^a-z0-9_-]+", "-", wanted.lower(), flags=re.ASCII).strip("-")
+        plain = plain[:_LONGEST].strip("-") or "rule"
         base = f"{self._prefix[: 63 - len(plain)]}.{plain}" if self._prefix else plain
         name, number = base, 1
         while name in self._used:
