@@ -110,6 +110,7 @@ class Guarding:
         self._specs = {guard.name: guard for guard in policy.guards}
         self._kernel = _kernel_gates(policy)
         self._changed = True
+        self.readings.reload()
         self.readings.want(self.guards.readings())
         try:
             self.switches.reload()

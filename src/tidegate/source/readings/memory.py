@@ -42,5 +42,8 @@ class MemoryReadings:
         found, self.captures = self.captures, []
         return found
 
+    def reload(self) -> None:
+        """There is no policy to read."""
+
     def close(self) -> None:
         """Nothing to end."""

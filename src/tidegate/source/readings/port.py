@@ -39,5 +39,8 @@ class Readings(Protocol):
     def captured(self) -> Sequence[Captured]:
         """Captures that have arrived since last asked."""
 
+    def reload(self) -> None:
+        """Have the policy read again: readings of the administrator's own, terms of captures."""
+
     def close(self) -> None:
         """End it; twice is harmless."""

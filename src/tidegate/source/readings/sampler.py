@@ -74,7 +74,8 @@ class Sampler:
         self._load_policy = load_policy
         self._clock = clock
         policy = load_policy()
-        self._catalogue = Catalogue(policy.readings)
+        self._specs = policy.readings
+        self._catalogue = Catalogue(self._specs)
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._schedule = Schedule()
         self._workers = Workers(clock, self._ring)
@@ -214,6 +215,8 @@ class Sampler:
         except TidegateError as error:
             self._frames.append({"type": "error", "reason": str(error)})
             return
-        self._catalogue.close()
-        self._catalogue = Catalogue(policy.readings)
         self._captures.policy = policy
+        if policy.readings != self._specs:  # else rates and files that are open go on
+            self._specs = policy.readings
+            self._catalogue.close()
+            self._catalogue = Catalogue(self._specs)

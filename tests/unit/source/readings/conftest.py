@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tidegate.errors import PolicyError
 from tidegate.model import Sample
 from tidegate.policy.models import Policy
 from tidegate.source.readings.port import Captured
@@ -23,7 +24,7 @@ from tidegate.source.readings.sampler import serve
 
 @dataclass
 class Host:
-    """The watcher's end, the policy that the sampler reads, and all that has arrived."""
+    """The watcher's end, the policy that the sampler reads (none: a faulty one), all that arrived."""
 
     readings: RemoteReadings
     policy: list[Policy]
@@ -49,7 +50,13 @@ class Host:
 def host() -> Iterator[Host]:
     ours, theirs = socket.socketpair()
     policy = [Policy()]
-    thread = threading.Thread(target=serve, args=(theirs, lambda: policy[0]))
+
+    def load() -> Policy:
+        if not policy:
+            raise PolicyError(["x.toml: faulty"])
+        return policy[0]
+
+    thread = threading.Thread(target=serve, args=(theirs, load))
     thread.start()
     readings = RemoteReadings(ours)
     try:

@@ -117,7 +117,7 @@ def test_a_host_that_starts_no_thread_leaves_what_waits_unknown(host, monkeypatc
     host.until(lambda: host.of("disk.free(/)")[-1].value is not None)
 
 
-def test_reload_brings_readings_of_its_own_and_a_faulty_policy_leaves_the_old(host, tmp_path):
+def test_reload_brings_readings_of_its_own(host, tmp_path):
     file = tmp_path / "lag"
     file.write_text("12.5\n")
     host.readings.want({"lag": SECOND // 5})
@@ -126,6 +126,31 @@ def test_reload_brings_readings_of_its_own_and_a_faulty_policy_leaves_the_old(ho
     host.policy[0] = Policy(readings=(ReadingSpec("lag", file=str(file)),))
     host.readings.reload()
     host.until(lambda: host.of("lag")[-1].value == 12.5)
+
+
+def test_a_reload_that_changes_no_reading_breaks_no_rate(host):
+    host.readings.want({"interface.in(lo)": SECOND // 5})
+    host.until(lambda: len(host.of("interface.in(lo)")) >= 2)
+    host.policy[0] = Policy(hash="another")
+    host.readings.reload()
+    host.until(lambda: len(host.of("interface.in(lo)")) >= 5)
+    assert [one.value is None for one in host.of("interface.in(lo)")][:3] == [True, False, False]
+    assert sum(one.value is None for one in host.of("interface.in(lo)")) == 1
+
+
+def test_a_policy_that_cannot_be_read_leaves_the_old_one_and_says_so(host, tmp_path):
+    file = tmp_path / "lag"
+    file.write_text("12.5\n")
+    host.policy[0] = Policy(readings=(ReadingSpec("lag", file=str(file)),))
+    host.readings.reload()
+    host.readings.want({"lag": SECOND // 5})
+    host.until(lambda: bool(host.of("lag")) and host.of("lag")[-1].value == 12.5)
+    host.policy.clear()
+    host.readings.reload()
+    host.until(lambda: host.readings.trouble == "x.toml: faulty")
+    count = len(host.of("lag"))
+    host.until(lambda: len(host.of("lag")) >= count + 2)
+    assert host.of("lag")[-1].value == 12.5
 
 
 def test_the_end_of_the_sampler_is_said(host):
