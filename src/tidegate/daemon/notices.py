@@ -54,10 +54,13 @@ class Notices:
             if name in self._places:
                 self._places[name].digest.add(one)
 
-    def tick(self, now: Micros) -> None:
-        """Send what is due, take back what did not arrive. Call it every second."""
-        for place in self._places.values():
-            place.tick(now)
+    def tick(self, now: Micros) -> bool:
+        """Send what is due, take back what did not arrive. Call it every second.
+
+        Returns whether anything happened, so that `changes` has something to save.
+        """
+        happened = [place.tick(now) for place in self._places.values()]  # every one, not the first
+        return any(happened)
 
     def failures(self) -> dict[str, str]:
         """Of every place that ever failed: why it does, "" if it is well again.
@@ -111,6 +114,7 @@ class Notices:
         self.tick(now)
         for place in self._places.values():
             place.wait(patience / max(1, len(self._places)))
+            place.settle(now)
 
 
 class Place:
@@ -132,19 +136,25 @@ class Place:
         self._spec = spec
         self.digest.limit(spec.most, spec.within)
 
-    def tick(self, now: Micros) -> None:
-        """Take in what became of the letter under way, and send the next."""
-        if self._under_way is not None:
-            if self._under_way.is_alive():
-                return
-            self._arrived(self._under_way, now)
-            self._under_way = None
-        if self._tries and 0 <= now - self._failed < self._pause():
-            return
+    def tick(self, now: Micros) -> bool:
+        """Take in what became of the letter under way, and send the next; whether there was one."""
+        settled = self.settle(now)
+        if self._under_way is not None or (self._tries and 0 <= now - self._failed < self._pause()):
+            return settled
         letter = self.digest.due(now)
-        if letter is not None:
-            self._under_way = _Errand(self._deliver, self._spec, letter, now)
-            self._under_way.start()
+        if letter is None:
+            return settled
+        self._under_way = _Errand(self._deliver, self._spec, letter, now)
+        self._under_way.start()
+        return True
+
+    def settle(self, now: Micros) -> bool:
+        """Take in what became of the letter under way; False while it is, or if there is none."""
+        if self._under_way is None or self._under_way.is_alive():
+            return False
+        self._arrived(self._under_way, now)
+        self._under_way = None
+        return True
 
     def packed(self) -> bytes:
         """What waits, with the letter under way."""

@@ -11,6 +11,7 @@ import os
 import selectors
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
@@ -18,7 +19,7 @@ from tidegate.daemon.clock import now_micros
 from tidegate.daemon.guarding import Guarding, spec_of
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.notice_text import said
-from tidegate.daemon.notices import Notices
+from tidegate.daemon.notices import PART, Notices
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import quoted
 from tidegate.daemon.wiring import Wiring
@@ -87,8 +88,8 @@ class Watcher:
             self._answer()
             self._guard(now_micros())
             self._tick(now_micros())
-        self._checkpoint(now_micros())
         self.notices.close(now_micros())
+        self._checkpoint(now_micros())
         for source in self.sources.values():
             source.close()
         self.wiring.ledger.close()
@@ -203,6 +204,7 @@ class Watcher:
             self.stopping = True
         self.pipeline.tide = self.pipeline.guards.tide(now)
         for move, captured in self.guarding.take_told(now):
+            self._dirty = True
             spec = spec_of(self.pipeline.policy, move.guard)
             told = said(move, spec, captured)
             self.notices.tell(
@@ -227,7 +229,8 @@ class Watcher:
         for source in self.sources.values():
             health = source.health()
             self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
-        self.notices.tick(now)
+        if self.notices.tick(now):
+            self._dirty = True
         for place, why in self.notices.failures().items():
             self.say(f"notices to {place}", why)
         if _due(self._last_count, MINUTE, now):
@@ -237,7 +240,7 @@ class Watcher:
         if _due(self._last_expiry, 10 * MINUTE, now):
             self._last_expiry = now
             self.pipeline.expire(now)
-            if self.actor.forget(now, self.pipeline.parts()):
+            if self.actor.forget(now, {*self.pipeline.parts(), PART}):
                 self._last_expiry = 0  # there is more to drop: go on at the next tick
         for notes in (self.wiring.ledger.notes, self.wiring.control.notes):
             while notes:
@@ -257,7 +260,8 @@ class Watcher:
         positions = [place for source in self.sources.values() for place in source.positions()]
         self._last_checkpoint = now
         # What a full disk refused is kept, coalesced, and tried again with what came since.
-        self._unsaved.update(((one.part, one.key), one) for one in self.pipeline.changes())
+        changes = chain(self.pipeline.changes(), self.notices.changes())
+        self._unsaved.update(((one.part, one.key), one) for one in changes)
         try:
             self.wiring.ledger.checkpoint(positions, self._unsaved.values())
             self._dirty = False
@@ -268,6 +272,7 @@ class Watcher:
 
     def _restore(self) -> None:
         left = self.pipeline.restore(self.wiring.ledger.memory())
+        left = [one for one in left if not self.notices.restore(one)]
         if left:
             log.info("%d remembered counts belong to no rule any more", len(left))
         try:

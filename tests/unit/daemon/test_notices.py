@@ -37,9 +37,7 @@ def settle(notices: Notices, now: int) -> None:
     notices.tick(now)
     for place in notices._places.values():
         place.wait(30)
-        if place._under_way is not None:
-            place._arrived(place._under_way, now)
-            place._under_way = None
+        place.settle(now)
 
 
 def made(*names: str, most: int = 4) -> tuple[Notices, Post]:
@@ -52,6 +50,15 @@ def test_only_whom_it_is_for() -> None:
     notices.tell(["night", "night", "nobody"], NOW, "apache2 is stopped", "text")
     settle(notices, NOW)
     assert post.arrived == [("night", "apache2 is stopped")]
+
+
+def test_every_place_has_its_turn() -> None:
+    notices, post = made("admins", "night")
+    notices.tell(["admins", "night"], NOW, "closed", "")
+    assert notices.tick(NOW)
+    settle(notices, NOW)
+    assert sorted(post.arrived) == [("admins", "closed"), ("night", "closed")]
+    assert not notices.tick(NOW + SECOND)
 
 
 def test_nothing_waits_for_a_slow_place() -> None:
@@ -133,6 +140,8 @@ def test_at_the_end_what_may_go_goes() -> None:
     notices.tell(["admins"], NOW, "closed", "")
     notices.close(NOW, patience=30)
     assert post.arrived == [("admins", "closed")]
+    # It has arrived, so it is not kept to be sent again.
+    assert b"closed" not in b"".join(one.value or b"" for one in notices.changes())
 
 
 def test_the_end_does_not_wait_for_who_hangs() -> None:

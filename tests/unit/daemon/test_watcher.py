@@ -11,12 +11,14 @@ from tests.unit.daemon.test_act import FullLedger, WayGate
 
 from tidegate.daemon import watcher as watcher_module
 from tidegate.daemon.build import Plan
+from tidegate.daemon.notices import Notices
 from tidegate.daemon.watcher import Watcher
 from tidegate.daemon.wiring import Fresh, Saved, Wiring
 from tidegate.detector.matcher import Matcher
 from tidegate.detector.pack import load_packs
-from tidegate.errors import GateError, LedgerError, PolicyError, SourceError
+from tidegate.errors import GateError, LedgerError, PolicyError, SourceError, WorldError
 from tidegate.model import DAY, HOUR, SECOND, Subject
+from tidegate.policy.guards import NoticeSpec
 from tidegate.policy.loader import read
 from tidegate.source.memory import MemorySource
 from tidegate.source.port import Health
@@ -427,3 +429,28 @@ def test_counts_from_before_come_back(bench, caplog):
     bench.turn(VIRUSES[2])
     assert bench.closed() == [(A, (25,))]
     assert "belong to no rule any more" not in caplog.text
+
+
+def test_notices_that_wait_outlive_a_restart(bench):
+    def told(watcher, deliver):
+        watcher.notices = Notices([NoticeSpec("admins", mail="root", most=1)], deliver)
+
+    def refuses(spec, letter):
+        raise WorldError("no mail server")
+
+    arrived = []
+    told(bench.watcher, refuses)
+    bench.watcher.notices.tell(["admins"], NOW, "apache2 is stopped", "")
+    bench.turn(seconds=3)
+    bench.watcher.notices.close(bench.now, 30)
+    bench.watcher._checkpoint(bench.now)
+    again = Watcher(bench.wiring, bench.alive.append, bench.titles.append)
+    bench.watcher = again
+    told(again, lambda spec, letter: arrived.append(letter.subject))
+    again._restore()
+    again._last_expiry = 0
+    bench.turn(seconds=3)  # what belongs to nobody is dropped; this does not
+    again.notices.close(bench.now, 30)
+    assert arrived == ["apache2 is stopped"]
+    again._checkpoint(bench.now)
+    assert b"apache2" not in bench.memory()["admins"]
