@@ -235,11 +235,6 @@ class GuardReader:
             if key in data
         }
         guards = tuple(replace(one, capture=capture, **said) for one in guards)
-        for guard in guards:
-            # What of it is unusual the notes say already; only what would never open is refused.
-            for key, wrong in ranges.faults(guard):
-                if key == "open":
-                    self._sections.fault(f"{path}.sysfence", f"{guard.name}: {wrong}")
         if not data.get("enabled", True):
             return guards, []
         mode: dict[str, Any] = {"mode": data["mode"]} if "mode" in data else {}

@@ -23,7 +23,6 @@ _SHARE = re.compile(r"(\d{1,3})\s*%?", re.ASCII)
 _ENDPOINT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})", re.ASCII)
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.\\@-]{0,254}", re.ASCII)
 _MAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*(?:@[A-Za-z0-9][A-Za-z0-9.-]*)?", re.ASCII)
-_SHORTEST = 10 * SECOND
 _PROPERTY = re.compile(r"[A-Z][A-Za-z]{2,63}", re.ASCII)
 
 
@@ -154,11 +153,3 @@ def webhook(value: object) -> str:
     if good and str(value).startswith(("https://", "http://")) and len(str(value)) > 10:
         return str(value)
     raise ValueError('an address such as "https://example.org/hook"')
-
-
-def longer(value: object) -> Micros:
-    """A time of ten seconds at least, for what would otherwise cost more than it tells."""
-    found = parse_duration(value)
-    if found < _SHORTEST:
-        raise ValueError("a time of 10s or more")
-    return found

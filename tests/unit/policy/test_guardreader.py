@@ -240,7 +240,14 @@ def ladder(old: str, new: str) -> str:
         (apache(SERVICE, SERVICE + "\nnotify = 'none'"), "p.toml:6: guard.apache.notify: there is no [notify.none]"),
         (apache(SERVICE, SERVICE + "\ntide = 'ebb'"), 'p.toml:6: guard.apache.tide: expected one of "low", "high", "flood"; found \'ebb\''),
         (apache(SERVICE, SERVICE + "\nservise = 'x'"), 'p.toml:6: guard.apache.servise: unknown key; did you mean "service"?'),
+        (apache('"la1 <= 2"', '{ after = "soon" }'), 'p.toml:4: guard.apache.open.after: expected a time such as "0s", "30s" or "5m"; found \'soon\''),
+        (apache('6" }', '6", for = "1 m" }'), "p.toml:3: guard.apache.close.for: expected a time"),
         # Gates.
+        (apache(SERVICE, "freeze = '/sys/../x'"), "p.toml:5: guard.apache.freeze: expected a unit such as \"apache2.service\"; found '/sys/../x'"),
+        (apache(SERVICE, "throttle = { ports = [80], rate = '20/parsec' }"), "found '20/parsec'"),
+        (ladder("/run/haproxy/admin.sock", "admin.sock"), "guard.apache.ladder.2.haproxy.socket: expected the path of a socket, or an address with a port; found 'admin.sock'"),
+        (ladder(', MemoryHigh = "512M", CPUWeight = 20', ""), "guard.apache.ladder.6.properties: expected properties such as CPUWeight"),
+        (ladder('"512M"', "[512]"), "guard.apache.ladder.6.properties: expected properties such as CPUWeight = \"20\"; MemoryHigh = [512] is none"),
         (apache(SERVICE, 'service = "../x"'), "p.toml:5: guard.apache.service: expected a unit such as \"apache2.service\"; found '../x'"),
         (apache(SERVICE, "service = { unit = 'x' }"), "p.toml:5: guard.apache.service: expected a unit such as \"apache2.service\", or { service = \"zope\", within = \"5m\" }; found {'unit': 'x'}"),
         (apache(SERVICE, "throttle = { rate = '20/m' }"), 'p.toml:5: guard.apache.throttle: "ports" is missing'),
@@ -356,6 +363,38 @@ def test_sysfence_s_files_are_trusted_as_the_policy_is(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         load(policy, trusted=True)
     assert any(str(rules) in fault for fault in caught.value.faults)
+
+
+PAIR = """
+if "stop" { la1 > 1.0 } run "/etc/init.d/apache2 stop"
+if "start" { la1 < 0.5 } run "/etc/init.d/apache2 start"
+"""
+
+
+def test_keys_beside_sysfence_hold_for_all_its_guards(tmp_path: Path) -> None:
+    rules = tmp_path / "sysfence.conf"
+    rules.write_text(PAIR)
+    beside = "tide = 'flood'\nflaps = 4\nnotify = ['admins']\n[notify.admins]\nmail = 'root'\n"
+    policy = read([("p.toml", f"[guard.old]\nsysfence = ['{rules}']\n{beside}")]).policy
+    (guard,) = policy.guards
+    assert (guard.name, guard.tide, guard.flaps) == ("old.apache2", "flood", 4)
+    assert (guard.notify, guard.capture) == (("admins",), Capture())
+
+
+def test_sysfence_s_rules_can_be_switched_off(tmp_path: Path) -> None:
+    rules = tmp_path / "sysfence.conf"
+    rules.write_text(SYSFENCE + PAIR)
+    text = f"[guard.old]\nsysfence = ['{rules}']\nenabled = false\n"
+    policy = read([("p.toml", text)]).policy
+    assert ([guard.enabled for guard in policy.guards], policy.triggers) == ([False], ())
+
+
+def test_haproxy_by_address_and_a_control_group() -> None:
+    text = apache(SERVICE, "haproxy = { socket = '127.0.0.1:9999', backend = 'b', server = 's' }")
+    assert guards(text)[0].gates[0].terms == Haproxy("127.0.0.1:9999", "b", "s")
+    assert guards(apache(SERVICE, "freeze = '/sys/fs/cgroup/a'"))[0].gates[0].terms == Freeze(
+        "/sys/fs/cgroup/a"
+    )
 
 
 def test_sysfence_goes_with_nothing_else(tmp_path: Path) -> None:
