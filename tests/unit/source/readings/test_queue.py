@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import string
 import subprocess
 import sys
@@ -104,6 +105,25 @@ def test_a_spool_that_is_not_there_is_unknown_and_found_when_it_comes(tmp_path):
     )
     exim(tmp_path, 3, split=False)
     assert taker.attempt(2).value == 3
+
+
+def test_a_spool_that_moved_is_asked_for_again(tmp_path, monkeypatch):
+    places = [tmp_path / "old", tmp_path / "new"]
+    for place in places:
+        place.mkdir()
+    exim(places[1], 4, split=False)
+    monkeypatch.setattr(queue, "_exim", lambda _named: str(places.pop(0)))
+    taker = Queues().taker("exim")
+    assert taker.attempt(1).value is None
+    assert taker.attempt(2).value == 4
+    assert taker.attempt(3).value == 4
+
+
+@pytest.mark.skipif(shutil.which("exim4") is None, reason="no exim4")
+def test_exim_itself_says_where_its_spool_is(monkeypatch):
+    said = subprocess.run(["exim4", "-bP", "spool_directory"], capture_output=True, text=True)
+    monkeypatch.setattr(queue, "_first", lambda *_paths: "not asked")
+    assert said.stdout.strip() == f"spool_directory = {queue._exim('')}"
 
 
 def test_another_program_is_refused():
