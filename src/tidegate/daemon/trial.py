@@ -19,6 +19,7 @@ from tidegate.policy.guards import Condition, GuardSpec
 from tidegate.policy.loader import load
 from tidegate.policy.models import Policy
 from tidegate.policy.needs import compares, needed
+from tidegate.source.readings.load import whose_load
 from tidegate.source.readings.once import once
 
 _VERDICT = {True: "it holds", False: "it does not hold", None: "nobody knows, so nothing is done"}
@@ -69,11 +70,13 @@ def tried(text: str, config: Path | None, tell: Callable[[str], None]) -> Verdic
         raise OperatorError(f"{error}") from error
     alone = Policy(readings=policy.readings, guards=(GuardSpec("trial", close=condition),))
     evidence = Evidence(alone)
-    samples = once(needed(alone), now_micros, policy.readings, tell)
+    names = needed(alone)
+    samples = once(names, now_micros, policy.readings, tell)
+    inside = whose_load(names)
     moment = now_micros()
     evidence.look(moment, list(samples.values()))
     shares = frozenset(one.reading for one in compares(condition) if one.percent)
     return Verdict(
         condition, evidence.holds(condition, moment), evidence.samples(condition, moment),
-        shares, tuple(notes),
+        shares, (*notes, inside) if inside else tuple(notes),
     )  # fmt: skip

@@ -7,12 +7,21 @@ Limits: lxcfs shows a container's own load only if it runs with --enable-loadavg
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tidegate.source.readings import container
 from tidegate.source.readings.taking import Held, Places, Shared, Taken, Taker
 
 AVERAGES = {"la1": 0, "la5": 1, "la15": 2}
 _CORES_EVERY = 60
 """Looks after which the cores are counted again: they may be plugged in."""
+
+
+def whose_load(names: Iterable[str], places: Places = container.HERE) -> str:
+    """In a container and where one of these is a load: whose it is, for people; else ""."""
+    if not any(name.partition(".")[0] in AVERAGES for name in names):
+        return ""
+    return Load(places).describe() if container.kind(places) else ""
 
 
 class Load:

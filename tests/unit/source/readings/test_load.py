@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.source.readings import container
-from tidegate.source.readings.load import Load
+from tidegate.source.readings.load import Load, whose_load
 from tidegate.source.readings.taking import Places
 
 
@@ -102,6 +102,15 @@ def test_a_quota_of_the_old_control_groups_counts_and_so_does_one_further_up(tmp
     (group.parent / "cpu.cfs_quota_us").write_text("25000\n")
     (group.parent / "cpu.cfs_period_us").write_text("100000\n")
     assert container.allowed(places) == 0.25
+
+
+def test_whose_load_it_is_is_said_where_it_matters(tmp_path):
+    places = host(tmp_path, pids="pid:[4026532000]")
+    (tmp_path / ".dockerenv").touch()
+    assert "not of this container (docker)" in whose_load(["memused", "la1.core"], places)
+    assert whose_load(["memused", "lag"], places) == ""
+    (tmp_path / ".dockerenv").unlink()
+    assert whose_load(["la1"], places) == ""
 
 
 def test_a_proc_without_load_is_unknown(tmp_path):
