@@ -86,6 +86,37 @@ def test_a_real_control_group(group):
     assert taker("memory", f"{TOP}{named}").attempt(1).value > 100_000
 
 
+@pytest.mark.kernel
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_a_real_control_group_of_version_2_beside_version_1(tmp_path, run):
+    top = TOP / "unified"
+    if not (top / "cgroup.controllers").exists():
+        pytest.skip("version 2 is not mounted beside version 1: it is tried above, or not here")
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs/cgroup").symlink_to(top)
+    places = Places("/proc", str(tmp_path))
+    folder = top / f"tidegate-test-{os.getpid()}.slice" / "web.service"
+    pid = 0
+    try:
+        folder.mkdir(parents=True)
+        assert taker("processes", "web.service", places).attempt(1).value == 0
+        pid = run(BUSY)
+        (folder / "cgroup.procs").write_text(str(pid))
+        cpu = taker("cpu", "web", places)  # found by its name, in the slice
+        assert cpu.attempt(1).why == NO_RATE
+        time.sleep(0.5)
+        assert 0.05 < cpu.attempt(2).value < 1.5
+        assert taker("processes", "web.service", places).attempt(1).value == 1
+        unknown = taker("memory", "web.service", places).attempt(1)
+        assert unknown.why.endswith("the controller is off")  # version 1 has it
+    finally:
+        if pid:
+            os.kill(pid, 9)
+        until(lambda: not (folder / "cgroup.procs").read_text())
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
 def test_a_pid_file_counts_its_process_and_the_children(tmp_path, run):
     file = tmp_path / "daemon.pid"
     file.write_text(f"{run([sys.executable, '-c', PARENT])}\n")
