@@ -39,8 +39,7 @@ _FIRST = """
     mount -t tmpfs -o mode=755 none /run
     mkdir -p /run/haproxy /run/keepalived /run/tidegate /run/lock
     echo ready
-    trap '' CHLD
-    exec cat
+    exec env --ignore-signal=CHLD cat
 """
 
 

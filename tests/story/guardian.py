@@ -16,6 +16,7 @@ from tests.story.cluster import Node, Service
 PATHS = """
 [paths]
 state = "{folder}/tidegate/state"
+gates = "{folder}/tidegate/gates"
 run = "{folder}/tidegate/run"
 off = "{folder}/tidegate/off"
 detectors = "{folder}/tidegate/detectors"
@@ -61,9 +62,14 @@ class Guardian:
         return stage.tidegate(*words, config=self.config)
 
     def closed(self) -> set[str]:
-        """Who, and which gates, are closed now."""
+        """For whom it is closed now."""
         rows = map(json.loads, self.verb("list", "--json").stdout.splitlines())
-        return {row.get("gate") or row.get("subject") or "" for row in rows}
+        return {row["subject"] for row in rows if row.get("subject")}
+
+    def gates(self) -> dict[str, str]:
+        """Its guards' gates, and how each stands."""
+        told = json.loads(self.verb("guard", "list", "--json").stdout)
+        return {gate["gate"]: gate["state"] for one in told["guards"] for gate in one["gates"]}
 
     def dropped(self) -> str:
         """Its table in the node's kernel; "" where there is none."""
