@@ -58,9 +58,10 @@ ORDINARY = Rank(0, 0, 0, _limit())
 """What any process has (and this one had): what services and commands are given back."""
 
 
-def prepare(*, lock: bool = True) -> list[str]:
+def prepare(*, stays_root: bool = False) -> list[str]:
     """Have this process spared, served first, and never swapped out. What was refused, a line
-    each. Call it before privileges are dropped; children inherit all but the locked memory."""
+    each. Call it before privileges are dropped, if they will be (`stays_root` False); children
+    inherit all but the locked memory, so `restore` what is none of ours."""
     refused = []
 
     def attempt(what: str, act: Callable[[], None]) -> None:
@@ -72,8 +73,7 @@ def prepare(*, lock: bool = True) -> list[str]:
     attempt("not to be ended when memory is short", lambda: _oom(SPARED))
     attempt("a higher priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, NICE))
     attempt("a higher priority for the disk", lambda: _set_ioprio(_BEST_EFFORT_FIRST))
-    if lock:
-        attempt("memory that is never swapped out", _lock)
+    attempt("memory that is never swapped out", lambda: _lock(stays_root))
     return refused
 
 
@@ -104,12 +104,13 @@ def _set_ioprio(value: int) -> None:
     _done(_libc.syscall(number[0], _WHO_PROCESS, 0, value))
 
 
-def _lock() -> None:
-    # Without privileges every later allocation would fail at the limit; so there is none.
+def _lock(stays_root: bool) -> None:
+    # Without CAP_IPC_LOCK every later allocation would fail at the limit; so there must be none.
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
     except ValueError as error:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
+        if not stays_root:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
     _done(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE))
 
 

@@ -56,7 +56,7 @@ def write(path: Path, value: str) -> None:
 
 
 def _mounts(tools: Tools, controller: str) -> list[Path]:
-    """Where the hierarchies are: version 2 alone or beside the first, then this one of the first."""
+    """Where the hierarchies are: version 2, alone or beside version 1, then one of version 1."""
     found = [tools.groups, tools.groups / "unified"]
     return [*found, tools.groups / controller] if controller else found
 

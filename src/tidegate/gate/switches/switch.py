@@ -24,7 +24,8 @@ RENEW_AFTER: Micros = 30 * SECOND
 """A record's deadline is written anew when it would move by more than this."""
 CLOSE_AGAIN: Micros = MINUTE
 _FIRST_RETRY, _LAST_RETRY = 5 * SECOND, MINUTE
-_FIRE_WITHIN: Micros = 10 * MINUTE
+FIRE_WITHIN: Micros = 6 * MINUTE
+"""After this a restart that has not ended is undone by whoever is left."""
 
 _UNKNOWN = "nothing here knows how to close and open it"
 
@@ -297,7 +298,7 @@ class Switch:
                 self._records.note_fired(self.spec.name, [*recent, now])
 
         def begun(undo: Any, before: Before) -> None:
-            until = now + _FIRE_WITHIN
+            until = now + FIRE_WITHIN
             self._write(Record(self.spec.name, undo, before, "closing", now, until))
             self._plan()
 
