@@ -195,6 +195,8 @@ class _Repairing(Words):
         while token := self.semicolon() or self.taken("run", "log", "once", "step"):
             early = token.kind == "once"
             if early:
+                if self.next.kind not in ("run", "log"):
+                    raise self.refusal(self.next, "expected run or log")
                 self.remark(token, f"once stands behind its word: read as {self.next.text} once")
                 token = self.take()
             if token.kind == "run":
@@ -204,15 +206,15 @@ class _Repairing(Words):
                 script = self.command()
                 run_once = self.late(token) or once
             elif token.kind == "log":
+                once = self.taken("once") is not None or early
                 if log:
-                    self.remark(token, "log is said twice: left out")
-                log, log_once = True, self.taken("once") is not None or early or log_once
+                    self.remark(token, "log is said twice: the second is left out")
+                else:
+                    log, log_once = True, once
             elif token.kind == "step":
                 if step is not None:
                     raise self.refusal(token, "expected one step")
                 step = self.step()
-            elif token.text != ";":
-                raise self.refusal(token, "expected run or log")
             if step is not None and self.next.kind in ("run", "log"):
                 self.remark(self.next, "step comes last: read as if it did")
         return script, run_once, log, log_once, step

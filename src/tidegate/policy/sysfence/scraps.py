@@ -13,9 +13,10 @@ from tidegate.policy.sysfence.lexer import Places, Token, closing_quote, end_of_
 from tidegate.policy.sysfence.tree import Remark
 
 _PART = re.compile(
-    r"""(?P<blank>\s+)|(?P<comment>\#[^\n]*)|(?P<quote>["'])|(?P<curly>[\u2018-\u201f])
+    r"""(?P<blank>[ \t\n\r\v\f]+)|(?P<unseen>[\s\u200b\ufeff]+)
+    |(?P<comment>\#[^\n]*)|(?P<quote>["'])|(?P<curly>[\u2018-\u201f])
     |(?P<sign>[<>]=|=[<>]|<>|[!=]=|[<>=≥≤≠]|&[gl]t;=?|&amp;&amp;|&&|\|\||[{}()|,;])
-    |(?P<word>[^\s{}()<>=|,;\#"'\u2018-\u201f≥≤≠&!]+)|(?P<odd>.)""",
+    |(?P<word>[^\s\u200b\ufeff{}()<>=|,;\#"'\u2018-\u201f≥≤≠&!]+)|(?P<odd>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _MEANT = {
@@ -56,6 +57,9 @@ def _parts(text: str, places: Places, remarks: list[Remark]) -> Iterator[Token]:
                 )
             at = token.end
             yield token
+        elif match["unseen"]:
+            code = f"U+{ord(part[0]):04X}"
+            remarks.append(Remark(*places.at(start), f"{code} is no blank: read as one"))
         elif match["sign"] or match["word"] or match["odd"]:
             meant = _MEANT.get(part)
             token = word_token(meant or part, start, places)._replace(text=part, end=at)

@@ -114,6 +114,9 @@ GROUPING = [
         "all of the condition are missing",
     ),
     Row(f'if "x" {{ {A} }} {{ {B} }} log', None, None, f"{{ {A} and {B} }}"),
+    same(" or ".join([A] * 200)),
+    cond(" or ".join([A] * 201), None, None, "no more than 200 comparisons"),
+    Row(f'if "x" {{ {" and ".join([A] * 201)} log', None, None, "no more than 200 comparisons"),
 ]
 
 BLANKS = [
@@ -130,6 +133,8 @@ BLANKS = [
     Row(f"if 'x' {{ {A} }} run 'a'log", A, A),
     Row(f'if "x" {{ {A}&&{B} }} log', None, f"{A} and {B}", "read as 1 && la5"),
     Row(f'\tif\n"x"\r\n{{ {A}\f}}\vlog', A, A),
+    Row(f'if "x" {{\u00a0{A} }} log', None, A, "U+00A0 is no blank"),
+    Row(f'\ufeffif "x" {{ {A} }} log', None, A, "U+FEFF is no blank"),
     Row(f'if "x" ( {A} ) log', None, A, "( is read as {"),
     Row('if "x" { la1 ≥ 1 } log', None, "la1 >= 1", "≥ is read as >="),
     Row('if "x" { la1 &gt;= 1 } log', None, "la1 >= 1", "&gt;= is read as >="),
@@ -168,6 +173,8 @@ LOADS = [
     cond("la1 < INFINITY", "la1 < INFINITY", "la1 < INFINITY", "always holds"),
     cond("la1 > nan", "la1 > nan", "la1 > nan", "never holds"),
     cond("la1 > 1e300", "la1 > 1e300", "la1 > 1e300", "never holds"),
+    cond("la1 > 0x1p99999", "la1 > 0x1p99999", "la1 > 0x1p99999", "never holds"),
+    cond("la1 > -0x1p99999", "la1 > -0x1p99999", "la1 > -0x1p99999", "always holds"),
     cond("la1 > -1", "la1 > -1", "la1 > -1"),
     *(cond(f"la1 > {text}", None, None, "without a unit") for text in (
         "8M", "8k", "80%", "eight", "8x", "0x", '"8"', "1_0",
@@ -217,6 +224,8 @@ READINGS = [
     ),
     cond("nproc www-data > 8", None, 'nproc "www-data" > 8', "has no quotes"),
     cond('nproc "ghost" > 8', None, 'nproc "ghost" > 8', "no user ghost"),
+    cond("nproc running , > 8", None, "nproc running > 8", "parts nothing"),
+    cond("nproc 33 , > 8", None, "nproc 33 > 8", "parts nothing"),
     cond("nproc run > 8", None, "nproc running > 8", "read as running"),
     cond("nproc running > 8", "nproc running > 8", "nproc running > 8", "since Linux 4.7"),
     cond("nproc sleep io > 8", None, "nproc sleeping , uninterruptible > 8", "a comma is missing"),
@@ -243,8 +252,10 @@ ACTIONS = [
     act("run 'a' 'b'", False, False, "expected another rule"),
     act("run 'a' run 'b' log", False, False, "expected one command"),
     act("log log", False, True, "log is said twice"),
+    act("log log once", False, True, "the second is left out"),
     act("log run 'a' log", False, True, "log is said twice"),
     act("once run 'a'", False, True, "read as run once"),
+    act("once step 5", False, False, "expected run or log"),
     act("run 'a' once", False, True, "read as run once"),
     act("run 'a' log; ", False, True, "left out"),
     act("step 5 run 'a'", False, False, "expected run or log"),

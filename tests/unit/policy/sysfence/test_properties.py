@@ -110,6 +110,6 @@ def test_names_are_given_once(text: str, reading: str) -> None:
 )  # fmt: skip
 def test_a_long_file_of_nonsense_is_read_in_one_go(part: str) -> None:
     """Each of these took as long as the square of its length, or would have."""
-    outcome = understand("", [("f", part * (200_000 // len(part)))], "lenient", USERS)
+    outcome = understand("", [("f", part * (60_000 // len(part)))], "lenient", USERS)
     assert outcome.found == ()
-    assert len(outcome.faults) <= 200_000
+    assert len(outcome.faults) <= 60_000
