@@ -77,6 +77,8 @@ _NEEDED = {
     "properties": ("unit",),
     "command": ("close", "open"),
 }
+_AROUND = frozenset({"-.slice", "system.slice", "init.scope", "freezer", "unified"})
+_LOGINS = frozenset({"ssh", "sshd", "dropbear", "networking", "NetworkManager", "systemd-networkd"})
 
 
 class GateReader:
@@ -93,6 +95,7 @@ class GateReader:
             found = self._sections.section(key, {name: value}, {name: one})
             if name not in found:
                 return None
+            self._whom(path, found[name] if kind == "freeze" else found[name].service)
             return Freeze(found[name]) if kind == "freeze" else found[name]
         before = len(self._sections.faults)
         table = self._sections.table(path, value)
@@ -106,6 +109,7 @@ class GateReader:
         if len(self._sections.faults) > before:
             return None
         self._look(path, data)
+        self._whom(path, data.get("unit", ""), mild=True)
         if data.get("value") == 0:
             self._sections.fault(f"{path}.value", "0 is what it is while open; expected another")
         return _BUILD[kind](data | {"settings": settings})
@@ -118,6 +122,7 @@ class GateReader:
                 self._sections.faults.append((path, f'"{key}" is missing'))
         if "service" not in data:
             return None
+        self._whom(path, data["service"], mild=True)
         wait = {"wait": data["wait"]} if "wait" in data else {}
         most = dict(zip(("most", "within"), data.get("at-most", ()), strict=False))
         return Restart(data["service"], **wait, **most)
@@ -129,6 +134,19 @@ class GateReader:
         except ValueError as expected:
             self._sections.faults.append((path, f"expected {expected}"))
             return ()
+
+    def _whom(self, path: str, unit: str, *, mild: bool = False) -> None:
+        """Never tidegate itself, and with care what people log in by; `mild`: it keeps running."""
+        name = unit.removeprefix("/sys/fs/cgroup").strip("/").rpartition("/")[2]
+        name = name.removesuffix(".service").removesuffix(".socket")
+        if name == "tidegate":
+            self._sections.fault(path, f"{unit} is tidegate itself, which would have to open it")
+        elif not mild and (name in _AROUND or (unit.startswith("/") and not name)):
+            said = f"{unit} has tidegate in it, which would have to open it; name one service"
+            self._sections.fault(path, said)
+        elif not mild and name in _LOGINS:
+            said = f"{unit} is closed: then nobody can log in anew from elsewhere"
+            self._sections.note(path, said)
 
     def _look(self, path: str, data: Mapping[str, Any]) -> None:
         if 22 in data.get("ports", ()):

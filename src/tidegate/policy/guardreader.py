@@ -125,7 +125,7 @@ class GuardReader:
     # -- guards ----------------------------------------------------------------------------------
 
     def _guard(self, name: str, table: Mapping[str, Any]) -> GuardSpec:
-        path = f"guard.{name}"
+        path, noted = f"guard.{name}", len(self._sections.notes)
         data = self._sections.section(path, table, GUARD)
         close, least_closed, stated_close = self._conditions.when(path, "close", table)
         opened, least_open, stated_open = self._conditions.when(path, "open", table)
@@ -164,6 +164,8 @@ class GuardReader:
         }
         spec = replace(spec, **{key: one for key, one in terms.items() if one is not None})
         self._judge(path, spec)
+        if not spec.enabled:
+            del self._sections.notes[noted:]  # nobody has to look at what is switched off
         return spec
 
     def _whole(self, path: str, table: Mapping[str, Any], own: bool) -> None:
