@@ -15,6 +15,7 @@ ABOUT = """\
 # Ready-made for what runs here, and all off: `enabled = true` switches one on, and
 # `tidegate reload` makes it hold. What would it do just now? tidegate guard try 'la1.core >= 2.5'
 # la1.core is the load of the last minute for each processor: 1 means that all are just busy.
+# `open` must be above what is usual here, or it would wait for a calm that never comes.
 # A ladder is climbed step by step: the next one after so long, if the load is still too high, or
 # at once by its own `when`. What is closed opens by itself, also if Tidegate should be gone.
 """
@@ -28,14 +29,14 @@ _WORDS: dict[Kind, str] = {
     "mysql": "Every site hangs on it, so it goes last; stopping beats being killed for memory.",
 }
 _CLOSE: dict[Kind, tuple[str, str]] = {
-    "php-fpm": ("la1.core >= 2.5", "la1.core <= 0.7"),
-    "apache": ("la1.core >= 2.5", "la1.core <= 0.7"),
-    "nginx": ("la1.core >= 5", "la1.core <= 1"),
-    "exim": ("la1.core >= 2", "la1.core <= 0.7"),
-    "postfix": ("la1.core >= 2", "la1.core <= 0.7"),
+    "php-fpm": ("la1.core >= 2.5", "la1.core <= 1.2"),
+    "apache": ("la1.core >= 2.5", "la1.core <= 1.2"),
+    "nginx": ("la1.core >= 5", "la1.core <= 1.5"),
+    "exim": ("la1.core >= 2", "la1.core <= 1.2"),
+    "postfix": ("la1.core >= 2", "la1.core <= 1.2"),
     "mysql": (
         "la1.core >= 6 or memavailable <= 2%",
-        "la1.core <= 1 and memavailable >= 10%",
+        "la1.core <= 1.5 and memavailable >= 5%",
     ),
 }
 _STOP: dict[Kind, tuple[str, str]] = {
