@@ -91,6 +91,14 @@ def test_without_an_open_condition_it_opens_when_close_has_not_held_for_a_while(
     assert play.to(600, la1=9.0) == ["271 open apache"]
 
 
+def test_what_is_unknown_is_not_known_to_have_ended() -> None:
+    play = Play(guard(open=None))
+    play.to(1, la1=10.0)
+    play.to(10, la1=9.0)
+    play.to(200, la1=None)
+    assert play.to(400, la1=9.0) == ["261 open apache"], "a minute since it is known"
+
+
 def test_nothing_stays_closed_that_nobody_can_judge() -> None:
     play = Play(guard())
     play.to(10, la1=10.0)

@@ -7,7 +7,7 @@ from tests.unit.decision.acting import DRAIN, ONE, SLOW, STOP, THROTTLE, Play, g
 
 from tidegate.errors import OperatorError
 from tidegate.model import HOUR, MINUTE, SECOND
-from tidegate.policy.guards import Pool, Restart
+from tidegate.policy.guards import Pool, Restart, Step
 
 PEER = "up(smtp://192.0.2.2:25)"
 
@@ -68,6 +68,17 @@ def test_after_a_refusal_the_next_step_goes_at_once_and_this_one_again_later() -
         " this one again in 1m"
     )
     assert play.to(200) == ["92 close apache.properties"]
+
+
+def test_nobody_waits_for_a_step_that_refused() -> None:
+    play = Play(guard(SLOW, Step(STOP, after=5 * MINUTE)))
+    play.to(1, la1=20.0)
+    lines = play.to(2, play.report("refused", "apache.properties"))
+    assert lines == ["2 warn apache.properties", "2 close apache.stop"]
+    play = Play(guard(THROTTLE, SLOW, Step(STOP, after=5 * MINUTE)))
+    play.to(31, la1=20.0)
+    lines = play.to(32, play.report("refused", "apache.properties"))
+    assert lines == ["32 warn apache.properties", "32 close apache.stop"]
 
 
 def test_a_refusal_is_told_once_until_it_went_well() -> None:
