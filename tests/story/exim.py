@@ -84,18 +84,20 @@ def missing() -> str:
 class Exim:
     """One exim in a namespace, with at most so many connections at once."""
 
-    def __init__(self, space: str, folder: Path, address: str, slots: int) -> None:
+    def __init__(
+        self, space: str, folder: Path, address: str, slots: int, template: str = CONFIGURATION
+    ) -> None:
         self._space, self._folder = space, folder
         self._configuration = folder / "exim.conf"
         local_part, _, domain = KNOWN.partition("@")
         self._configuration.write_text(
-            CONFIGURATION.format(
+            template.format(
                 folder=folder, address=address, slots=slots, domain=domain,
                 local_part=local_part, sign=re.search("EICAR-[A-Z-]+", EICAR)[0],
             )
         )  # fmt: skip
         for name in ("spool", "log", "mail"):
-            (folder / name).mkdir(mode=0o755)
+            (folder / name).mkdir(mode=0o755, exist_ok=True)  # a small spool is mounted already
             shutil.chown(folder / name, USER, USER)
         self.log = folder / "log" / "mainlog"
         self.log.touch(mode=0o644)

@@ -99,6 +99,10 @@ def show_why(answer: Mapping[str, Any]) -> None:
         click.echo(f"{gate['gate']} ({gate['what']}): {gate['state']}{since}.")
         if gate["detail"]:
             click.echo(f"  {printable(gate['detail'])}")
+        if (cut := gate.get("cut")) and cut["packets"]:
+            most = ", ".join(f"{one['subject']} ({one['packets']})" for one in cut["heaviest"])
+            packets = f"{cut['packets']:,} packets of new connections cut or refused"
+            click.echo(f"  {packets}" + (f"; most often {most}" if most else ""))
     for row in answer["moves"]:
         who = f"guard {row['rule']}" if row["by"] == "guard" else printable(row["by"])
         note = f" ({printable(row['note'])})" if row["note"] else ""

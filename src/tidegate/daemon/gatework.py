@@ -13,9 +13,9 @@ from tidegate.control.views import decision_view, entry_view
 from tidegate.daemon import asked
 from tidegate.daemon.guarding import PREFIX, Guarding, spec_of
 from tidegate.daemon.pipeline import Pipeline
-from tidegate.errors import OperatorError
+from tidegate.errors import GateError, OperatorError
 from tidegate.model import Micros, Subject
-from tidegate.policy.guards import GateSpec, GuardSpec
+from tidegate.policy.guards import KERNEL, GateSpec, GuardSpec
 from tidegate.text import time_text
 
 Verb = Literal["close", "open", "hold", "resume"]
@@ -91,6 +91,7 @@ def why(watcher: Daemon, name: str, now: Micros) -> dict[str, Any]:
         entry for subject in subjects for entry in ledger.history(_MOVES, Subject(PREFIX + subject))
     ]
     entries.sort(key=lambda entry: entry.decision.time, reverse=True)
+    cut = _cut(watcher) if any(isinstance(gate.terms, KERNEL) for gate in gates) else {}
     moves = []
     for entry in entries[:_MOVES]:
         captured = ledger.captured(entry.decision.id)
@@ -99,7 +100,7 @@ def why(watcher: Daemon, name: str, now: Micros) -> dict[str, Any]:
         "v": 1,
         "name": name,
         "stated": stated(spec),
-        "gates": [_gate(watcher, gate, now) for gate in gates],
+        "gates": [{**_gate(watcher, gate, now), **cut.get(gate.name, {})} for gate in gates],
         "moves": moves,
     }
 
@@ -150,4 +151,22 @@ def _gate(watcher: Daemon, gate: GateSpec, now: Micros) -> dict[str, Any]:
         "wanted": "closed" if wanted else "open",
         "since": time_text(report.since) if report and report.since else None,
         "detail": report.detail if report else "",
+    }
+
+
+def _cut(watcher: Daemon) -> dict[str, dict[str, Any]]:
+    """What each gate of the kernel has cut or refused since it was put in, and whom most."""
+    try:
+        told = watcher.guarding.gate.throttled()
+    except GateError:
+        return {}  # the state of the gate says so
+    return {
+        one.gate: {
+            "cut": {
+                "packets": one.packets,
+                "bytes": one.bytes,
+                "heaviest": [{"subject": who, "packets": count} for who, count in one.heaviest],
+            }
+        }
+        for one in told
     }

@@ -87,8 +87,9 @@ class Closings:
         self._since = dict.fromkeys(self._until, now)
 
     def standing(self, now: Micros) -> dict[str, Micros]:
-        """What is closed, and until when."""
-        return {name: until for name, until in self._until.items() if until > now}
+        """What is closed, and until when: LEASE ahead at the most, also if a clock was set back."""
+        latest = now + LEASE
+        return {name: min(until, latest) for name, until in self._until.items() if until > now}
 
     def open_all(self) -> None:
         """Nothing is closed any more."""

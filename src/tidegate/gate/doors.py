@@ -1,7 +1,7 @@
 """Doors: gates of guards that the kernel keeps, as nft text: throttles, and ports that refuse.
 
 Touches nothing: text only. A door is closed while its ports stand in its set, each with a timeout
-of the kernel's, so that it opens by itself. Limits: TCP only, and of it only new connections.
+of the kernel, so that it opens by itself. Limits: new TCP connections to this host itself.
 """
 
 from __future__ import annotations
@@ -147,17 +147,19 @@ def rules(specs: Sequence[GateSpec]) -> Iterator[str]:
         if isinstance(spec.terms, Throttle):
             yield from _throttling(spec.name, spec.terms)
     if specs:
-        yield f"gate {NEW} jump {CHAIN}"
+        # What is only forwarded is none of this host's services: whoever browses through it
+        # goes on.
+        yield f"gate {NEW} fib daddr type local jump {CHAIN}"
 
 
 def _refusing(ports: str, terms: Refuse) -> Iterator[str]:
     if terms.answer == "421":
         # The responder waits on the loopback alone; a packet is handed to it as it is, so that
-        # port and address stay what every other rule expects. It is handed only what is for this
-        # host. Where nobody listens the rule does not match, and the next one refuses.
+        # port and address stay what every other rule expects. Where nobody listens the rule does
+        # not match, and the next one refuses.
         for family, address in (("ip", "127.0.0.1"), ("ip6", "[::1]")):
             yield (
-                f"{CHAIN} tcp dport @{ports} fib daddr type local "
+                f"{CHAIN} tcp dport @{ports} "
                 f"tproxy {family} to {address}:{RESPONDER} counter accept"
             )
     yield f"{CHAIN} tcp dport @{ports} counter reject with tcp reset"

@@ -57,6 +57,7 @@ def test_an_end_is_no_further_than_the_lease_and_one_that_is_over_closes_nothing
     closings = Closings((WEB, MAIL))
     closings.take({"web": START + 10 * HOUR, "mail": START}, START)
     assert closings.standing(START) == {"web": START + LEASE}
+    assert closings.standing(START - HOUR) == {"web": START - HOUR + LEASE}, "a clock set back"
 
 
 def test_what_can_not_be_closed_is_refused_with_its_reason() -> None:
