@@ -196,6 +196,7 @@ class Guard:
             if rung.state == "closed" and step.gate.pool:
                 back, why = self._lacking(step.gate.pool, now)
                 if back:
+                    rung.said = "pool"
                     return [self._open(k, now, f"its pool needs it: {why}", stale=False)]
         if top < 0:
             self._undecided = 0

@@ -141,7 +141,10 @@ class Rung:
 
     def mend(self, spec: GuardSpec, now: Micros) -> None:
         """After the clock was set back: nothing lies in the future that never could."""
-        self.since, self.counted = min(self.since, now), min(self.counted, now)
+        if self.since > now:
+            self.least -= self.since - now
+            self.since = now
+        self.counted = min(self.counted, now)
         self.least = min(self.least, now + longest(spec))
         if self.state in ("taken", "away"):
             self.until = min(self.until, now + ALONE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from tests.unit.decision.acting import (
     DRAIN,
-    HIGH,
     LOW,
     SLOW,
     STOP,
@@ -236,6 +235,17 @@ def test_what_its_own_condition_closes_it_keeps_closed() -> None:
     assert play.read(501, {"disk.free(/)": 150.0}) == ["501 open apache.stop"]
 
 
+def test_close_wins_over_open_by_the_guards_condition_and_by_the_steps_own() -> None:
+    disk = Compare("disk.free(/)", "<", 100)
+    play = Play(guard(Step(STOP, when=disk)))
+    play.read(1, {"disk.free(/)": 50.0})
+    assert play.to(500, la1=1.0) == [], "its own still holds"
+    play = Play(guard(Step(STOP, when=Compare("la1", ">=", 50))))
+    play.to(1, la1=60.0)
+    assert play.to(500, la1=1.0, la5=7.0) == [], "the guard's does"
+    assert play.to(501, la5=1.0) == ["501 open apache.stop"]
+
+
 def test_a_throttle_closes_again_at_once_a_stop_does_not() -> None:
     play = Play(guard(THROTTLE, Step(STOP, after=0)))
     play.to(100, la1=20.0)
@@ -275,6 +285,15 @@ def test_the_last_one_stays_and_it_is_said_once(value: float | None, said: str) 
     assert f"pool web needs 1 in service, and {PEER} is {said}" in play.moves[1].reason
     assert play.closed == ["apache.throttle"]
     assert play.read(501, {PEER: 1.0}) == ["501 close apache.haproxy"]
+
+
+def test_it_is_said_again_when_it_is_so_again() -> None:
+    play = Play(guard(DRAIN), pools=[WEB])
+    assert play.read(10, {"la1": 20.0, PEER: 0.0}) == ["1 warn apache.haproxy"]
+    assert play.read(11, {PEER: 1.0}) == ["11 close apache.haproxy"]
+    assert play.read(20, {PEER: 0.0}) == ["12 open apache.haproxy"], "which says it, too"
+    assert play.read(30, {PEER: 1.0}) == [], "it has to be open for a minute"
+    assert play.read(40, {PEER: 0.0}) == ["31 warn apache.haproxy"]
 
 
 def test_the_next_step_goes_on_without_the_one_that_a_pool_needs() -> None:
@@ -340,6 +359,11 @@ def test_a_script_runs_once_each_time() -> None:
     assert play.to(300, la1=20.0) == ["201 fire apache"]
 
 
+def test_a_restart_below_is_not_done_for_the_sake_of_what_is_above() -> None:
+    play = Play(guard(Step(ZOPE, when=LEAK), Step(STOP, when=Compare("la1", ">=", 50))))
+    assert play.read(60, {"la1": 60.0, "swapused": 0.0}) == ["1 close apache.stop"]
+
+
 def test_above_a_restart_the_ladder_waits_until_it_was_looked_at_again() -> None:
     play = Play(guard(Step(ZOPE), STOP))
     lines = play.to(2000, la1=20.0)
@@ -362,8 +386,28 @@ def test_a_clock_that_is_set_back_keeps_nothing_closed() -> None:
     play.second = 100_000
     play.to(100_100, la1=20.0)
     play.second = 10
-    assert play.to(1000, la1=1.0) == ["551 open apache"], "no later than the cap"
+    assert play.to(1000, la1=1.0) == ["71 open apache"], "a minute from now"
+    play.to(1100, la1=20.0)
+    play.second = 1000
+    assert play.to(2000, la1=1.0) == ["1541 open apache"], "no later than the cap"
 
 
-def test_the_conditions_are_those_of_the_default_guard() -> None:
-    assert HIGH.operands[0] == Compare("la1", ">=", 10)
+def test_nor_does_it_keep_the_steps_below_or_what_nobody_can_judge() -> None:
+    play = Play(guard(THROTTLE, Step(STOP, after=0)))
+    play.second = 100_000
+    play.to(100_100, la1=20.0)
+    assert play.to(100_105, la1=1.0) == ["100101 open apache.stop"]
+    play.second = 10
+    assert play.to(1000) == ["131 open apache.throttle"]
+    play = Play(guard(open=None))
+    play.second = 100_000
+    play.to(100_100, la1=20.0)
+    play.to(100_130, la1=1.0)
+    play.second = 10
+    assert play.to(1000) == ["71 open apache"]
+    play = Play(guard())
+    play.second = 100_000
+    play.to(100_001, la1=20.0, la5=1.0)
+    play.to(100_100, la1=None)
+    play.second = 10
+    assert play.to(1000) == ["611 open apache"]

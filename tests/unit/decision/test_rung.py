@@ -89,6 +89,9 @@ def test_nothing_lies_further_ahead_than_it_can_after_the_clock_was_set_back() -
         assert (rung.since, rung.counted, rung.fired) == (NOW, NOW, [NOW])
         assert rung.until == NOW + most
         assert rung.least == NOW + longest(SPEC)
+    closed = Rung("closed", NOW + HOUR, 0, NOW + HOUR + MINUTE)
+    closed.mend(SPEC, NOW)
+    assert (closed.since, closed.least) == (NOW, NOW + MINUTE)
     held = Rung("person", NOW, NOW + 5 * HOUR)
     held.mend(SPEC, NOW)
     assert held.until == NOW + 5 * HOUR, "a person's word is kept"
