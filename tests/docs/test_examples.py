@@ -83,8 +83,16 @@ def test_commands_in_help_exist(verb: str, tmp_path: Path) -> None:
 
 
 def check_line(place: str, line: str, folder: Path) -> None:
-    for part in re.split(r" (?:\||&&|;|>|<) ?", line):
-        check_command(place, shlex.split(part), folder)
+    tokens = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    tokens.whitespace_split = True
+    tokens.commenters = ""
+    words: list[str] = []
+    for token in [*tokens, ";"]:
+        if set(token) <= set("|&;<>"):
+            check_command(place, words, folder)
+            words = []
+        else:
+            words.append(token)
 
 
 def check_command(place: str, words: list[str], folder: Path) -> None:

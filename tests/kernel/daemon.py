@@ -41,7 +41,9 @@ state = "{folder}/state"
 run = "{folder}/run"
 off = "{folder}/off"
 detectors = "{folder}/detectors"
+gates = "{folder}/gates"
 """
+ROLES = ("keeper", "watcher", "service keeper", "sampler")
 SOURCE = """
 [source.exim]
 file = "{folder}/log/mainlog"
@@ -178,23 +180,27 @@ class Daemon:
         raise AssertionError(f"it never became ready:\n{self.said()}")
 
     def children(self) -> dict[str, int]:
-        """The pids of keeper and watcher, by role."""
+        """The pids of those that do the work, by role."""
         assert self.process is not None
         found = {}
         for pid in children_of(self.process.pid):
             title = title_of(pid)
-            for role in ("keeper", "watcher"):
+            for role in ROLES:
                 if title.startswith(f"tidegate: {role}"):
                     found[role] = pid
         return found
 
     def pair(self) -> dict[str, int]:
-        """Wait for both children, working."""
-        return until("the pair", lambda: len(pair := self.children()) == 2 and pair)
+        """Wait for keeper and watcher, working."""
+        return self.crew("keeper", "watcher")
+
+    def crew(self, *roles: str) -> dict[str, int]:
+        """Wait for exactly these, working."""
+        return until(f"{roles}", lambda: (found := self.children()).keys() == {*roles} and found)
 
     def kill(self, role: str) -> int:
         """SIGKILL one child; returns the pid it had."""
-        pid = self.pair()[role]
+        pid = until(f"the {role}", lambda: self.children().get(role))
         os.kill(pid, signal.SIGKILL)
         return pid
 

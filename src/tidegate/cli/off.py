@@ -1,6 +1,7 @@
 """`tidegate off`: break glass. Opens everything now, daemon running or not, until `on`.
 
-Touches /etc/tidegate/off, written first, then the nftables table, deleted. Needs root.
+Touches /etc/tidegate/off, written first, then the nftables table, deleted, then whatever the
+records say is closed besides (services, balancers), put back. Needs root.
 Limits: this host; works with a broken policy and without the daemon.
 """
 
@@ -14,6 +15,8 @@ import click
 
 from tidegate.cli.common import as_json, config, emit, note, paths
 from tidegate.errors import GateError, WorldError
+from tidegate.model import GateReport
+from tidegate.text import printable
 
 
 @click.command(epilog="\b\nExamples:\n  sudo tidegate off --note 'customers locked out'\n")
@@ -22,7 +25,8 @@ from tidegate.errors import GateError, WorldError
 @as_json
 def command(config: Path | None, note: str, as_json: bool) -> int:
     """Open every gate now, and keep everything open, reboot included, until `tidegate on`."""
-    path = Path(paths(config).off)
+    places = paths(config)
+    path = Path(places.off)
     text = f"{datetime.now(UTC).isoformat(timespec='seconds')} by {_who()} {note}".rstrip() + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -31,13 +35,29 @@ def command(config: Path | None, note: str, as_json: bool) -> int:
     except OSError as error:
         raise WorldError(f"{path}: {error.strerror}; run it as root: sudo tidegate off") from error
     opened = _delete_table()
+    gates = _open_gates(Path(places.gates))
+    stuck = [one for one in gates if one.state == "refused"]
     if as_json:
-        emit({"v": 1, "off": True, "file": str(path), "table_deleted": opened})
-    else:
+        rows = [{"gate": one.gate, "state": one.state, "detail": one.detail} for one in gates]
+        emit({"v": 1, "off": True, "file": str(path), "table_deleted": opened, "gates": rows})
+        return 1 if stuck else 0
+    if not stuck:
         click.echo("Everything is open, and stays open until: tidegate on")
-        if not opened:
-            click.echo("(There was no table of ours in the kernel.)")
-    return 0
+    if not opened:
+        click.echo("(There was no table of ours in the kernel.)")
+    for one in gates:
+        click.echo(f"{one.gate}: {one.state}{': ' + printable(one.detail) if one.detail else ''}")
+    if stuck:
+        click.echo("Not all of it could be opened; say `tidegate off` again.", err=True)
+    return 1 if stuck else 0
+
+
+def _open_gates(folder: Path) -> list[GateReport]:
+    """Services, balancers and the rest, put back as they were; a daemon that runs does it."""
+    from tidegate.daemon.clock import now_micros
+    from tidegate.gate.switches.overdue import open_overdue
+
+    return open_overdue(folder, now_micros(), everything=True)
 
 
 def _delete_table() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from importlib import resources
 from typing import Any, ClassVar
 
 from tidegate.errors import SourceError
@@ -20,6 +21,13 @@ PATIENCE = 5.0
 """Seconds that a probe waits for its answer."""
 
 _HERE = Places()
+
+
+def preload() -> None:
+    """Load every module that a reading may need: later this process may be unable to read them."""
+    for entry in resources.files(__package__).iterdir():
+        if entry.name.endswith(".py") and entry.name != "__init__.py":
+            importlib.import_module(f"{__package__}.{entry.name.removesuffix('.py')}")
 
 
 class Catalogue:
