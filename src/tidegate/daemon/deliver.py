@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 
+from tidegate import distress
 from tidegate.daemon.digest import Letter
 from tidegate.errors import WorldError
 from tidegate.model import SECOND
@@ -252,6 +253,7 @@ def _run(words: list[str], data: bytes, timeout: float) -> int:
         )
     except (OSError, ValueError) as error:
         raise WorldError(f"{words[0] if words else 'no command'}: {_said(error)}") from error
+    distress.release(child.pid)
     try:
         child.communicate(data, timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from setproctitle import setproctitle
 
+from tidegate import distress
 from tidegate.control.peer import Access
 from tidegate.control.server import ControlServer
 from tidegate.daemon import garbage
@@ -27,7 +28,6 @@ from tidegate.daemon.privilege import (
     drop,
 )
 from tidegate.gate.charter import Charter
-from tidegate.gate.switches.port import Switches
 
 log = logging.getLogger("tidegate")
 
@@ -49,6 +49,8 @@ def keeper(
     setproctitle("tidegate: keeper")
     first = [load(config, trusted=trusted).policy]  # while we may still read everything
     off = Path(first[0].paths.off)
+    if first[0].guarded:
+        distress.lock()
     drop(to, keep=(CAP_NET_ADMIN,))
     die_with_parent(master)
 
@@ -73,6 +75,7 @@ def switches(end: socket.socket, config: Path | None, trusted: bool, master: int
     setproctitle("tidegate: service keeper")
     first = [load(config, trusted=trusted).policy]
     folder, off = Path(first[0].paths.gates), Path(first[0].paths.off)
+    distress.lock(stays_root=True)
     die_with_parent(master)
 
     def policy() -> Policy:
@@ -89,11 +92,14 @@ def sampler(
     """Take readings, and run the commands that take the administrator's own."""
     from tidegate.policy.loader import load
     from tidegate.policy.models import Policy
+    from tidegate.source.readings.catalogue import preload
     from tidegate.source.readings.sampler import serve
 
+    preload()
     setproctitle("tidegate: sampler")
     first = [load(config, trusted=trusted).policy]
     if to is not None:
+        distress.lock()
         drop(to, keep=(CAP_DAC_READ_SEARCH,))
         die_with_parent(master)
 
@@ -120,6 +126,8 @@ def watcher(
     from tidegate.detector.budget import CpuBudget
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
+    from tidegate.gate.switches.memory import MemorySwitches
+    from tidegate.gate.switches.remote import RemoteSwitches
     from tidegate.ledger.sqlite import SqliteLedger
     from tidegate.source.readings.memory import MemoryReadings
     from tidegate.source.readings.remote import RemoteReadings
@@ -127,6 +135,8 @@ def watcher(
     found = planned(config, observe=observe, trusted=trusted, budget=CpuBudget())
     policy = found.loaded.policy
     if to is not None:
+        if policy.guarded:
+            distress.lock()
         drop(to)
         die_with_parent(master)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -142,7 +152,7 @@ def watcher(
         ledger=ledger,
         gate=RemoteGate(ends["keeper"]) if "keeper" in ends else MemoryGate(),
         gate_kind="nftables" if "keeper" in ends else "in memory (nothing is closed)",
-        switches=_switches(ends.get("switches")),
+        switches=RemoteSwitches(ends["switches"]) if "switches" in ends else MemorySwitches(),
         readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
@@ -169,16 +179,6 @@ def watcher(
     garbage.seldom()
     garbage.give_back()
     daemon.run()
-
-
-def _switches(end: socket.socket | None) -> Switches:
-    from tidegate.gate.switches.memory import MemorySwitches
-
-    if end is None:
-        return MemorySwitches()
-    from tidegate.gate.switches.remote import RemoteSwitches
-
-    return RemoteSwitches(end)
 
 
 def _access() -> Access:

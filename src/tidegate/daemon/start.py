@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tidegate import distress
 from tidegate.daemon.master import Child, Master
 from tidegate.daemon.privilege import Identity, identity
 from tidegate.errors import OperatorError, WorldError
@@ -90,6 +91,10 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
 
     def watch(ends: Mapping[str, socket.socket], alive: roles.Alive) -> None:
         roles.watcher(ends, alive, config, observe, True, watcher_identity, master)
+
+    if policy.guarded:  # all of our processes inherit it
+        for line in distress.spare():
+            log.warning("%s", line)
 
     children: dict[str, Child] = {}
     if nftables:

@@ -22,6 +22,8 @@ from tidegate.gate.switches.kinds import MOST_OUTPUT
 
 GRACE = 2.0
 """Seconds between asking a command to end and ending it."""
+CALM = 10.0
+"""Seconds without a refusal, after which it is told that processes can be made again."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 _CHUNK = 1 << 16
 _SENT_WITHIN = 10.0
@@ -60,7 +62,7 @@ class Nursery:
         self._running: dict[int, _Running] = {}  # by pid
         self._waiting: list[_Waiting] = []
         self._drains: set[int] = set()
-        self._pause = self._next_fork = 0.0
+        self._pause = self._next_fork = self._refused = 0.0
         self._noted = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -120,11 +122,11 @@ class Nursery:
                 self._spares.append(spare.born(self._private()))
             except OSError as error:
                 self._pause = min(max(FIRST_PAUSE, self._pause * 2), LONGEST_PAUSE)
-                self._next_fork = now + self._pause
+                self._next_fork, self._refused = now + self._pause, now
                 self._note(f"no process can be made ({error.strerror}); it is tried again")
                 return
             self._pause = 0.0
-        if self._noted and len(self._spares) >= self._size:
+        if self._noted and now - self._refused > CALM and len(self._spares) >= self._size:
             self._note("")
 
     def _private(self) -> list[int]:

@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from tidegate import distress
 from tidegate.errors import SourceError
 from tidegate.text import printable
 
@@ -59,6 +60,7 @@ def run(arguments: Sequence[str], seconds: float, largest: int = LARGEST) -> byt
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SourceError(f"{name} can't be started: {str(reason).lower()}") from error
+    distress.release(process.pid)
     _running.add(process.pid)
     try:
         out, err = _listen(process, name, time.monotonic() + seconds, largest)

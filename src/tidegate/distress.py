@@ -1,7 +1,7 @@
 """For when the host is in distress: our processes are spared, and go first, so that they can act.
 
 Touches this process: oom_score_adj, nice, I/O priority (ioprio_set(2)), locked memory. `restore`
-takes it off a child again: what a service keeper starts must not be spared as we are.
+(in a child) and `release` (of one) take it off: what we start must not be spared as we are.
 Limits: needs root (or the capabilities); each step that is refused is one line, and no more.
 """
 
@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 SPARED = -900
@@ -20,6 +21,7 @@ NICE = -5
 _BEST_EFFORT_FIRST = 2 << 13  # class 2 (best effort), level 0: linux/ioprio.h
 _WHO_PROCESS = 1
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
+_MCL_ONFAULT = 4  # what is used; not what is only mapped, which is several times as much
 _IOPRIO = {  # ioprio_set, ioprio_get
     "x86_64": (251, 252),
     "aarch64": (30, 31),
@@ -58,10 +60,9 @@ ORDINARY = Rank(0, 0, 0, _limit())
 """What any process has (and this one had): what services and commands are given back."""
 
 
-def prepare(*, stays_root: bool = False) -> list[str]:
-    """Have this process spared, served first, and never swapped out. What was refused, a line
-    each. Call it before privileges are dropped, if they will be (`stays_root` False); children
-    inherit all but the locked memory, so `restore` what is none of ours."""
+def spare() -> list[str]:
+    """Have this process, and what it forks from now on, spared and served first; and let it lock
+    its memory (`lock`). What was refused, a line each. As root."""
     refused = []
 
     def attempt(what: str, act: Callable[[], None]) -> None:
@@ -73,8 +74,17 @@ def prepare(*, stays_root: bool = False) -> list[str]:
     attempt("not to be ended when memory is short", lambda: _oom(SPARED))
     attempt("a higher priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, NICE))
     attempt("a higher priority for the disk", lambda: _set_ioprio(_BEST_EFFORT_FIRST))
-    attempt("memory that is never swapped out", lambda: _lock(stays_root))
+    attempt("memory that is never swapped out", _allow_locking)
     return refused
+
+
+def lock(*, stays_root: bool = False) -> bool:
+    """Have nothing that this process uses swapped out; whether the kernel does it. Not inherited.
+    Before privileges are dropped, if they will be: else `stays_root`."""
+    # Without CAP_IPC_LOCK every later allocation would fail at the limit; so there must be none.
+    if not stays_root and _limit()[0] != resource.RLIM_INFINITY:
+        return False
+    return bool(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0)
 
 
 def restore(to: Rank = ORDINARY) -> None:
@@ -87,8 +97,22 @@ def restore(to: Rank = ORDINARY) -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, to.locked)
 
 
-def _oom(score: int) -> None:
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+def release(pid: int, to: Rank = ORDINARY) -> None:
+    """Make a child that has begun (execve(2)) an ordinary process: what runs for people is not
+    spared as we are. Harmless where it has ended."""
+    with suppress(OSError):
+        _oom(to.oom, str(pid))
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, to.nice)
+    with suppress(OSError):
+        _set_ioprio(max(0, to.io), pid)
+    with suppress(OSError, ValueError):
+        if to.locked is not None:
+            resource.prlimit(pid, resource.RLIMIT_MEMLOCK, to.locked)
+
+
+def _oom(score: int, who: str = "self") -> None:
+    with open(f"/proc/{who}/oom_score_adj", "w", encoding="ascii") as file:
         file.write(str(score))
 
 
@@ -97,21 +121,18 @@ def _ioprio() -> int:
     return -1 if number is None else int(_libc.syscall(number[1], _WHO_PROCESS, 0))
 
 
-def _set_ioprio(value: int) -> None:
+def _set_ioprio(value: int, pid: int = 0) -> None:
     number = _IOPRIO.get(platform.machine())
     if number is None:
         raise OSError(0, f"not known how on {platform.machine()}")
-    _done(_libc.syscall(number[0], _WHO_PROCESS, 0, value))
+    _done(_libc.syscall(number[0], _WHO_PROCESS, pid, value))
 
 
-def _lock(stays_root: bool) -> None:
-    # Without CAP_IPC_LOCK every later allocation would fail at the limit; so there must be none.
+def _allow_locking() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
     except ValueError as error:
-        if not stays_root:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
-    _done(_libc.mlockall(_MCL_CURRENT | _MCL_FUTURE))
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from error
 
 
 def _done(result: int) -> None:
