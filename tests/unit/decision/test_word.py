@@ -58,6 +58,16 @@ def test_reports_of_what_is_as_it_should_be_say_nothing() -> None:
     assert play.to(play.second + 1, play.report("closed", "no.such.gate")) == []
 
 
+def test_that_it_is_open_ends_nothing_that_a_person_said() -> None:
+    play = Play(guard())
+    play.to(1)
+    play.say("close", "apache")
+    assert play.to(2, play.report("open", "apache")) == []
+    assert play.closed == ["apache"]
+    play.say("open", "apache")
+    assert play.to(100, play.report("open", "apache"), la1=20.0) == []
+
+
 def test_after_a_refusal_the_next_step_goes_at_once_and_this_one_again_later() -> None:
     play = Play(guard(THROTTLE, SLOW, STOP))
     play.to(31, la1=20.0)
