@@ -22,11 +22,12 @@ from tidegate.gate.switches.record import Before, Record
 from tidegate.gate.switches.trust import distrusted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9@_.:+-]{0,127}", re.ASCII)
-_STATED = re.compile(rb"^[#\s]*pid_?file\s*[:=]\s*[\"']?([^\s\"'#;]+)", re.I | re.M)
+_STATED = re.compile(rb"(?<![\w./}-])(/[\w./${}-]+\.pid)\b")
 _STATUS_WITHIN = 15.0
 _STARTS_WITHIN = 90.0
 _SETTLES_WITHIN = 10.0
 _ENDS_WITHIN = 5.0
+_SLACK = 3.0  # seconds; clocks of files and processes differ by some hundredths
 _RUNNING, _STOPPED = 0, (1, 2, 3)  # exit codes of `status` (Linux Standard Base 5.0, 22.2)
 
 
@@ -94,8 +95,9 @@ class InitScript:
 
     def state(self, record: Record) -> tuple[Standing, str]:
         """How it stands, compared with what we did to it."""
-        running, _why, main = self._running()
         before = record.before.get("main")
+        main = self._main()
+        running = main is not None if before else self._running()[0]
         if running:
             if record.stage == "opening":
                 return "open", "it was started"
@@ -119,12 +121,8 @@ class InitScript:
     def _running(self) -> tuple[bool, str, processes.Process | None]:
         """Whether it runs, why not, its main process if that is known."""
         main = self._main()
-        if main is not None:
+        if main is not None or self._status_code() == _RUNNING:
             return True, "", main
-        if any(path.exists() for path in self._pid_files()):
-            return False, f"{self.name} does not run", None
-        if self._status_code() == _RUNNING:
-            return True, "", None
         return False, f"{self.name} does not run", None
 
     def _status_code(self) -> int:
@@ -137,25 +135,34 @@ class InitScript:
         return ran.code
 
     def _main(self) -> processes.Process | None:
-        for path in self._pid_files():
-            with suppress(OSError, ValueError):
+        for path in dict.fromkeys(self._pid_files()):
+            with suppress(OSError, ValueError, IndexError):
+                written = path.stat().st_mtime
                 found = processes.process(int(path.read_bytes()[:32].split()[0]))
-                if found is not None and found.alive and found.pid > 1:
+                if found is None or not found.alive or found.pid <= 1:
+                    continue
+                # One that is younger than the file has only its number in common with the daemon.
+                if processes.began(found) <= written + _SLACK:
                     return found
         return None
 
     def _pid_files(self) -> Iterator[Path]:
-        """What the script states, then where it is by custom."""
+        """What the script names, then where it is by custom."""
         with suppress(OSError):
             for stated in _STATED.findall((self._script or Path()).read_bytes()):
                 text = os.fsdecode(stated)
-                for name in ("$NAME", "${NAME}", "$DAEMON", "${DAEMON}"):
+                for name in ("${NAME}", "$NAME", "${DAEMON}", "$DAEMON"):
                     text = text.replace(name, self.name)
-                if text.startswith("/") and "$" not in text:
+                if "$" not in text:
                     yield Path(text)
         for folder in self._tools.pids:
             yield folder / f"{self.name}.pid"
-            yield folder / self.name / f"{self.name}.pid"
+            own = folder / self.name
+            yield own / f"{self.name}.pid"
+            yield own / "master.pid"
+            alone = list(own.glob("*.pid"))
+            if len(alone) == 1:
+                yield alone[0]
 
     def _enabled(self) -> bool:
         """Whether it starts at boot, by a link rc?.d/S??NAME; None of them known: it does not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,12 @@ def process(pid: int) -> Process | None:
         )
     except (OSError, ValueError, IndexError):
         return None
+
+
+def began(one: Process) -> float:
+    """When it was started, in seconds since the epoch."""
+    up = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - up + one.began / os.sysconf("SC_CLK_TCK")
 
 
 def everything() -> dict[int, Process]:
