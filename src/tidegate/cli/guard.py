@@ -74,7 +74,14 @@ def list_(socket: str | None, as_json: bool) -> int:
         ("GATE", "WHAT", "STATE", "SINCE", "GUARD"), rows,
         "No guards in this policy; see docs/guards.md, or: tidegate init",
     )  # fmt: skip
+    for guard in answer["guards"]:
+        for one in guard["unknown"]:
+            click.echo(f"{guard['name']}: {_unknown(one)}")
     return 0
+
+
+def _unknown(one: Mapping[str, str]) -> str:
+    return f"{one['reading']} is unknown: {printable(one['why'])}"
 
 
 def _rows(guard: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
@@ -103,6 +110,8 @@ def show_why(answer: Mapping[str, Any]) -> None:
             most = ", ".join(f"{one['subject']} ({one['packets']})" for one in cut["heaviest"])
             packets = f"{cut['packets']:,} packets of new connections cut or refused"
             click.echo(f"  {packets}" + (f"; most often {most}" if most else ""))
+    for one in answer["unknown"]:
+        click.echo(_unknown(one))
     for row in answer["moves"]:
         who = f"guard {row['rule']}" if row["by"] == "guard" else printable(row["by"])
         note = f" ({printable(row['note'])})" if row["note"] else ""

@@ -44,6 +44,7 @@ def guards(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, object]:
                 "mode": guard.mode if guard.enabled else "disabled",
                 "stated": stated(guard),
                 "gates": [_gate(watcher, gate, now) for gate in guard.gates],
+                "unknown": _unknown(watcher, guard, now),
             }
             for guard in policy.guards
         ],
@@ -101,6 +102,7 @@ def why(watcher: Daemon, name: str, now: Micros) -> dict[str, Any]:
         "name": name,
         "stated": stated(spec),
         "gates": [{**_gate(watcher, gate, now), **cut.get(gate.name, {})} for gate in gates],
+        "unknown": _unknown(watcher, spec, now),
         "moves": moves,
     }
 
@@ -152,6 +154,14 @@ def _gate(watcher: Daemon, gate: GateSpec, now: Micros) -> dict[str, Any]:
         "since": time_text(report.since) if report and report.since else None,
         "detail": report.detail if report else "",
     }
+
+
+def _unknown(watcher: Daemon, guard: GuardSpec, now: Micros) -> list[dict[str, str]]:
+    """The readings that this guard would judge by, and that nobody can tell it."""
+    return [
+        {"reading": one.reading, "why": one.why}
+        for one in watcher.pipeline.guards.unknown(guard.name, now)
+    ]
 
 
 def _cut(watcher: Daemon) -> dict[str, dict[str, Any]]:

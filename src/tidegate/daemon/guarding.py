@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tidegate.daemon.unknowns import Unknowns
 from tidegate.decision.guards import Guards
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate
@@ -27,6 +28,7 @@ from tidegate.model import (
     Mode,
     Move,
     Outcome,
+    Sample,
     Subject,
 )
 from tidegate.policy.guards import KERNEL, GuardSpec
@@ -83,6 +85,7 @@ class Guarding:
         self._renewed: Micros = 0
         self._changed = True
         self._said: dict[str, str] = {}
+        self._unknowns = Unknowns()
         self._untold: list[tuple[Move, str, Micros]] = []  # move, decision, waits until
         self._texts: dict[str, str] = {}  # decision → what was captured, until it is told
 
@@ -112,6 +115,7 @@ class Guarding:
         self._changed = True
         self.readings.reload()
         self.readings.want(self.guards.readings())
+        self._unknowns.keep(self.guards.readings())
         try:
             self.switches.reload()
         except GateError as error:
@@ -128,7 +132,7 @@ class Guarding:
         where sampler or service keeper are gone: then the master starts all anew.
         """
         reports = self._reports()
-        moves = self.guards.step(now, self.readings.take(), reports)
+        moves = self.guards.step(now, self._read(), reports)
         self._take_captures(now)
         self._carry_out(moves, now)
         self._bring_about(now)
@@ -156,6 +160,15 @@ class Guarding:
         return self.policy.mode == "enforce" and (spec is None or spec.mode == "enforce")
 
     # -- hearing ------------------------------------------------------------------------------
+
+    def _read(self) -> Sequence[Sample]:
+        samples = self.readings.take()
+        lost, well = self._unknowns.take(samples)
+        for line in lost:
+            log.warning("%s", line)
+        for line in well:
+            log.info("%s", line)
+        return samples
 
     def _reports(self) -> list[GateReport]:
         reports = list(self.switches.reports())

@@ -17,7 +17,7 @@ from tidegate.errors import OperatorError
 from tidegate.model import Change, GateReport, Micros, Move, Sample
 from tidegate.policy.guards import LEASE, Level
 from tidegate.policy.models import Policy
-from tidegate.policy.needs import needed
+from tidegate.policy.needs import guard_conditions, needed
 
 _LEVELS: tuple[Level, ...] = ("low", "high", "flood")
 
@@ -99,6 +99,18 @@ class Guards:
             for gate, until, person in guard.closed(now)
             if person or guard.spec.mode == "enforce"
         }
+
+    def unknown(self, name: str, now: Micros) -> list[Sample]:
+        """The readings of this guard that nobody knows now; each sample says why."""
+        guard = self._guards.get(name)
+        if guard is None:
+            return []
+        found = {
+            sample.reading: sample
+            for condition in guard_conditions(guard.spec)
+            for sample in self._evidence.samples(condition, now)
+        }
+        return [sample for sample in found.values() if sample.value is None]
 
     def tide(self, now: Micros) -> Level:
         """The host's level now: the highest of guards that are closed or warn."""

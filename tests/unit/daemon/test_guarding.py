@@ -242,3 +242,23 @@ def test_nobody_is_told_who_did_not_ask() -> None:
     here = Scene()
     here.load(11, 20)
     assert here.guarding.take_told(here.now) == []
+
+
+def test_what_cannot_be_read_is_told_once_and_known_of_its_guard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = Scene()
+    caplog.set_level("INFO")
+    for _look in range(4):
+        here.now += SECOND
+        here.readings.coming.append(Sample("la1", here.now, None, None, "no such file"))
+        here.guarding.tick(here.now)
+    (sample,) = here.guarding.guards.unknown("web", here.now)
+    assert (sample.reading, sample.why) == ("la1", "no such file")
+    here.load(1.0)
+    assert here.guarding.guards.unknown("web", here.now) == []
+    assert here.guarding.guards.unknown("no such guard", here.now) == []
+    assert [one.message for one in caplog.records if "la1" in one.message] == [
+        "reading la1 is unknown, and closes nothing: no such file",
+        "reading la1: well again (was: no such file)",
+    ]
