@@ -32,6 +32,7 @@ state = "{folder}/state"
 run = "{folder}/run"
 off = "{folder}/off"
 detectors = "{folder}/detectors"
+gates = "{folder}/gates"
 """
 
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daemon, footprint, growth, live, path, readings, report, rivals, tidegate
+from bench import daemon, footprint, growth, guards, live, path, readings, report, rivals, tidegate
 from bench.report import Figure, Row
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
@@ -70,6 +70,7 @@ SECTIONS: dict[str, Section] = {
     "tallies": without_root(footprint.tally_bytes),
     "run": as_root(daemon.run_beside_replay),
     "readings": as_root(readings.readings),
+    "guards": as_root(guards.guards),
     "packs": without_root(growth.growth),
     "path": whole_path,
 }

@@ -31,7 +31,7 @@ NEAR = "10.9.0.1"
 ANNA = "10.9.0.50"
 HEAVY = [f"10.9.0.{n}" for n in range(11, 15)]
 CROWD = [f"10.9.0.{n}" for n in range(101, 141)]
-CLOSE_ABOVE, OPEN_ABOVE = 6.0, 2.0
+CLOSE_ABOVE, OPEN_ABOVE = 6.0, 3.0
 """The limits, above the load that this host has anyway."""
 POLICY = """
 [paths]
