@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.story import comment_spam, full_spool, mail_cluster, mail_flows, sobig
+from tests.story import comment_spam, full_spool, mail_cluster, mail_flows, overload, sobig
 
-STORIES = (sobig, comment_spam, mail_flows, full_spool, mail_cluster)
+STORIES = (sobig, comment_spam, mail_flows, overload, full_spool, mail_cluster)
 
 sys.exit(max(story.main() for story in STORIES))
