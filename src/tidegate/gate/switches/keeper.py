@@ -23,16 +23,14 @@ from typing import Any
 from tidegate.errors import GateError, TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.switches.deadman import KEEPER, DeadMan
-from tidegate.gate.switches.kinds import Kind, Once, Tools
+from tidegate.gate.switches.gates import Gates, World
+from tidegate.gate.switches.kinds import Tools
 from tidegate.gate.switches.pool import Pool
 from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.protocol import MOST_DETAIL, MOST_GATES, VERSION
-from tidegate.gate.switches.record import Record, Records
-from tidegate.gate.switches.registry import kinds, onces
-from tidegate.gate.switches.switch import Switch
+from tidegate.gate.switches.record import Records
 from tidegate.gate.switches.timer import Timer
 from tidegate.model import SECOND, GateReport, Micros
-from tidegate.policy.guards import KERNEL, GateSpec
 from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate")
@@ -41,8 +39,6 @@ OFF_FILE = Path("/etc/tidegate/off")
 _PATIENCE = 10.0
 _TRIES = 3
 _SLACK: Micros = 5 * SECOND
-_STACK = 512 << 10  # of a thread: with all memory locked, the usual 8 MiB would be taken at once
-_AGAIN = 10.0
 MOST_TROUBLES = 30
 """Lines about refused requests that are told in a minute."""
 
@@ -50,13 +46,6 @@ MOST_TROUBLES = 30
 def clock() -> Micros:
     """Now, by the system's clock."""
     return time.time_ns() // 1000
-
-
-def gates_of(policy: Policy) -> dict[str, GateSpec]:
-    """The gates of this policy that are not the kernel's, by name; of guards that are enabled."""
-    found = [gate for guard in policy.guards if guard.enabled for gate in guard.gates]
-    found += [one.gate for one in policy.triggers if one.gate is not None]
-    return {gate.name: gate for gate in found if not isinstance(gate.terms, KERNEL)}
 
 
 class Keeper:
@@ -74,18 +63,13 @@ class Keeper:
         off_file: Path = OFF_FILE,
         plan: Callable[[], None] = lambda: None,
     ) -> None:
-        self._plan = plan
         self._channel = Channel(connection)
         self._load_policy = load_policy
-        self._records = records
-        self._kinds: dict[type, Kind] = kinds(tools)
-        self._onces: dict[type, Once] = onces(tools)
         self._now = now
         self._off_file = off_file
         self._off = False
-        self._gates = gates_of(load_policy())
-        self._switches: dict[str, Switch] = {}
-        self._threads: list[threading.Thread] = []
+        world = World(records, tools, self._report, now, plan)
+        self._gates = Gates(world, load_policy())
         self._said: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._early: list[Frame] = []  # what was said before we could begin
@@ -106,27 +90,20 @@ class Keeper:
         """Take over what is recorded, and begin to work."""
         self._begun = True
         self._off = self._is_off()
-        found = {record.gate: record for record in self._records.read()}
-        self._records.reserve(list(self._gates))
-        for name in {**self._gates, **found}:
-            self._add(name, found.get(name))
+        self._gates.begin(self._off)
         early, self._early = self._early, []
         for frame in early:
             self._hear(frame)
 
     def close(self, within: float = 2.0) -> None:
         """End the conversation; what is closed stays until its end."""
-        for switch in self._switches.values():
-            switch.end()
-        deadline = time.monotonic() + within
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._gates.end(within)
         self._channel.close()
 
     @property
     def closed(self) -> int:
         """How many gates there are to be undone."""
-        return sum(switch.closed for switch in self._switches.values())
+        return self._gates.closed
 
     def receive(self) -> bool:
         """Take in and do; False when the watcher has gone, or talks nonsense."""
@@ -165,8 +142,7 @@ class Keeper:
         off = self._is_off()
         if off != self._off:
             self._off = off
-            for switch in self._switches.values():
-                switch.off(off)
+            self._gates.off(off)
 
     def trouble(self, line: str) -> None:
         """Tell the watcher's people, and the log, but not without bounds."""
@@ -188,51 +164,6 @@ class Keeper:
 
     def _is_off(self) -> bool:
         return os.path.lexists(self._off_file)
-
-    # -- gates -------------------------------------------------------------------------------
-
-    def _add(self, name: str, record: Record | None) -> None:
-        spec = self._gates.get(name)
-        if spec is None:
-            if record is None:
-                return
-            spec = GateSpec(name, record.terms)
-        made = Switch(
-            spec,
-            self._kind_for(spec),
-            self._records,
-            self._report,
-            self._now,
-            record,
-            self._kind_of_record,
-            self._plan,
-        )
-        made.off(self._off)
-        if name not in self._gates:
-            made.want(0)
-        self._switches[name] = made
-        threading.stack_size(_STACK)
-        thread = threading.Thread(target=self._work, args=(made,), name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def _kind_for(self, spec: GateSpec) -> Kind | Once | None:
-        return self._kinds.get(type(spec.terms)) or self._onces.get(type(spec.terms))
-
-    def _kind_of_record(self, record: Record) -> Kind | None:
-        return self._kinds.get(type(record.terms))
-
-    def _work(self, switch: Switch) -> None:
-        """A thread's whole life. What goes wrong with one gate is no matter to the others."""
-        while True:
-            try:
-                switch.run()
-                return
-            except Exception as error:  # the outermost loop of a thread
-                log.exception("service keeper: %s: unexpected error", switch.spec.name)
-                said = f"unexpected error: {type(error).__name__}: {error}"
-                self._report(GateReport(switch.spec.name, "refused", self._now(), said))
-                time.sleep(_AGAIN)
 
     # -- what the watcher says ---------------------------------------------------------------
 
@@ -263,40 +194,33 @@ class Keeper:
             return
         latest = self._now() + LEASE + _SLACK
         for gate, until in closed.items():
-            if gate not in self._gates:
+            if gate not in self._gates.specs:
                 self.trouble(f"{gate!r:.100} is no gate of the policy that is closed here")
             elif until.__class__ is not int:
                 self.trouble(f"{gate}: an end is a whole number")
             elif until > latest:
                 self.trouble(f"{gate}: it ends later than is permitted")
-        for name, switch in self._switches.items():
-            until = closed.get(name, 0) if name in self._gates else 0
-            switch.want(until if until.__class__ is int and until <= latest else 0)
+        taken = {
+            gate: until
+            for gate, until in closed.items()
+            if until.__class__ is int and until <= latest
+        }
+        self._gates.want(taken)
 
     def _fire(self, frame: Frame) -> None:
         gate = frame.get("gate")
-        if not isinstance(gate, str) or gate not in self._gates:
+        if not isinstance(gate, str) or gate not in self._gates.specs:
             self.trouble(f"{gate!r:.100} is no gate of the policy that is fired here")
         elif self._off:
             self.trouble(f"switched off: {self._off_file} exists; {gate} is not fired")
         else:
-            self._switches[gate].fire()
+            self._gates.fire(gate)
 
     def _open_all(self, _frame: Frame) -> None:
-        for switch in self._switches.values():
-            switch.want(0)
+        self._gates.want({})
 
     def _reload(self, _frame: Frame) -> None:
-        """Gates that are new or changed begin anew; the record of what is gone is opened."""
-        self._gates, before = gates_of(self._load_policy()), self._gates
-        self._records.reserve(list(self._gates))
-        for name in before.keys() - self._gates.keys():
-            self._switches[name].want(0)
-        for name, spec in self._gates.items():
-            if name not in self._switches:
-                self._add(name, None)
-            elif before.get(name) != spec:
-                self._switches[name].change(spec, self._kind_for(spec))
+        self._gates.change(self._load_policy())
 
 
 _ACTS: dict[str, Callable[[Keeper, Frame], Any]] = {

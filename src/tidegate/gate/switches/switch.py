@@ -288,14 +288,9 @@ class Switch:
             self._tell("refused", _UNKNOWN if kind is None else "it is closed, never fired")
             return
         now = self._now()
-        if isinstance(terms, Restart):
-            recent = [one for one in self._records.fired(self.spec.name) if one <= now]
-            recent = [one for one in recent if one > now - terms.within]
-            if len(recent) >= terms.most:
-                self._tell("refused", f"restarted {terms.most} times already, which is the most")
-                return
-            with suppress(GateError):
-                self._records.note_fired(self.spec.name, [*recent, now])
+        if why := _too_often(self._records, self.spec, now):
+            self._tell("refused", why)
+            return
 
         def begun(undo: Any, before: Before) -> None:
             until = now + FIRE_WITHIN
@@ -338,3 +333,17 @@ class Switch:
         self._record, self._undoing = None, False
         with suppress(GateError):
             self._records.remove(self.spec.name)
+
+
+def _too_often(records: Records, spec: GateSpec, now: Micros) -> str:
+    """Why it must not be fired again just now; if it may be, that is remembered, also by a new
+    process."""
+    terms = spec.terms
+    if not isinstance(terms, Restart):
+        return ""
+    recent = [one for one in records.fired(spec.name) if now - terms.within < one <= now]
+    if len(recent) >= terms.most:
+        return f"restarted {terms.most} times already, which is the most"
+    with suppress(GateError):
+        records.note_fired(spec.name, [*recent, now])
+    return ""
