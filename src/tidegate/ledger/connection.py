@@ -1,6 +1,6 @@
 """One SQLite file, opened with care: mode 0600, WAL, exclusive; damage set aside; errors in words.
 
-Touches the file, its `-wal`, and `….damaged-DATE` beside it. Every failure is a LedgerError.
+Touches the file, its `-wal`, `….reserve` and `….damaged-DATE` beside it. Failures are LedgerErrors.
 Limits: one process at a time (the second is told so); after an odd error the next use opens anew.
 """
 
@@ -12,12 +12,16 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tidegate.errors import LedgerError
 from tidegate.ledger.migrations import check, migrate
+from tidegate.ledger.reserve import Reserve
 from tidegate.ledger.salvage import salvage
+
+Done = TypeVar("Done")
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _WORDS = {
@@ -56,7 +60,9 @@ class LedgerFile:
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._damaged = False
+        self._full = False
         self._closed = False
+        self._reserve = Reserve(path + ".reserve")
 
     @contextlib.contextmanager
     def reading(self, doing: str) -> Iterator[sqlite3.Connection]:
@@ -85,6 +91,21 @@ class LedgerFile:
             finally:
                 if durable:
                     connection.execute("PRAGMA synchronous = NORMAL")
+
+    def durably(self, doing: str, act: Callable[[sqlite3.Connection], Done]) -> Done:
+        """`act` in one transaction, synced before return; on a full disk in the room set aside."""
+        while True:
+            self._full = False
+            try:
+                with self.writing(doing, durable=True) as connection:
+                    return act(connection)
+            except LedgerError:
+                if not self._full or not self._reserve.spend():
+                    raise
+
+    def keep_room(self) -> None:
+        """Set room aside again, where there is some."""
+        self._reserve.keep()
 
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included; 0 where there is no file."""
@@ -124,6 +145,7 @@ class LedgerFile:
             words = f"the disk refused ({error}); is it full, or failing?"
         if code in _DAMAGED:
             self._damaged = True
+        self._full = code == sqlite3.SQLITE_FULL
         if code not in _LASTING:
             self._drop()
         return LedgerError(f"{self.path}: {doing}: {words}")
@@ -155,6 +177,7 @@ class LedgerFile:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(_SETTINGS)
         migrate(connection)
+        self.keep_room()
         self.opened += 1
         return connection
 

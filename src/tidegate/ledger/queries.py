@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from tidegate.ledger.rows import COLUMNS, clean, decision_row, place, places_about
+from tidegate.ledger.rows import COLUMNS, clean, decision_row, evidence_text, place, places_about
 from tidegate.model import Decision, Subject
 
 # Word for word as the partial index has it: SQLite proves nothing beyond that.
@@ -97,3 +97,19 @@ def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -
             for undone in _UNDOES[decision.action]
         ],
     )
+
+
+def put_decisions(connection: sqlite3.Connection, decisions: Sequence[Decision]) -> list[Decision]:
+    """In a transaction: those not known before, with their evidence, and what they undo."""
+    fresh = unknown(connection, decisions)
+    (top,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
+    numbered = list(enumerate(fresh, top + 1))
+    connection.executemany(
+        PUT_DECISION, [(*decision_row(d), place(clean(d.subject)), n) for n, d in numbered]
+    )
+    connection.executemany(
+        "INSERT INTO evidence VALUES (?, ?)",
+        [(n, evidence_text(d)) for n, d in numbered if d.evidence],
+    )
+    undo(connection, numbered)
+    return fresh

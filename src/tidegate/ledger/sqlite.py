@@ -16,21 +16,17 @@ from tidegate.ledger.queries import (
     DEEDS,
     ENTRIES,
     IN_FORCE,
-    PUT_DECISION,
     STANDING,
     about,
+    put_decisions,
     put_memory,
-    undo,
-    unknown,
 )
 from tidegate.ledger.rows import (
     capture_text,
     clean,
     decision_of,
-    decision_row,
     deed_of,
     evidence_of,
-    evidence_text,
     latest,
     place,
     ports_of,
@@ -131,19 +127,11 @@ class SqliteLedger:
         """Write down what will be done, with its evidence; return those not known before by id."""
         if not decisions:
             return []
-        with self._file.writing("write down decisions", durable) as connection:
-            fresh = unknown(connection, decisions)
-            (top,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
-            numbered = list(enumerate(fresh, top + 1))
-            connection.executemany(
-                PUT_DECISION, [(*decision_row(d), place(clean(d.subject)), n) for n, d in numbered]
-            )
-            connection.executemany(
-                "INSERT INTO evidence VALUES (?, ?)",
-                [(n, evidence_text(d)) for n, d in numbered if d.evidence],
-            )
-            undo(connection, numbered)
-        return fresh
+        doing = "write down decisions"
+        if durable:
+            return self._file.durably(doing, lambda one: put_decisions(one, decisions))
+        with self._file.writing(doing) as connection:
+            return put_decisions(connection, decisions)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Write down what became of them; the last outcome of an id holds."""
@@ -276,6 +264,7 @@ class SqliteLedger:
                     break
         with self._file.reading("give space back") as connection:
             give_back(connection)
+        self._file.keep_room()
         self._say_if_crowded(dropped)
         return dropped
 

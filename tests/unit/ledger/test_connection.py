@@ -17,8 +17,9 @@ import pytest
 
 from tidegate.errors import LedgerError
 from tidegate.ledger.migrations import APPLICATION, STEPS
+from tidegate.ledger.reserve import SIZE
 from tidegate.ledger.sqlite import SqliteLedger
-from tidegate.model import SECOND, Change, Decision, Evidence, Position
+from tidegate.model import SECOND, Change, Decision, Evidence, Position, Subject
 
 NOW = 1_700_000_000 * SECOND
 Decide = Callable[..., Decision]
@@ -52,7 +53,7 @@ def test_the_file_and_its_log_are_for_us_alone(path: Path, decide: Decide) -> No
         ledger = SqliteLedger(str(path))
         ledger.intend([decide("1")])
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-        assert modes == {"ledger.db": 0o600, "ledger.db-wal": 0o600}
+        assert modes == dict.fromkeys(("ledger.db", "ledger.db-wal", "ledger.db.reserve"), 0o600)
         ledger.close()
     finally:
         os.umask(0o022)
@@ -308,6 +309,56 @@ def test_a_disk_full_from_the_start_is_got_over(small_disk: Path, decide: Decide
     ballast.unlink()
     assert len(ledger.intend([decide("1")])) == 1
     assert ledger.notes == []
+    ledger.close()
+
+
+def fill(path: Path) -> Path:
+    """A file that leaves no room on this disk."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    return path
+
+
+@pytest.mark.kernel
+def test_on_a_full_disk_what_must_last_is_written_in_room_set_aside(
+    small_disk: Path, decide: Decide
+) -> None:
+    ledger = SqliteLedger(str(small_disk / "ledger.db"))
+    ledger.intend([decide("1")])
+    reserve = small_disk / "ledger.db.reserve"
+    assert reserve.stat().st_size == SIZE
+    assert reserve.stat().st_blocks * 512 >= SIZE, "room that only a number stands for is none"
+    ballast = fill(small_disk / "ballast")
+    line = (Evidence(NOW, "/m", 0, "y" * 1000),) * 20
+    many = [decide(f"n{n}", subject=f"10.0.0.{n}", evidence=line) for n in range(9)]
+    with pytest.raises(LedgerError, match="disk is full"):
+        ledger.intend(many)
+    assert reserve.stat().st_size == SIZE, "what can be said again does not use it up"
+    written = []
+    with pytest.raises(LedgerError, match="disk is full"):
+        for number in range(500):
+            one = decide(f"stop {number}", "close", "gate:web", evidence=line)
+            ledger.intend([one], durable=True)
+            written.append(one.id)
+            fill(ballast.with_name(f"ballast-{number}"))
+    assert 6 <= len(written) < 499
+    assert reserve.stat().st_size == 0
+    assert [one.decision.id for one in ledger.history(99, Subject("gate:web"))] == written[::-1]
+    for each in small_disk.glob("ballast*"):
+        each.unlink()
+    ledger.forget(NOW)
+    assert reserve.stat().st_size == SIZE
+    ledger.close()
+
+
+@pytest.mark.kernel
+def test_where_there_is_little_room_none_is_set_aside(small_disk: Path, decide: Decide) -> None:
+    with (small_disk / "ballast").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, (8 << 20) - SIZE)
+    ledger = SqliteLedger(str(small_disk / "ledger.db"))
+    ledger.intend([decide("1")], durable=True)
+    assert (small_disk / "ledger.db.reserve").stat().st_size == 0
     ledger.close()
 
 
