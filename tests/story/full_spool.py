@@ -26,7 +26,7 @@ HEAVY = list(addresses("198.51.100.1", 12))
 SPOOL = 24 << 20
 SIZE, HANDS, PAUSE = 100_000, 2, 1.0
 """Of one heavy sender: bytes of a message, connections at a time, seconds between two of one."""
-EVERY, UNIT = 4.0, 1.0
+EVERY, UNIT = 6.0, 3.0
 SLOTS = 60
 FLOOD_FOR, DRAIN_WITHIN, OPEN_WITHIN = 70, 180, 300
 LOW, LEAST = 16 << 20, 10 << 20

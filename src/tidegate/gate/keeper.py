@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from tidegate.errors import GateError, TidegateError
 from tidegate.frames import Channel, Closed, Frame, Malformed
@@ -23,7 +22,7 @@ from tidegate.gate.doorman import Doorman
 from tidegate.gate.ear import Ear, Reader
 from tidegate.gate.port import AllowingGate, Refusal
 from tidegate.gate.protocol import PART, VERSION
-from tidegate.gate.replacement import Replacement
+from tidegate.gate.replacement import Replacement, listed
 from tidegate.gate.smtp421 import Responder
 from tidegate.model import Micros
 
@@ -188,13 +187,10 @@ class Keeper:
             raise Malformed(f"version {VERSION} is spoken here")
         return {"version": VERSION, "off": self._is_off()}
 
-    def _ping(self, _frame: Frame) -> Frame:
-        return {"off": self._is_off(), "malformed": self.malformed}
-
     def _apply(self, frame: Frame) -> Frame:
         now = self._now()
         requests, places, refusals = judge_all(
-            _list(frame, "requests"), self._charter, self._tempo, now
+            listed(frame, "requests"), self._charter, self._tempo, now
         )
         if requests:
             found = self._gate.apply(requests, now)
@@ -209,21 +205,20 @@ class Keeper:
         bringing = self._replacement
         if bringing is None:
             raise Malformed("a part of nothing")
-        for verb in ("ban", "allow"):
-            items = _list(frame, f"{verb}s")
-            if bringing.seen + len(items) > MOST_BANS:
-                self._replacement = None
-                raise Malformed(f"more than {MOST_BANS} bans")
-            bringing.add(verb, items, self._charter, self._tempo, self._now())
+        try:
+            bringing.take(frame, self._charter, self._tempo, self._now(), MOST_BANS)
+        except Malformed:
+            self._replacement = None
+            raise
         return {}
 
     def _commit(self, _frame: Frame) -> Frame:
         bringing, self._replacement = self._replacement, None
         if bringing is None:
             raise Malformed("nothing to commit")
-        found = self._gate.replace(*bringing.wanted(), self._now())
+        refusals = bringing.commit(self._gate, self._now())
         self._noticed = ""
-        return {"refusals": bringing.refusals + bringing.placed(found)}
+        return {"refusals": refusals}
 
     def _drifted(self, _frame: Frame) -> Frame:
         off = self._is_off()
@@ -234,9 +229,6 @@ class Keeper:
         for first in range(0, len(closed), PART):
             self._say({"type": "part", "closed": closed[first : first + PART]})
         return {}
-
-    def _switch(self, frame: Frame) -> Frame:
-        return self._doorman.switch(frame, self._now())
 
     def _open(self, _frame: Frame) -> Frame:
         self._gate.open_all()
@@ -256,7 +248,7 @@ class Keeper:
 
 _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
     "hello": Keeper._hello,
-    "ping": Keeper._ping,
+    "ping": lambda keeper, _frame: {"off": keeper._is_off(), "malformed": keeper.malformed},
     "apply": Keeper._apply,
     "replace-begin": Keeper._begin,
     "replace-part": Keeper._part,
@@ -264,19 +256,12 @@ _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
     "drifted": Keeper._drifted,
     "observe": Keeper._observe,
     "dropped": lambda keeper, _frame: {"dropped": keeper._gate.dropped()},
-    "switch": Keeper._switch,
+    "switch": lambda keeper, frame: keeper._doorman.switch(frame, keeper._now()),
     "throttled": lambda keeper, _frame: {"throttled": keeper._gate.throttled()},
     "open-all": Keeper._open,
     "reload": Keeper._reload,
 }
 _WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit", "switch"})
-
-
-def _list(frame: Frame, name: str) -> list[Any]:
-    found = frame.get(name, [])
-    if not isinstance(found, list):
-        raise Malformed(f"{name} must be a list")
-    return found
 
 
 def serve(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from tidegate.errors import GateError
+from tidegate.gate.listing import GETRULE, Element, counted, element, packets, steady
 from tidegate.gate.netlink import (
     F_CREATE,
     F_EXCL,
@@ -27,7 +28,7 @@ from tidegate.gate.netlink import (
     refused,
 )
 
-GETTABLE, DELTABLE, GETCHAIN, GETRULE, GETSET = (10 << 8 | kind for kind in (1, 2, 4, 7, 10))
+GETTABLE, DELTABLE, GETCHAIN, GETSET = (10 << 8 | kind for kind in (1, 2, 4, 10))
 NEWSETELEM, GETSETELEM, DELSETELEM, GETGEN = (10 << 8 | kind for kind in (12, 13, 14, 16))
 
 PER_MESSAGE = 1024
@@ -62,13 +63,6 @@ class Fault(NamedTuple):
     keys: int
     errno: int
     of_set: bool
-
-
-class Element(NamedTuple):
-    """One element as the kernel lists it; `left` is in milliseconds, None where it has no end."""
-
-    key: bytes
-    left: int | None
 
 
 class _Sent(NamedTuple):
@@ -152,11 +146,11 @@ class Netfilter:
 
     def elements(self, set_name: str) -> list[Element]:
         """Every element of a set; about 4 µs each. [] where there is no such set."""
-        return [_element(item) for item in self._items(set_name)]
+        return [element(item) for item in self._items(set_name)]
 
     def counted(self, set_name: str) -> list[tuple[bytes, int]]:
         """Every element of a set, and how many packets its own counter has counted."""
-        return [(_element(item).key, _packets(item)) for item in self._items(set_name)]
+        return [(element(item).key, packets(item)) for item in self._items(set_name)]
 
     def _items(self, set_name: str) -> Iterator[bytes]:
         try:
@@ -200,7 +194,7 @@ class Netfilter:
             digest.update(repr(flags).encode())
         for kind, highest in ((GETCHAIN, 10), (GETSET, 18), (GETRULE, 7)):
             for payload in self._own(kind):
-                digest.update(repr(list(_steady(kind, payload, highest))).encode())
+                digest.update(repr(list(steady(kind, payload, highest))).encode())
         return digest.digest()
 
     def counters(self, chain: str) -> list[tuple[tuple[str, ...], int, int]]:
@@ -218,7 +212,7 @@ class Netfilter:
             ]
         except FileNotFoundError:
             return []
-        return [told for rule in found if (told := _counted(rule)) is not None]
+        return [told for rule in found if (told := counted(rule)) is not None]
 
     def _own(self, kind: int) -> Iterator[bytes]:
         try:
@@ -266,47 +260,3 @@ def _fault(place: _Sent, failure: Failure) -> Fault:
         return Fault(place.change, place.first, place.keys, code, True)
     key = min((offset - place.start) // place.stride, place.keys - 1)
     return Fault(place.change, place.first + key, 1, code, False)
-
-
-def _element(item: bytes) -> Element:
-    key, left = b"", None
-    for kind, value in attributes(item):
-        if kind == 1:
-            key = value[4:]
-        elif kind == 5:
-            left = int.from_bytes(value)
-    return Element(key, left)
-
-
-def _packets(item: bytes) -> int:
-    """What the counter of an element says: NFTA_COUNTER_PACKETS of NFTA_SET_ELEM_EXPR's data."""
-    expression = dict(attributes(dict(attributes(item)).get(7, b"")))
-    return int.from_bytes(dict(attributes(expression.get(2, b""))).get(2, b""))
-
-
-def _counted(
-    rule: Sequence[tuple[int, bytes]],
-) -> tuple[tuple[str, ...], int, int] | None:
-    """The sets and the counter of one rule's expressions; None where it has no counter."""
-    sets: list[str] = []
-    numbers = None
-    for _kind, expression in rule:
-        parts = dict(attributes(expression))
-        data = dict(attributes(parts.get(2, b"")))
-        if parts.get(1) == b"lookup\0":
-            sets.append(data.get(1, b"\0")[:-1].decode("ascii", "replace"))
-        elif parts.get(1) == b"counter\0":  # NFTA_COUNTER_BYTES, NFTA_COUNTER_PACKETS
-            numbers = int.from_bytes(data.get(2, b"")), int.from_bytes(data.get(1, b""))
-    return None if numbers is None else (tuple(sets), *numbers)
-
-
-def _steady(kind: int, payload: bytes, highest: int) -> Iterator[tuple[int, bytes]]:
-    """The attributes of a chain, set or rule that stand still while packets flow."""
-    for number, value in attributes(payload, 4):
-        if kind == GETRULE and number == 4:
-            for _number, expression in attributes(value):
-                parts = dict(attributes(expression))
-                name = parts.get(1, b"")
-                yield number, name + (b"" if name == b"counter\0" else parts.get(2, b""))
-        elif number <= highest:
-            yield number, value

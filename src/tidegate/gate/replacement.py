@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tidegate.frames import Frame, Malformed
 from tidegate.gate.charter import Charter, Tempo, judge_all
-from tidegate.gate.port import Refusal
+from tidegate.gate.port import Gate, Refusal
 from tidegate.model import Ban, Micros
 
 
@@ -25,6 +26,18 @@ class Replacement:
         self._places: dict[str, list[int]] = {"ban": [], "allow": []}
         self.refusals: list[Refusal] = []
         self.seen = 0
+
+    def take(self, frame: Frame, charter: Charter, tempo: Tempo, now: Micros, most: int) -> None:
+        """A frame's bans and allows. Raises Malformed: they are none, or more than `most`."""
+        for verb in ("ban", "allow"):
+            items = listed(frame, f"{verb}s")
+            if self.seen + len(items) > most:
+                raise Malformed(f"more than {most} bans")
+            self.add(verb, items, charter, tempo, now)
+
+    def commit(self, gate: Gate, now: Micros) -> list[Refusal]:
+        """Make what passed the state of the gate; what did not, by its place in the stream."""
+        return self.refusals + self.placed(gate.replace(*self.wanted(), now))
 
     def add(
         self, verb: str, items: Sequence[Any], charter: Charter, tempo: Tempo, now: Micros
@@ -51,3 +64,11 @@ class Replacement:
         """Refusals of a gate that was given `wanted`, by their place in the stream."""
         places = self._places["ban"] + self._places["allow"]
         return [Refusal(places[index], reason) for index, reason in refusals]
+
+
+def listed(frame: Frame, name: str) -> list[Any]:
+    """A list in a frame; [] where it is left out. Raises Malformed where it is something else."""
+    found = frame.get(name, [])
+    if not isinstance(found, list):
+        raise Malformed(f"{name} must be a list")
+    return found

@@ -14,7 +14,8 @@ from tidegate.gate import doors, layout, tolls
 from tidegate.gate.book import Scope, faulty_ports, named
 from tidegate.gate.closings import Closings
 from tidegate.gate.doors import Made
-from tidegate.gate.netfilter import Change, Element, Netfilter
+from tidegate.gate.listing import Element
+from tidegate.gate.netfilter import Change, Netfilter
 from tidegate.gate.nft import run_nft
 from tidegate.gate.port import WIDEST, Dropped, Throttled
 from tidegate.gate.transaction import Job, Refused, TableMissing, transact
