@@ -79,6 +79,7 @@ class Nursery:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._hand_out(now)
         self._refill(now)
         self._hand_out(now)
         pipes = {one.pipe: one for one in self._running.values() if one.pipe >= 0}
