@@ -7,155 +7,28 @@ nodes has an address of its own, and its twin takes it.
 
 Of the cluster that this is modelled on (DRBD in dual-primary mode below OCFS2; for larger ones,
 NFS) the storage is left out: both nodes see one folder of this host. This kernel has no DRBD, no
-OCFS2 and no NFS client; `storage` asks it, and the story prints what it found. So locking is that
+OCFS2 and no NFS client; `mail_cast.storage` asks it, and the story prints what it found. So locking is that
 of one kernel, and nothing is told of what happens when storage is split. Abuse is seen in the
 nodes' logs, which both balancers read as files, where yours would arrive by syslog: each decides
 by itself, so the standby has the ban before it holds the address, with nothing shared but lines.
-Limits: IPv4; checks and advertisements every 200 to 400 ms; a balancer's death ends its sessions.
+Limits: IPv4; checks and advertisements every 200 to 400 ms, closings of a few seconds and little
+damping, so that the story is short; a balancer's death ends its sessions.
 """
 
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from pathlib import Path
 
 from tests.story import balancer, cluster, mailnode, stage, twins
-from tests.story.balancer import Instance
-from tests.story.cluster import Node, retried
-from tests.story.guardian import Guardian, trusted
-from tests.story.mailclient import Imap, Person
-from tests.story.mailnode import MailNode
+from tests.story.cluster import retried
+from tests.story.mail_cast import ANNA, BALANCERS, BOUND, EVE, NODES, VIP, Play, make_busy, storage
+from tests.story.mailclient import Person
 
-VIP = "192.0.2.1"
-BALANCERS = {"balancer1": "192.0.2.2", "balancer2": "192.0.2.3"}
-NODES = {"node1": "192.0.2.11", "node2": "192.0.2.12"}
-ANNA, EVE = "192.0.2.201", "192.0.2.66"
-BUSY, CALM = 0.08, 0.02
-"""Cores that the busy program uses: closed from the one on, open again below the other. Low, so that
-a host with much else to do plays it, too."""
-BOUND = 120
-"""Seconds after which the busy program ends by itself, whatever becomes of the story."""
 PROBES = 12
-STORAGE = {"DRBD": "drbd", "OCFS2": "ocfs2", "NFS client": "nfs", "NFS server": "nfsd"}
-
-NODE_POLICY = """
-[allow]
-addresses = ["192.0.2.2", "192.0.2.3", "192.0.2.11", "192.0.2.12"]
-
-[pool.mail]
-peers = ["up(imap://{peer}:143)"]
-min-healthy = 1
-
-[guard.busy]
-close = {{ when = "unit.cpu(/run/busy.pid) >= {busy}", at-least = "2s" }}
-open = {{ when = "unit.cpu(/run/busy.pid) <= {calm}", at-least = "2s" }}
-agent = {{ listen = "{own}:{port}", weight = "0%" }}
-pool = "mail"
-"""
-BALANCER_POLICY = """
-[allow]
-addresses = ["192.0.2.2", "192.0.2.3", "192.0.2.11", "192.0.2.12"]
-
-[source.nodes]
-file = [{logs}]
-detectors = ["dovecot", "exim", "postfix"]
-
-[rule.mail-guessing]
-on = ["exim.auth_failed", "postfix.auth_failed", "dovecot.auth_failed", "dovecot.password_mismatch", "dovecot.unknown_user"]
-at-least = 5
-within = "10m"
-ban = {{ ports = [25, 110, 143], ladder = ["10m"] }}
-"""
-
-
-class Play:
-    """The whole cluster; `line` tells what happens."""
-
-    def __init__(self, line: stage.Timeline, stack: ExitStack) -> None:
-        self.line = line
-        self.folder = stack.enter_context(stage.folder())
-        switch = cluster.Switch()
-        stack.callback(switch.close)
-        self.nodes: dict[str, Node] = {}
-        for name, address in {**BALANCERS, **NODES}.items():
-            self.nodes[name] = Node(switch, self.folder, name, address)
-            stack.callback(self.nodes[name].close)
-        people = Node(switch, self.folder, "people", ANNA, EVE)
-        stack.callback(people.close)
-        self.anna, self.eve = Person(people, ANNA), Person(people, EVE)
-        self.shared = mailnode.shared_maildir(self.folder)
-        proxies = " ".join(BALANCERS.values())
-        self.mail = {
-            "node1": MailNode(self.nodes["node1"], self.shared, "exim", proxies).start(),
-            "node2": MailNode(self.nodes["node2"], self.shared, "postfix", proxies).start(),
-        }
-        self.guardians: dict[str, Guardian] = {}
-        self.sent: list[str] = []
-
-    def balance(self, name: str) -> None:
-        """Start haproxy and keepalived on a balancer."""
-        (peer,) = set(BALANCERS.values()) - {BALANCERS[name]}
-        balancer.haproxy(self.nodes[name], NODES)
-        priority = 150 if name == "balancer1" else 100
-        balancer.keepalived(self.nodes[name], peer, [Instance("vip", 51, VIP, priority)])
-
-    def guard(self, *names: str) -> None:
-        """Start Tidegate on nodes or balancers."""
-        for name in names:
-            if name not in self.guardians:
-                self.guardians[name] = Guardian(self.nodes[name], self._policy(name))
-            self.guardians[name].start()
-        for name in names:
-            self.guardians[name].wait()
-
-    def _policy(self, name: str) -> str:
-        if name in BALANCERS:
-            logs = [log for one in self.mail.values() for log in one.logs.values()]
-            return BALANCER_POLICY.format(logs=", ".join(map(trusted, logs)))
-        (peer,) = set(NODES.values()) - {NODES[name]}
-        return NODE_POLICY.format(
-            peer=peer, own=NODES[name], port=balancer.AGENT, busy=BUSY, calm=CALM
-        )
-
-    def holders(self) -> list[str]:
-        """Who has the virtual address."""
-        return [name for name in BALANCERS if self.nodes[name].holds(VIP)]
-
-    def send(self, subject: str, host: str = VIP) -> None:
-        """Anna sends a message to herself, trying again while nobody answers."""
-        retried(f"“{subject}” to be accepted", lambda: self.anna.send(host, subject))
-        self.sent.append(subject)
-
-    def expect_mail(self, *hosts: str) -> None:
-        """Every message that was accepted is there, once, by IMAP and by POP3 at each of these."""
-        every = lambda: len(mailnode.delivered(self.shared, "anna")) >= len(self.sent)  # noqa: E731
-        stage.wait_for("delivery", every)
-        wanted = Counter(self.sent)
-        for host in hosts:
-            found = [Counter(read(host)) for read in (self.anna.read_imap, self.anna.read_pop3)]
-            self.line.expect(
-                found == [wanted, wanted],
-                f"all {len(self.sent)} messages are read at {host}, by IMAP and by POP3",
-            )
-
-    def new_sessions(self, count: int) -> Counter[str]:
-        """Who gets so many new sessions of IMAP, by the nodes' own logs."""
-        before = {name: self.logins(name) for name in NODES}
-        for _ in range(count):
-            self.anna.read_imap(VIP)
-        return Counter({name: self.logins(name) - before[name] for name in NODES})
-
-    def logins(self, name: str) -> int:
-        """How many sessions of IMAP a node has opened for Anna, by its log."""
-        log = self.mail[name].logs["dovecot"].read_text("utf-8", "replace")
-        return sum(
-            "imap-login: Info: Login:" in row and f"rip={ANNA}," in row for row in log.splitlines()
-        )
 
 
 def story(line: stage.Timeline, stack: ExitStack) -> str:
@@ -164,6 +37,16 @@ def story(line: stage.Timeline, stack: ExitStack) -> str:
         return f"Mail cluster: not played, since {why_not}."
     line.tell(storage())
     play = Play(line, stack)
+    try:
+        return _acts(play)
+    except stage.StoryError:
+        for name, guardian in play.guardians.items():
+            print(f"\n{name}:\n{guardian.said()[-1500:]}")
+        raise
+
+
+def _acts(play: Play) -> str:
+    line = play.line
     line.tell("node1 runs dovecot and exim, node2 dovecot and postfix; both see one Maildir")
     for name in BALANCERS:
         play.balance(name)
@@ -173,31 +56,11 @@ def story(line: stage.Timeline, stack: ExitStack) -> str:
     drained = _drain(play)
     _abuse(play)
     took = _dead_balancer(play)
-    alone = twins.play(play.line, play.nodes, play.mail, play.anna, play.shared)
+    alone = _twins(play)
     return (
         f"Mail cluster: {len(play.sent)} messages through the balancers, all read at both nodes;"
         f" {drained} of {drained} new sessions went elsewhere while node1 was drained, and the open"
         f" one went on; the virtual address moved within {took:.1f} s. {alone}"
-    )
-
-
-def storage() -> str:
-    """What of the cluster's storage this kernel could run: what is built in, and what is a module."""
-    known = Path("/proc/filesystems").read_text().split()
-    lacking = []
-    for name, module in STORAGE.items():
-        words = ["modprobe", "--dry-run", "--quiet", module]
-        try:
-            loadable = subprocess.run(words, capture_output=True).returncode == 0
-        except FileNotFoundError:
-            loadable = False
-        if module not in known and not Path("/sys/module", module).exists() and not loadable:
-            lacking.append(name)
-    if not lacking:
-        return "This kernel has DRBD, OCFS2 and NFS; the story plays without them all the same"
-    return (
-        f"This kernel has no {', no '.join(lacking)} (not in /proc/filesystems, no module that"
-        " modprobe knows): the Maildir is one folder of this host"
     )
 
 
@@ -222,14 +85,13 @@ def _drain(play: Play) -> int:
     line, node = play.line, play.nodes["node1"]
     play.guard(*NODES)
     line.tell("`tidegate run` on both nodes: a guard that drains its node by the agent-check")
-    session = _session_at(play, "node1")
+    session = play.session_at("node1")
     line.tell("Anna has a session of IMAP open at node1")
-    script = f"echo $$ >/run/busy.pid; exec timeout {BOUND} sh -c 'while :; do :; done'"
-    busy = node.start("sh", "-c", script)
+    busy = make_busy(node)
     line.tell(f"a program on node1 becomes busy (bounded: {BOUND} s)")
     guardian = play.guardians["node1"]
     stage.wait_for("node1's guard to close", lambda: guardian.gates()["busy"] == "closed", 90)
-    stage.wait_for("haproxy to see it", lambda: _state(play, "node1") == "drained", 30)
+    stage.wait_for("haproxy to see it", lambda: play.state("node1") == "drained", 30)
     line.tell("node1's guard has closed: the agent says drain, haproxy shows node1 drained")
     elsewhere = play.new_sessions(PROBES)
     line.expect(
@@ -246,7 +108,7 @@ def _drain(play: Play) -> int:
     busy.stop(signal.SIGTERM)
     line.tell("the busy program has ended")
     stage.wait_for("node1's guard to open", lambda: guardian.gates()["busy"] == "open", 90)
-    stage.wait_for("haproxy to see it", lambda: _state(play, "node1") == "ready", 30)
+    stage.wait_for("haproxy to see it", lambda: play.state("node1") == "ready", 30)
     both = play.new_sessions(PROBES)
     line.expect(
         both["node1"] > 0, f"node1 is back by itself: {both['node1']} of {PROBES} new sessions"
@@ -255,23 +117,6 @@ def _drain(play: Play) -> int:
     session.logout()
     play.expect_mail(*NODES.values())
     return PROBES
-
-
-def _session_at(play: Play, name: str) -> Imap:
-    """A session that this node serves; others that were opened on the way are closed."""
-    for _ in range(10):
-        before = play.logins(name)
-        session = play.anna.imap(VIP)
-        if play.logins(name) > before:
-            return session
-        session.logout()
-    raise stage.StoryError(f"no session came to {name}")
-
-
-def _state(play: Play, name: str) -> str:
-    """How the balancer that holds the address treats this node for IMAP."""
-    (holder,) = play.holders()
-    return balancer.state(play.nodes[holder], "imap", name)
 
 
 def _abuse(play: Play) -> None:
@@ -349,6 +194,28 @@ def _dead_balancer(play: Play) -> float:
         f"balancer1 is back and holds the address again; {EVE} is shut out there as before",
     )
     return took
+
+
+def _twins(play: Play) -> str:
+    """The part without balancers. The guards of both nodes are still at work."""
+    pair = twins.Twins(play.line, play.nodes, play.mail, play.shared)
+    customer = twins.Customer(play.anna, twins.OWN["node1"])
+    customer.start()
+    try:
+        customer.wait_rounds(twins.STEADY)
+        busy = make_busy(play.nodes["node1"])
+        pair.wait_held("node1", "node2", 90)
+        play.line.tell(
+            f"node1 is busy again: its guard's number in a track file gives {customer.host} to node2"
+        )
+        customer.wait_rounds(twins.STEADY)
+        busy.stop(signal.SIGTERM)
+        pair.wait_held("node1", "node1", 90)
+        play.line.tell("node1 is calm, and has its address again by itself")
+        pair.lose_one(customer)
+    finally:
+        customer.end()
+    return pair.verdict(customer)
 
 
 def main() -> int:

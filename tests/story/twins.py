@@ -70,89 +70,89 @@ class Customer(threading.Thread):
         self.join(60)
 
 
-def play(
-    line: stage.Timeline,
-    nodes: Mapping[str, Node],
-    mail: Mapping[str, MailNode],
-    person: Person,
-    shared: Path,
-) -> str:
-    """The part without balancers; its verdict."""
-    for name in OWN:
-        _keepalived(nodes, name)
-    stage.wait_for(
-        "each node's own address", lambda: _held(nodes) == {"node1": ["node1"], "node2": ["node2"]}
-    )
-    line.tell(f"without balancers: node1 has {OWN['node1']}, node2 {OWN['node2']}")
-    host = OWN["node1"]
-    customer = Customer(person, host)
-    customer.start()
-    try:
+class Twins:
+    """Two nodes, each with an address of its own, and keepalived on both."""
+
+    def __init__(
+        self,
+        line: stage.Timeline,
+        nodes: Mapping[str, Node],
+        mail: Mapping[str, MailNode],
+        shared: Path,
+    ) -> None:
+        self.line, self.nodes, self.mail, self.shared = line, nodes, mail, shared
+        for name in OWN:
+            self._keepalived(name)
+        for name in OWN:
+            self.wait_held(name, name)
+        line.tell(f"without balancers: node1 has {OWN['node1']}, node2 {OWN['node2']}")
+
+    def _keepalived(self, name: str) -> None:
+        (twin,) = OWN.keys() - {name}
+        instances = [
+            Instance(owner, number, address, 150 if owner == name else 100)
+            for number, (owner, address) in enumerate(OWN.items(), 61)
+        ]
+        node = self.nodes[name]
+        balancer.keepalived(node, self.nodes[twin].addresses[0], instances, {name: track(node)})
+
+    def wait_held(self, owner: str, by: str, seconds: float = 30.0) -> None:
+        """Wait until exactly this node has that node's address."""
+        address = OWN[owner]
+        stage.wait_for(
+            f"{by} to have {address}",
+            lambda: [name for name in OWN if self.nodes[name].holds(address)] == [by],
+            seconds,
+        )
+
+    def lose_one(self, customer: Customer) -> None:
+        """Node1 loses its power and comes back, while a customer goes on."""
+        host, node = customer.host, self.nodes["node1"]
         customer.wait_rounds(STEADY)
-        before = _neighbour(person, host)
-        nodes["node1"].cut_power()
-        line.tell(f"node1 has lost its power; a customer at {host} never asks DNS")
-        stage.wait_for("node2 to take the address", lambda: _held(nodes)["node1"] == ["node2"], 30)
+        before = _neighbour(customer.person, host)
+        node.cut_power()
+        self.line.tell(f"node1 has lost its power; a customer at {host} never asks DNS")
+        self.wait_held("node1", "node2")
         customer.wait_rounds(STEADY)
-        line.expect(
-            _neighbour(person, host) != before,
+        self.line.expect(
+            _neighbour(customer.person, host) != before,
             f"node2 has taken {host}, and told by ARP; the customer reads and sends",
         )
-        gap, failures = customer.gap, customer.failures
-        nodes["node1"].boot()
-        mail["node1"].start()
-        _keepalived(nodes, "node1")
-        stage.wait_for(
-            "node1 to get its address back", lambda: _held(nodes)["node1"] == ["node1"], 30
-        )
+        node.boot()
+        self.mail["node1"].start()
+        self._keepalived("node1")
+        self.wait_held("node1", "node1")
         customer.wait_rounds(STEADY)
-        line.expect(
-            _neighbour(person, host) == before,
+        self.line.expect(
+            _neighbour(customer.person, host) == before,
             f"node1 is back and has {host} again; the customer reads and sends",
         )
-    finally:
-        customer.end()
-    _nothing_lost(line, customer, shared)
-    line.tell(f"the longest pause was {gap:.1f} s ({failures} tries failed) when node1 died,"
-              f" {customer.gap:.1f} s in all")  # fmt: skip
-    return (
-        f"Without balancers, a customer came through {customer.rounds} rounds at one address, the"
-        f" longest pause {customer.gap:.1f} s while its node died and came back; no message was lost."
-    )
+
+    def verdict(self, customer: Customer) -> str:
+        """That every message that was accepted lies in the mailbox, twice only what was sent twice."""
+        accepted = set(customer.accepted)
+
+        def found() -> Counter[str]:
+            names = mailnode.delivered(self.shared, customer.person.user)
+            return Counter(name for name in names if name.endswith(" of a customer"))
+
+        stage.wait_for("delivery", lambda: accepted <= set(found()), 60)
+        twice = sum(count > 1 for count in found().values())
+        self.line.expect(
+            twice <= customer.failures,
+            f"{len(accepted)} messages were accepted, and all have arrived; {twice} twice, where"
+            " the sender could not know",
+        )
+        return (
+            f"Without balancers, a customer came through {customer.rounds} rounds at one address:"
+            f" its node was busy, died and came back; the longest pause was {customer.gap:.1f} s,"
+            f" {customer.failures} tries failed, and no message was lost."
+        )
 
 
-def _nothing_lost(line: stage.Timeline, customer: Customer, shared: Path) -> None:
-    """Every message that was accepted lies in the mailbox; twice only what was sent twice."""
-    accepted = set(customer.accepted)
-
-    def found() -> Counter[str]:
-        names = mailnode.delivered(shared, customer.person.user)
-        return Counter(name for name in names if name.endswith(" of a customer"))
-
-    stage.wait_for("delivery", lambda: accepted <= set(found()), 60)
-    twice = [name for name, count in found().items() if count > 1]
-    line.expect(
-        len(twice) <= customer.failures,
-        f"{len(accepted)} messages were accepted, and all have arrived; {len(twice)} twice, since"
-        " their sender could not know",
-    )
-
-
-def _keepalived(nodes: Mapping[str, Node], name: str) -> None:
-    (twin,) = OWN.keys() - {name}
-    instances = [
-        Instance(owner, number, address, 150 if owner == name else 100)
-        for number, (owner, address) in enumerate(OWN.items(), 61)
-    ]
-    balancer.keepalived(nodes[name], nodes[twin].addresses[0], instances)
-
-
-def _held(nodes: Mapping[str, Node]) -> dict[str, list[str]]:
-    """Of each node's own address: who has it now."""
-    return {
-        owner: [name for name in OWN if nodes[name].holds(address)]
-        for owner, address in OWN.items()
-    }
+def track(node: Node) -> Path:
+    """The file whose number says how much less the node wants its address."""
+    return node.folder / "vrrp.load"
 
 
 def _neighbour(person: Person, address: str) -> str:
