@@ -301,6 +301,25 @@ def test_without_what_gates_take_the_bans_stand(
     assert not gate.drifted()
 
 
+def test_without_a_hand_over_connections_are_refused(
+    keeping: Callable[..., NftablesGate], monkeypatch: pytest.MonkeyPatch, servers: Servers
+) -> None:
+    run = table.run_nft
+
+    def lacking(text: str) -> None:
+        if "tproxy" in text:
+            raise GateError("nft refused the layout: No such file or directory")
+        run(text)
+
+    monkeypatch.setattr(table, "run_nft", lacking)
+    gate = keeping()
+    reports = {one.gate: one for one in gate.switch(closed(*GATES), now())}
+    assert {one.state for one in reports.values()} == {"closed"}
+    assert reports[LATER.name].detail.endswith("; connections are refused")
+    assert reports[MAIL.name].detail == ""
+    assert servers.fares(26, HEAVY) == "refused"
+
+
 _KEEPER = """
 import socket, sys
 from pathlib import Path

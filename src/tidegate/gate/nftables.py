@@ -160,13 +160,17 @@ class NftablesGate:
         except GateError:
             self._table.forget()
             raise
-        lacking = self._table.lacking
-        return [
-            GateReport(one.gate, "refused", now, lacking[one.gate])
-            if one.gate in lacking and one.state == "closed"
-            else one
-            for one in reports
-        ]
+        return [self._told(one, now) for one in reports]
+
+    def _told(self, report: GateReport, now: Micros) -> GateReport:
+        """A report, and what the kernel can't do of it."""
+        if report.state != "closed":
+            return report
+        if why := self._table.lacking.get(report.gate):
+            return GateReport(report.gate, "refused", now, why)
+        if why := self._table.plainer.get(report.gate):
+            return report._replace(detail=f"{why}; connections are refused")
+        return report
 
     def throttled(self) -> list[Throttled]:
         """What the gates of guards have cut or refused, since the rules were put in."""

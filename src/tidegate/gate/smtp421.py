@@ -68,13 +68,14 @@ class Responder:
         except OSError as error:
             self.why = f"no responder: {error.strerror or error}"
             return
+        keeper = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
             self.why = f"no responder: {error.strerror}"
         else:
             if pid == 0:
-                _child(waiting, self._title)
+                _child(waiting, self._title, keeper)
             self._pid, self.why = pid, ""
         for one in waiting:
             one.close()
@@ -119,7 +120,9 @@ def listeners(port: int) -> list[socket.socket]:
     return found
 
 
-def _child(waiting: list[socket.socket], title: Callable[[str], None] | None) -> NoReturn:
+def _child(
+    waiting: list[socket.socket], title: Callable[[str], None] | None, keeper: int
+) -> NoReturn:
     """What the process does, from the fork to its end; nothing of the keeper's is touched again."""
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -131,7 +134,7 @@ def _child(waiting: list[socket.socket], title: Callable[[str], None] | None) ->
         _keep_only({0, 1, 2, *(one.fileno() for one in waiting)})
         _give_up_everything()
         talk = Talk(waiting, socket.gethostname())
-        while True:
+        while os.getppid() == keeper:  # it may have died before the kernel was told to tell us
             talk.step(1.0)
     finally:
         os._exit(1)

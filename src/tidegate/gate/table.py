@@ -43,6 +43,7 @@ class Table:
         self._closed: frozenset[str] = frozenset()
         self.deaf = ""  # why the kernel does not tell of knocks
         self.lacking: dict[str, str] = {}  # gates of guards that the kernel can't keep, and why
+        self.plainer: dict[str, str] = {}  # those that refuse instead of saying 421, and why
 
     @cached_property
     def _netfilter(self) -> Netfilter:
@@ -77,7 +78,7 @@ class Table:
         then the elements exchanged in one netlink transaction; that is twice as fast as the whole
         table in one of nft's, which is the way where anything is strange. What the kernel may lack
         (NFLOG, a responder's TPROXY, limits, a reset) is left out where it refuses, so that the
-        bans stand in any case; `deaf` and `lacking` say so.
+        bans stand in any case; `deaf`, `lacking` and `plainer` say so.
         """
         closings = closings or Closings()
         first = ""
@@ -92,6 +93,7 @@ class Table:
             self.lacking = {
                 spec.name: first for spec in closings.specs if spec.name not in made.names
             }
+            self.plainer = {spec.name: first for spec in made.doors if spec not in closings.specs}
             return
         raise refused
 
