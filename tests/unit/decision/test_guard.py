@@ -182,10 +182,13 @@ def test_a_ladder_goes_up_step_by_step_and_down_from_the_top() -> None:
     ]
 
 
-def test_a_step_that_helps_is_given_time() -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_step_that_helps_is_given_time(restarts: bool) -> None:
     play = Play(guard(THROTTLE, STOP))
     assert play.to(10, la1=60.0) == ["1 close apache.throttle"]
     for second in range(11, 90):
+        if restarts:
+            play.restart()
         assert play.to(second, la1=60.0 - (second - 10) / 2) == [], "la1 falls"
     assert play.to(200) == ["107 close apache.stop"], "and then no more: it looks 15 s back"
 

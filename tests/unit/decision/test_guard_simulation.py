@@ -66,6 +66,13 @@ def test_with_a_throttle_below_it_hardly_stops_at_all(curve: str, stopping: int)
     assert run.open_after(STOP.name, ABUSE) <= 120
 
 
+@pytest.mark.parametrize("tasks", [100, 300])
+def test_a_throttle_that_works_is_not_followed_by_a_stop(tasks: float) -> None:
+    run = play(BELOW, steady(tasks), Host(share=1, lag=10))
+    assert max(la1 for la1, _la5, _la15 in run.loads) > 15, "the averages are over every limit"
+    assert run.count(STOP.name) == 0
+
+
 def test_a_throttle_that_does_not_help_ends_in_a_stop() -> None:
     run = play(BELOW, steady(50), Host(share=0.3))
     assert 1 <= run.count(STOP.name) <= 5
