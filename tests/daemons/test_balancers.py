@@ -50,7 +50,7 @@ backend imap
   server node1 127.0.0.1:2001 weight 80
   server node2 127.0.0.1:2002 weight 80
 backend asked
-  server node1 127.0.0.1:2001 weight 80 agent-check agent-addr 127.0.0.1 agent-port 7777 agent-inter 100ms
+  server node1 127.0.0.1:2001 weight 80 agent-check agent-addr 127.0.0.1 agent-port 7777 agent-inter 100ms agent-send "how are you?\\n"
 backend fixed
   balance static-rr
   server node1 127.0.0.1:2001 weight 80
@@ -365,6 +365,25 @@ def test_a_dead_agent_leaves_its_last_word_and_is_started_again(
     until("its end", lambda: not agents(tools))
     assert kind.open(terms, before) == "balancers are told ready"
     assert seen(balanced, OPEN)
+
+
+def test_an_agent_that_hangs_is_replaced(tools: Tools, balanced: Balanced) -> None:
+    kind, terms = Agents(tools), Agent(LISTEN)
+    kind.close(terms, kind.look(terms))
+    assert seen(balanced, DRAINED)
+    (hung,) = agents(tools)
+    os.kill(hung, signal.SIGSTOP)
+    kind.state(terms, record(terms, {}))
+    until("another agent", lambda: len(agents(tools)) == 1 and agents(tools) != [hung])
+    kind.open(terms, {})
+    assert seen(balanced, OPEN)
+
+
+def test_an_agent_at_an_address_of_ipv6(tools: Tools) -> None:
+    kind, terms = Agents(tools), Agent("[::1]:7777")
+    kind.look(terms)
+    with socket.create_connection(("::1", 7777), 10) as asking:
+        assert asking.recv(100) == b"up\n"
 
 
 def test_one_that_was_never_closed_ends_nobodys_maintenance(

@@ -57,7 +57,7 @@ def detach() -> int:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     if os.fork():
         os.close(writing)
-        os._exit(0 if os.read(reading, 1) else 3)
+        os._exit(0 if os.read(reading, 1) else 3)  # REFUSED
     os.close(reading)
     os.setsid()
     if os.fork():

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from tidegate.errors import GateError
 from tidegate.gate.switches import answers, handover, responder
 from tidegate.gate.switches.answers import State, Track
-from tidegate.gate.switches.kinds import Tools
+from tidegate.gate.switches.kinds import Ran, Tools
 from tidegate.model import SECOND, Micros
 
 MARGIN = 45.0
@@ -130,15 +130,22 @@ class Leases:
                  "--linger", f"{linger:g}", "--detach", "yes"]  # fmt: skip
         if listen:
             words += ["--listen", listen]
-        if self._tools.systemd:  # out of our own unit, with which it would be ended
-            words = ["systemd-run", "--scope", "--quiet", "--collect", "--", *words]
-        ran = self._tools.run(words, STARTS_WITHIN, ranked=True)
+        ran = self._start(words)
         if ran.why or ran.code:
             said = ran.output.strip() or ran.fault(["it"])
             raise GateError(f"the agent does not start: {said}")
         if found := self.ask(name):
             return found
         raise GateError("the agent was started, and does not answer; is the host out of memory?")
+
+    def _start(self, words: list[str]) -> Ran:
+        """With systemd out of our own unit, with which it would be ended; if that can be had."""
+        if self._tools.systemd:
+            scope = ["systemd-run", "--scope", "--quiet", "--collect", "--", *words]
+            ran = self._tools.run(scope, STARTS_WITHIN, ranked=True)
+            if ran.code in (0, responder.REFUSED):
+                return ran
+        return self._tools.run(words, STARTS_WITHIN, ranked=True)
 
     def _path(self, name: str) -> Path:
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[-32:]

@@ -24,6 +24,8 @@ from tidegate.gate.switches.answers import LARGEST, Debts, Track, answer, boot_s
 from tidegate.gate.switches.handover import TALK_SECONDS
 
 VERSION = b"1"
+REFUSED = 3
+"""Exit code where the address, or the folder, is not to be had."""
 TALKING = 64
 """Connections at a time; what is over goes, the oldest first."""
 TICK = 1.0
@@ -229,7 +231,7 @@ def replace(path: str, data: bytes) -> None:
 
 
 def run(path: str, address: str, linger: float, detached: bool) -> int:
-    """Take over from one that runs, or begin; serve; 0, or 3 where the address is not to be had."""
+    """Take over from one that runs, or begin; serve; 0, or REFUSED."""
     path = os.path.abspath(path)
     waited = handover.detach() if detached else -1
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -246,7 +248,7 @@ def run(path: str, address: str, linger: float, detached: bool) -> int:
         control = handover.offer(place)
     except (OSError, ValueError) as error:
         print(f"{address or path}: {error}", file=sys.stderr)
-        return 3
+        return REFUSED
     mine = os.stat(place).st_ino
     responder = Responder(path, listener, linger)
     for sign in (signal.SIGTERM, signal.SIGINT):
