@@ -7,7 +7,9 @@ queue are capped. Limits: one request a connection; bodies of 64 KiB; GET and PO
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import queue
 import select
@@ -75,6 +77,7 @@ class ControlServer:
 
     def start(self) -> None:
         """Begin to accept those who knock; until then they wait."""
+        threading.Thread(target=self._server.stand_in, name="control 2", daemon=True).start()
         self._thread.start()
 
     def fileno(self) -> int:
@@ -137,6 +140,8 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self._open: dict[socket.socket, tuple[int, float]] = {}
         self._lock = threading.Lock()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._left: queue.PriorityQueue[tuple[bool, int, Any]] = queue.PriorityQueue()
+        self._turns = itertools.count()
 
     def run(self) -> None:
         """Accept until `stop`. Sleeps undisturbed while there is no connection to watch over."""
@@ -175,7 +180,19 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
                 request.send(_FULL)
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the host has no room for another thread: one after the other then
+            self.extend(request, math.inf)
+            self._left.put((uid != 0, next(self._turns), request))
+
+    def stand_in(self) -> None:
+        """The one thread that was made in good time: it serves those who can't have their own,
+        root first."""
+        while True:
+            _others, _turn, request = self._left.get()
+            self.extend(request, READ_SECONDS)
+            self.process_request_thread(request, None)
 
     def extend(self, request: Any, seconds: float) -> None:
         """Give a connection this much time from now."""

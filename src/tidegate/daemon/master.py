@@ -59,8 +59,8 @@ class Master:
         pause = FIRST_PAUSE
         while not self._stopping:
             started = time.monotonic()
-            self._start()
-            self._watch()
+            if self._start():
+                self._watch()
             self._end()
             if self._stopping:
                 break
@@ -79,19 +79,26 @@ class Master:
         elif number != signal.SIGCHLD:
             self._stopping = True
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """All of them, anew; False where the host has no room for another process."""
         pairs = {role: socket.socketpair() for role in self._children}
         self._alive_fd, alive_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready, self._heard = False, time.monotonic()
-        for role in (*self._children, WATCHER):
-            pid = os.fork()
-            if pid == 0:
-                self._child(role, pairs, alive_write)
-            self._pids[pid] = role
-        for pair in pairs.values():
-            for end in pair:
-                end.close()
-        os.close(alive_write)
+        try:
+            for role in (*self._children, WATCHER):
+                pid = os.fork()
+                if pid == 0:
+                    self._child(role, pairs, alive_write)
+                self._pids[pid] = role
+        except OSError as error:
+            log.error("no process can be made for the %s: %s", role, error.strerror)
+            return False
+        finally:
+            for pair in pairs.values():
+                for end in pair:
+                    end.close()
+            os.close(alive_write)
+        return True
 
     def _child(
         self, role: str, pairs: Mapping[str, tuple[socket.socket, socket.socket]], alive_write: int

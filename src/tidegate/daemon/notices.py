@@ -144,8 +144,14 @@ class Place:
         letter = self.digest.due(now)
         if letter is None:
             return settled
-        self._under_way = _Errand(self._deliver, self._spec, letter, now)
-        self._under_way.start()
+        errand = _Errand(self._deliver, self._spec, letter, now)
+        try:
+            errand.start()
+        except RuntimeError:
+            errand.trouble = "no thread can be started for it: the host is at its limits"
+            self._arrived(errand, now)
+            return True
+        self._under_way = errand
         return True
 
     def settle(self, now: Micros) -> bool:

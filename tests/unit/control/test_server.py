@@ -313,6 +313,23 @@ def test_stuck_clients_do_not_lock_others_out(
     assert not loop.server.notes
 
 
+def test_where_no_thread_can_be_made_one_is_answered_after_the_other(
+    serve: Callable[..., Any], public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_words: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(server_module, "READ_SECONDS", 1.0)
+    loop = serve(echo)
+    path = str(public_folder / "socket")
+    monkeypatch.setattr(server_module.socketserver.ThreadingMixIn, "process_request", full)
+    with socket.socket(socket.AF_UNIX) as stuck:
+        stuck.connect(path)
+        for _question in range(3):
+            assert Client(path).get("/status")[1] == "/status", "who is stuck is cut off"
+    assert not loop.server.notes
+
+
 @pytest.mark.kernel
 def test_some_connections_are_kept_for_root(
     serve: Callable[..., Any], public_folder: Path, as_user: As

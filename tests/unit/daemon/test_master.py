@@ -128,6 +128,31 @@ def test_when_one_dies_both_are_started_anew(tmp_path, role):
         assert "starting all again in 0.8 s" in here.said(), "the pause grows"
 
 
+def test_where_no_process_can_be_made_it_is_tried_until_one_can(tmp_path):
+    body = """
+    fork, tries = os.fork, []
+
+    def crowded():
+        tries.append(1)
+        if len(tries) in (1, 4, 6):
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return fork()
+
+    os.fork = crowded
+    sys.exit(master.Master(children, works).run())
+    """
+    with script(tmp_path, body) as here:
+        here.until(lambda: here.lives("watcher"))
+        os.kill(here.lives("keeper")[-1], signal.SIGKILL)
+        here.until(lambda: len(here.lives("watcher")) == 2)
+        assert "for the keeper: Resource temporarily unavailable" in here.said()
+        assert "for the watcher: Resource temporarily unavailable" in here.said()
+        assert "Traceback" not in here.said()
+        here.process.terminate()
+        assert here.process.wait(PATIENCE) == 0
+        assert not any(map(running, here.lives("keeper") + here.lives("watcher")))
+
+
 @pytest.mark.parametrize(("error", "code"), [("WorldError", 3), ("OperatorError", 2)])
 def test_what_never_worked_is_given_up_with_its_own_exit_code(tmp_path, error, code):
     body = f"""

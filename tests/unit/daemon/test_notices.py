@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from itertools import pairwise
 
+import pytest
+
 from tidegate.daemon.digest import Letter
 from tidegate.daemon.notices import LONGEST_WAIT, Notices
 from tidegate.errors import WorldError
@@ -59,6 +61,21 @@ def test_every_place_has_its_turn() -> None:
     settle(notices, NOW)
     assert sorted(post.arrived) == [("admins", "closed"), ("night", "closed")]
     assert not notices.tick(NOW + SECOND)
+
+
+def test_a_host_without_room_for_a_thread_loses_no_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    notices, post = made("admins")
+    notices.tell(["admins"], NOW, "closed", "")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        assert notices.tick(NOW)
+    assert "at its limits" in notices.failures()["admins"]
+    settle(notices, NOW + HOUR)
+    assert post.arrived == [("admins", "closed")]
+    assert notices.failures()["admins"] == ""
 
 
 def test_nothing_waits_for_a_slow_place() -> None:

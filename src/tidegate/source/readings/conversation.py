@@ -67,7 +67,13 @@ def addresses(host: str, port: int, deadline: float) -> list[Address]:
             _lookups.release()
 
     thread = threading.Thread(target=look, name=f"look up {host}", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        _lookups.release()
+        raise SourceError(
+            f"{host} was not looked up: the host has no room for another thread"
+        ) from error
     thread.join(max(0.0, deadline - time.monotonic()))
     if not answer:
         raise SourceError(f"{host} could not be looked up in time")
