@@ -20,7 +20,7 @@ from tidegate.policy.guards import Haproxy
 NEEDED = ("sbin/haproxy", "sbin/keepalived")
 PROTOCOLS = {"smtp": SMTP, "imap": IMAP, "pop3": POP3}
 AGENT = 7777
-EVERY = "400ms"
+EVERY, CHECKED = "400ms", "1s"
 
 HAPROXY = """
 global
@@ -45,13 +45,14 @@ frontend {name}
   default_backend {name}
 
 backend {name}
-  default-server inter {every} fall 2 rise 2 send-proxy-v2 on-marked-down shutdown-sessions {agent}
+  default-server inter {checked} fall 3 rise 1 send-proxy-v2 on-marked-down shutdown-sessions {agent}
 """
 SERVER = "  server {name} {address}:{port} weight 100 check port {check}\n"
 KEEPALIVED = """
 global_defs {{
   router_id {name}
   vrrp_version 3
+  vrrp_priority -10
   vrrp_garp_master_delay 1
   vrrp_garp_master_repeat 3
   # Whoever was away is told that it is not the master by more than one advertisement.
@@ -122,7 +123,7 @@ def haproxy(node: Node, servers: Mapping[str, str], agents: bool = True) -> Serv
     text = HAPROXY.format(socket=_socket(node))
     agent = f"agent-check agent-port {AGENT} agent-inter {EVERY}" if agents else ""
     for name, port in PROTOCOLS.items():
-        text += PROXY.format(name=name, port=port, every=EVERY, agent=agent)
+        text += PROXY.format(name=name, port=port, checked=CHECKED, agent=agent)
         for server, address in servers.items():
             text += SERVER.format(name=server, address=address, port=port + PROXIED, check=port)
     path = node.folder / "haproxy.cfg"

@@ -200,7 +200,7 @@ class Service:
             self.expect_alive()
             return all(map(self.node.listens, ports))
 
-        stage.wait_for(f"{self.name} on {self.node.name}, ports {ports}", listening)
+        stage.wait_for(f"{self.name} on {self.node.name}, ports {ports}", listening, 60)
         return self
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:

@@ -42,7 +42,7 @@ class Guardian:
     def wait(self) -> Guardian:
         """Wait until it answers."""
         try:
-            stage.wait_for(f"tidegate on {self.node.name}", self._answers, 40)
+            stage.wait_for(f"tidegate on {self.node.name}", self._answers, 90)
         except stage.StoryError as error:
             raise stage.StoryError(f"{error}:\n{self.said()}") from None
         return self

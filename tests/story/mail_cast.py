@@ -142,7 +142,13 @@ class Play:
         before = {name: self.logins(name) for name in NODES}
         for _ in range(count):
             self.anna.read_imap(VIP)
-        return Counter({name: self.logins(name) - before[name] for name in NODES})
+        return self._since(before, count)
+
+    def _since(self, before: dict[str, int], count: int) -> Counter[str]:
+        """Who got the sessions since then; dovecot's log may lag behind its sessions."""
+        got = lambda: Counter({name: self.logins(name) - before[name] for name in NODES})  # noqa: E731
+        stage.wait_for("the nodes' logs", lambda: got().total() >= count)
+        return got()
 
     def logins(self, name: str) -> int:
         """How many sessions of IMAP a node has opened for Anna, by its log."""
@@ -154,9 +160,9 @@ class Play:
     def session_at(self, name: str) -> Imap:
         """A session that this node serves; others that were opened on the way are closed."""
         for _ in range(10):
-            before = self.logins(name)
+            before = {node: self.logins(node) for node in NODES}
             session = self.anna.imap(VIP)
-            if self.logins(name) > before:
+            if self._since(before, 1)[name]:
                 return session
             session.logout()
         raise stage.StoryError(f"no session came to {name}")

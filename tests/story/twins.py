@@ -114,8 +114,8 @@ class Twins:
         self.line.tell(f"node1 has lost its power; a customer at {host} never asks DNS")
         self.wait_held("node1", "node2")
         customer.wait_rounds(STEADY)
-        self.line.expect(
-            _neighbour(customer.person, host) != before,
+        stage.wait_for("ARP to tell", lambda: _neighbour(customer.person, host) not in ("", before))
+        self.line.tell(
             f"node2 has taken {host}, and told by ARP; the customer reads and sends",
         )
         node.boot()
@@ -123,8 +123,8 @@ class Twins:
         self._keepalived("node1")
         self.wait_held("node1", "node1")
         customer.wait_rounds(STEADY)
-        self.line.expect(
-            _neighbour(customer.person, host) == before,
+        stage.wait_for("ARP to tell", lambda: _neighbour(customer.person, host) == before)
+        self.line.tell(
             f"node1 is back and has {host} again; the customer reads and sends",
         )
 
