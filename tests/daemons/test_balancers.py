@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from tests.kernel.daemon import until
+from tests.kernel.daemon import Daemon, children_of, until
 from tests.kernel.namespaces import Namespace
 from tests.story import balancer
 from tests.story.cluster import Node, Switch
@@ -149,15 +150,22 @@ class Session:
 
 
 @pytest.fixture
-def tools(public_folder: Path) -> Iterator[Tools]:
-    """In a namespace of our own; agents that were started are ended."""
+def space() -> Iterator[Namespace]:
+    """A namespace of our own."""
     try:
-        space = Namespace("balancer")
+        made = Namespace("balancer")
     except RuntimeError as error:
         pytest.skip(f"no network namespaces here: {error}")
-    made = Tools(run, systemd=False, leases=public_folder / "agents")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tools(space: Namespace, public_folder: Path) -> Iterator[Tools]:
+    """In that namespace; agents that were started are ended."""
+    made = Tools(run, systemd=False, leases=public_folder / "gates" / "agents")
+    (public_folder / "gates").mkdir(mode=0o700)
     with ExitStack() as stack:
-        stack.callback(space.close)
         stack.callback(end_agents, made)
         stack.enter_context(space.inside())
         yield made
@@ -473,6 +481,82 @@ def test_an_agent_ends_when_it_is_not_needed_and_not_before(
     (pid,) = agents(tools)
     os.kill(pid, signal.SIGTERM)
     until("its end", lambda: not agents(tools))
+
+
+# -- by the daemon -----------------------------------------------------------------------------
+
+POLICY = """
+[guard.api]
+close = "la1 >= 9999"
+open = "la1 < 9998"
+haproxy = {{ socket = "{socket}", backend = "imap", server = "node1", weight = "25%" }}
+
+[guard.asked]
+close = "la1 >= 9999"
+open = "la1 < 9998"
+agent = {{ listen = "127.0.0.1:7777" }}
+
+[guard.gone]
+close = "la1 >= 9999"
+open = "la1 < 9998"
+haproxy = {{ socket = "{socket}.gone", backend = "imap", server = "node1" }}
+"""
+
+
+@pytest.fixture
+def daemon(space: Namespace, balanced: Balanced, public_folder: Path) -> Iterator[Daemon]:
+    """`tidegate run` with three gates that only a person closes."""
+    made = Daemon(public_folder, space, POLICY.format(socket=balanced.terms().socket))
+    yield made.start()
+    made.close()
+
+
+def gates(daemon: Daemon) -> dict[str, dict[str, str]]:
+    told = json.loads(daemon.verb("guard", "list", "--json").stdout)
+    return {gate["gate"]: gate for one in told["guards"] for gate in one["gates"]}
+
+
+def kill_all(daemon: Daemon) -> None:
+    """All of it at once, the dead man too; the agents are nobody's children."""
+    assert daemon.process is not None
+    pids = [daemon.process.pid]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        pids += children_of(pid)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    daemon.process.wait(20)
+
+
+def test_a_person_closes_and_off_opens(tools: Tools, daemon: Daemon, balanced: Balanced) -> None:
+    for gate in ("api", "asked", "gone"):
+        assert daemon.verb("close", gate).returncode == 0
+    until("the weight", lambda: balanced.seen() == (False, False, 20))
+    assert seen(balanced, DRAINED)
+    until("a refusal", lambda: gates(daemon)["gone"]["state"] == "refused")
+    assert "does not answer at" in gates(daemon)["gone"]["detail"]
+    kill_all(daemon)
+    assert balanced.seen("asked") == DRAINED
+    assert daemon.verb("off", "--config", str(daemon.policy)).returncode == 0
+    assert balanced.seen() == OPEN
+    assert seen(balanced, OPEN)
+
+
+def test_a_daemon_that_begins_again_goes_on(
+    tools: Tools, daemon: Daemon, balanced: Balanced
+) -> None:
+    for gate in ("api", "asked"):
+        assert daemon.verb("close", gate).returncode == 0
+    until("the weight", lambda: balanced.seen() == (False, False, 20))
+    assert seen(balanced, DRAINED)
+    kill_all(daemon)
+    daemon.start()
+    until("both", lambda: {gates(daemon)[one]["state"] for one in ("api", "asked")} == {"closed"})
+    assert (balanced.seen(), balanced.seen("asked")) == ((False, False, 20), DRAINED)
+    for gate in ("api", "asked"):
+        assert daemon.verb("open", gate).returncode == 0
+    until("the weight", lambda: balanced.seen() == OPEN)
+    assert seen(balanced, OPEN)
 
 
 # -- keepalived ------------------------------------------------------------------------------------
