@@ -12,6 +12,8 @@ import pytest
 from tests.kernel.switching import Host, gate, keeping, now, wait_until
 
 from tidegate.gate.switches.overdue import open_overdue
+from tidegate.gate.switches.processes import process
+from tidegate.gate.switches.record import Record, Records
 from tidegate.model import SECOND
 from tidegate.policy.guards import Command, Restart, Run, Service
 
@@ -272,3 +274,61 @@ def test_opens_what_is_overdue_without_policy_or_keeper(host):
 def dead_man(keeper: int) -> str:
     children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
     return next(one for one in children if "dead" in Path(f"/proc/{one}/comm").read_text())
+
+
+def closing(host: Host, name: str, deadline: int, stage: str = "closing") -> Records:
+    """What a service keeper leaves that died in the middle."""
+    main = process(host.pid(name))
+    assert main is not None
+    records = Records(host.folder / "gates")
+    before = {"by": "init", "enabled": False, "main": [main.pid, main.began]}
+    records.write(Record(name, Service(name), before, stage, now(), deadline))  # type: ignore[arg-type]
+    return records
+
+
+def test_a_closing_that_never_took_effect_is_done_anew_where_it_is_still_wanted(host):
+    host.service("web")
+    closing(host, "web", now() + 100 * SECOND)
+    with keeping(host, WEB) as keeper:
+        keeper.want("web")
+        keeper.until("web", "closed")
+        assert not host.runs("web") and "taken" not in keeper.states("web")
+
+
+def test_a_dead_man_goes_when_another_service_keeper_has_it_in_hand(host):
+    host.service("web")
+    with keeping(host, WEB) as keeper:
+        keeper.want("web")
+        keeper.until("web", "closed")
+        old = int(dead_man(keeper.pid))
+        keeper.kill()
+    with keeping(host, WEB) as keeper:
+        keeper.until("web", "closed")
+        wait_until(lambda: (found := process(old)) is None or not found.alive)
+        keeper.want()
+        keeper.until("web", "open")
+
+
+def test_a_service_keeper_at_work_is_left_a_while_to_open_by_itself(host):
+    host.service("web")
+    records = closing(host, "web", now() - SECOND, "closed")
+    host.stop("web")
+    assert records.lock("service keeper")
+    folder = host.folder / "gates"
+    assert open_overdue(folder, now(), tools=host.tools) == []
+    assert not host.runs("web")
+    (found,) = open_overdue(folder, now() + 3 * 60 * SECOND, tools=host.tools)
+    assert found.state == "open" and host.runs("web")
+    records.unlock()
+
+
+def test_a_number_that_somebody_else_has_now_is_no_daemon(host):
+    host.service("web")
+    pid = host.pid("web")
+    path = host.folder / "run/web.pid"
+    os.utime(path, (time.time() - 3600,) * 2)
+    (host.folder / "init.d/web").write_text("#!/bin/sh\n[ $1 != status ] || exit 3\n")
+    with keeping(host, WEB) as keeper:
+        keeper.want("web")
+        assert "does not run" in keeper.until("web", "away").detail
+    assert process(pid) is not None

@@ -89,10 +89,10 @@ class Pool:
                     self._take(frame)
         except (Closed, Malformed):
             self.broken = True
-            for answer in list(self._asked.values()):
-                answer.put(Ran(-1, "", _GONE))
             if not self._ended:
                 self._told(_GONE)
+            for answer in list(self._asked.values()):
+                answer.put(Ran(-1, "", _GONE))
 
     def _take(self, frame: Frame) -> None:
         if frame["type"] == "note":

@@ -143,6 +143,8 @@ class Switch:
             return self._hold(record, until, now)
         if until <= now:
             return self._idle()
+        if not self._asked and self._told is not None and self._told[0] == "refused":
+            self._told = None  # the same refusal is news to who asks now
         self._asked = True
         if self._let_be:
             self._renew(until)
@@ -158,8 +160,8 @@ class Switch:
         if self._let_be:
             self._let_be = False
             self._forget()
-        if self._told is None:
-            self._first_look()
+        if self._told is None or (asked and self._told[0] == "refused"):
+            self._first_look()  # what is still in the way stays told
         elif self._told[0] not in ("open", "refused") or asked:
             self._tell("open", self._told[1] if self._told[0] == "open" else "")
         return MINUTE

@@ -145,6 +145,22 @@ def test_says_at_the_start_how_it_is_and_what_would_hinder(scene):
     assert scene.seen[1:] == [GateReport("door", "refused", START, "look fails")]
 
 
+def test_what_is_in_the_way_is_told_anew_to_who_asks_and_stays_told(scene):
+    scene.door.fails = {"look"}
+    scene.settle()
+    scene.want()
+    assert scene.states == ["refused", "refused"], "else who asked would wait for an answer"
+    scene.want(0)
+    scene.later(60)
+    assert scene.states == ["refused", "refused"], "it would still be refused"
+    scene.door.fails = set()
+    scene.want()
+    scene.now += 61 * SECOND
+    scene.want()
+    scene.want(0)
+    assert scene.states[-1] == "open"
+
+
 def test_opens_at_its_end_when_nobody_renews(scene):
     scene.want(10)
     scene.later(9)
