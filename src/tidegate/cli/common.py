@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -121,6 +123,34 @@ def read_ports(text: str) -> list[int]:
 def local(moment: str) -> str:
     """A moment of the daemon's answers, for people: this host's clock, to the second."""
     return datetime.fromisoformat(moment).astimezone().isoformat(" ", "seconds")
+
+
+def clock(moment: str) -> str:
+    """A moment in a table: into a pipe as `local`; on a terminal as short as the day allows."""
+    if not sys.stdout.isatty():
+        return local(moment)
+    there = datetime.fromisoformat(moment).astimezone()
+    same = there.date() == datetime.now().astimezone().date()
+    return f"{there:%H:%M:%S}" if same else f"{there:%Y-%m-%d %H:%M}"
+
+
+def ago(moment: str) -> str:
+    """How long ago that was, in its two largest units."""
+    there = datetime.fromisoformat(moment)
+    return left_text(max(0, int((datetime.now(there.tzinfo) - there).total_seconds())))
+
+
+def put(text: str, indent: str = "") -> None:
+    """A line for people: on a terminal broken between words, with its indent; else one line."""
+    if not sys.stdout.isatty():
+        click.echo(indent + text)
+        return
+    width = min(max(shutil.get_terminal_size().columns, 40), 120)
+    for line in textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent + "  ",
+        break_on_hyphens=False,
+    ) or [indent]:  # fmt: skip
+        click.echo(line)
 
 
 def left_text(seconds: int) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import client, emit
+from tidegate.cli.common import client, emit, local, put
 from tidegate.text import printable
 
 DONE = {
     "close": "closed by hand",
     "open": "opened by hand",
-    "hold": "held: watched, not acted on",
+    "hold": "held: its guard closes it no more",
     "resume": "left to its guard again",
 }
 
@@ -35,8 +35,10 @@ def order(
     for move in answer["moves"]:
         click.echo(f"{move['gate']}: {DONE.get(move['action'], move['action'])}.")
         if move["action"] == "close":
-            end = f"until {move['until']}, or " if span else ""
-            click.echo(f"  It stays so {end}until: tidegate open {move['gate']}")
+            end = f"until {local(move['until'])}, or " if move["until"] else ""
+            put(f"It stays so {end}until: tidegate open {move['gate']}", "  ")
+            if move["reason"]:
+                put(printable(move["reason"]), "  ")
         if move["action"] == "hold":
             click.echo(f"  To let the guard act again: tidegate resume {move['gate']}")
     if not answer["moves"]:

@@ -5,9 +5,12 @@ Touches the daemon through its control socket. Limits: what the ledger still kee
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from tidegate.cli.common import as_json, client, emit, local, ports_text, socket_option, table
+from tidegate.cli.common import as_json, client, clock, emit, ports_text, socket_option, table
 
 
 @click.command(
@@ -15,9 +18,10 @@ from tidegate.cli.common import as_json, client, emit, local, ports_text, socket
 Examples:
   tidegate history --limit 20
   tidegate history 192.0.2.7 --json
+  tidegate history apache.stop       a gate, or a guard with all its gates
 """
 )
-@click.argument("address", required=False)
+@click.argument("address", metavar="[ADDRESS|GATE]", required=False)
 @click.option("--limit", default=100, show_default=True, help="How many, the newest first.")
 @socket_option
 @as_json
@@ -33,17 +37,21 @@ def command(address: str | None, limit: int, socket: str | None, as_json: bool) 
         ("TIME", "ACTION", "SUBJECT", "PORTS", "BY", "STATE", "UNTIL", "NOTE"),
         (
             (
-                local(row["time"]),
+                clock(row["time"]),
                 row["action"],
-                row["subject"],
-                ports_text(row["ports"]),
-                row["rule"] if row["by"] == "rule" else row["by"],
+                row["subject"].removeprefix("gate:"),
+                "-" if _is_gate(row) else ports_text(row["ports"]),
+                row["rule"] if row["by"] in ("rule", "guard") else row["by"],
                 row["spared"] or row["state"],
-                local(row["until"]),
-                row["note"],
+                "-" if _is_gate(row) and row["until"] <= row["time"] else clock(row["until"]),
+                row["note"] or (row["reason"] if _is_gate(row) else ""),
             )
             for row in rows
         ),
         "Nothing has happened yet.",
     )
     return 0
+
+
+def _is_gate(row: Mapping[str, Any]) -> bool:
+    return bool(row["subject"].startswith("gate:"))

@@ -23,9 +23,9 @@ Examples:
 @socket_option
 @as_json
 def command(gate: str, note: str, socket: str | None, as_json: bool) -> int:
-    """Leave GATE (or every gate of a guard) as it is, until `resume`.
+    """Keep the guard from closing GATE (or any gate of a guard), until `resume`.
 
-    What its guard would have done is recorded. A gate that is closed now stays closed: to open it
-    and keep it open, `tidegate open` and then `tidegate hold`.
+    A gate that is closed now opens as it would have: when its guard sees calm. To open it at once
+    and keep it open, `tidegate open` and then `tidegate hold`. A restart is not done while held.
     """
     return order("hold", gate, note, socket, as_json)

@@ -6,18 +6,22 @@ are not its business.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import click
 
 from tidegate.cli.common import (
     as_json,
     client,
+    clock,
     emit,
     left_text,
-    local,
     ports_text,
     socket_option,
     table,
 )
+from tidegate.cli.standing import closed_rows
 from tidegate.cli.targets import BY, TITLE, cells
 
 
@@ -41,7 +45,7 @@ Examples:
 @socket_option
 @as_json
 def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> int:
-    """Every ban in force: subject, ports, rule, time left.
+    """Every ban in force: subject, ports, rule, time left; and every gate that is closed.
 
     With --by: sites, pages, mailboxes, accounts, ports or services that were abused within the last
     ten minutes, with rates. An event counts for everything that its line names.
@@ -53,6 +57,18 @@ def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> in
         for row in rows:
             emit(row)
         return 0
+    found = list(rows)
+    gates = [row for row in found if "gate" in row]
+    bans = [row for row in found if "gate" not in row]
+    if bans or not gates:
+        _bans(bans)
+    if gates:
+        click.echo("\n" * bool(bans), nl=False)
+        closed_rows(gates)
+    return 0
+
+
+def _bans(rows: Iterable[Mapping[str, Any]]) -> None:
     table(
         ("SUBJECT", "PORTS", "BY", "COUNT", "LEFT", "UNTIL"),
         (
@@ -62,13 +78,12 @@ def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> in
                 row["rule"] or row["by"],
                 str(row["count"] or "-"),
                 left_text(row["left"]),
-                local(row["until"]),
+                clock(row["until"]),
             )
             for row in rows
         ),
         "Nothing is closed.",
     )
-    return 0
 
 
 def _targets(by: str, limit: int, socket: str | None, as_json: bool) -> int:

@@ -5,7 +5,7 @@ Touches the daemon through its control socket. Limits: one moment; `history` tel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -49,20 +49,22 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.echo(f"tide     {answer['tide']}{shut}")
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
-    click.echo("sources")
+    click.echo("sources" if answer["sources"] else "sources  none")
     for one in answer["sources"]:
         detail = f": {printable(one['detail'])}" if one["detail"] else ""
         read = local(one["last_read"]) if one["last_read"] else "never"
         click.echo(
             f"  {one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B"
         )
-    click.echo("rules")
+    click.echo("rules" if answer["rules"] else "rules    none")
     for one in answer["rules"]:
         last = one["last_verdict"]
         said = f"last {last['subject']} at {local(last['time'])}" if last else "no verdict yet"
         click.echo(
             f"  {one['name']:<20} {one['mode']}, {one['stated']}: {one['tallies']} counted, {said}"
         )
+    if answer["guards"]:
+        _guards(answer["guards"])
     click.echo(
         f"read     {answer['lines']} lines, {sum(answer['events'].values())} events,"
         f" {answer['successes']} successes"
@@ -81,3 +83,23 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["breaker"]["tripped_until"]:
         click.echo(f"WARNING  breaker tripped until {local(answer['breaker']['tripped_until'])}:"
                    " subjects with a good record are spared")  # fmt: skip
+
+
+def _guards(guards: Sequence[Mapping[str, Any]]) -> None:
+    """A line each; what needs a person is said in full by `guard list`."""
+    click.echo("guards")
+    for guard in guards:
+        states = [
+            f"{gate['gate'].removeprefix(guard['name'] + '.')} {gate['state']}"
+            + (", held" if gate["held"] else "")
+            for gate in guard["gates"]
+        ]
+        said = "; ".join(states) or "only tells"
+        unknown = ", ".join(one["reading"] for one in guard["unknown"])
+        unknown = f"; UNKNOWN: {unknown}" if unknown else ""
+        click.echo(f"  {guard['name']:<20} {guard['mode']}, {printable(said)}{printable(unknown)}")
+    worst = ("refused", "given up", "taken", "away")
+    if any(
+        gate["state"] in worst or gate["held"] for guard in guards for gate in guard["gates"]
+    ) or any(guard["unknown"] for guard in guards):
+        click.echo("         more: tidegate guard list")

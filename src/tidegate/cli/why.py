@@ -32,7 +32,7 @@ def command(address: str, socket: str | None, as_json: bool) -> int:
     if as_json:
         emit(answer)
     elif "gates" in answer:
-        from tidegate.cli.guard import show_why
+        from tidegate.cli.standing import show_why
 
         show_why(answer)
     else:

@@ -7,18 +7,17 @@ Limits: each answer is made in the loop, between two blocks; long lists are stre
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
-from tidegate import __version__
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view, entry_view
-from tidegate.daemon import asked, gatework, overview
+from tidegate.daemon import asked, gateview, gatework, overview
 from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.guarding import Guarding
+from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
@@ -26,7 +25,6 @@ from tidegate.errors import LedgerError
 from tidegate.model import HOUR, SECOND, Micros, Subject
 from tidegate.policy.durations import format_duration
 from tidegate.source.port import Source
-from tidegate.text import time_text
 
 
 class Daemon(Protocol):
@@ -64,7 +62,7 @@ class Answerer:
     def __init__(self, watcher: Daemon) -> None:
         self._watcher = watcher
         self._paths: dict[tuple[str, str], Callable[[Call, Micros], Answer]] = {
-            ("GET", "/status"): self._status,
+            ("GET", "/status"): partial(overview.status, watcher),
             ("GET", "/list"): self._list,
             ("GET", "/why"): self._why,
             ("GET", "/history"): self._history,
@@ -101,98 +99,9 @@ class Answerer:
 
     # -- reading ------------------------------------------------------------------------------
 
-    def _status(self, _call: Call, now: Micros) -> Answer:
-        watcher, pipeline = self._watcher, self._watcher.pipeline
-        policy, totals, actor = pipeline.policy, pipeline.totals, watcher.actor
-        return 200, {
-            "v": 1,
-            "version": __version__,
-            "pid": os.getpid(),
-            "time": time_text(now),
-            "started": time_text(watcher.started),
-            "mode": policy.mode,
-            "off": watcher.wiring.is_off(),
-            "policy": {
-                "hash": policy.hash,
-                "loaded": time_text(watcher.loaded_at),
-                "files": list(policy.files),
-            },
-            "gate": {
-                "kind": watcher.wiring.gate_kind,
-                "state": actor.out_of_step or "ok",
-                "applied": actor.applied,
-                "refused": actor.refused,
-                "repaired": actor.repaired,
-                "evicted": actor.gate.evicted,
-                "knocks": watcher.knocks,
-                "knocks_missed": getattr(actor.gate, "missed", 0),
-            },
-            "bans": actor.in_force(now),
-            "tide": pipeline.guards.tide(now),
-            "closed": sorted(pipeline.guards.closed(now)),
-            "guards": len(policy.guards),
-            "sources": [self._source(name) for name in watcher.sources],
-            "rules": self._rules(),
-            "lines": totals.lines,
-            "events": dict(totals.kinds),
-            "successes": totals.successes,
-            "limits": {
-                "tallies": len(pipeline.windows),
-                "capacity": pipeline.windows.capacity,
-                "evicted": pipeline.windows.evicted
-                + pipeline.record.evicted
-                + pipeline.judge.ladder.evicted,
-                "clamped": totals.clamped,
-                "cut": totals.cut,
-                "quarantined": totals.quarantined,
-                "ledger_bytes": watcher.wiring.ledger.size(),
-            },
-            "detectors_off": sorted(
-                {name for engine in pipeline.engines.values() for name in engine.disabled}
-            ),
-            "breaker": {
-                "tripped_until": time_text(pipeline.judge.breaker.tripped_until)
-                if pipeline.judge.breaker.tripped_until > now
-                else None,
-                "trips": pipeline.judge.breaker.trips,
-            },
-        }
-
-    def _source(self, name: str) -> dict[str, Any]:
-        health = self._watcher.sources[name].health()
-        return {
-            "name": name,
-            "state": health.state,
-            "detail": health.detail,
-            "lag": health.lag,
-            "last_read": time_text(health.last_read) if health.last_read else None,
-        }
-
-    def _rules(self) -> list[dict[str, Any]]:
-        windows = {window.rule.name: window for window in self._watcher.pipeline.windows.windows}
-        rows = []
-        for rule in self._watcher.pipeline.policy.rules:
-            window = windows.get(rule.name)
-            last = window.last_verdict if window else None
-            if rule.ban.service and not (last or (window and window.tallies)):
-                continue  # one of some hundred services, and nothing is wrong with it
-            rows.append(
-                {
-                    "name": rule.name,
-                    "mode": rule.mode if rule.enabled else "disabled",
-                    "stated": rule.stated,
-                    "tallies": len(window.tallies) if window else 0,
-                    "verdicts": window.verdicts if window else 0,
-                    "last_verdict": {"time": time_text(last.time), "subject": last.subject}
-                    if last
-                    else None,
-                }
-            )
-        return rows
-
     def _list(self, _call: Call, now: Micros) -> Answer:
         entries = self._watcher.actor.standing(now)
-        gates = list(gatework.closed(self._watcher, now))
+        gates = list(gateview.closed(self._watcher, now))
 
         def rows() -> Iterator[object]:
             yield from gates
@@ -207,7 +116,7 @@ class Answerer:
         name = call.query.get("address", "")
         if gatework.names_gate(self._watcher, name):
             return 200, gatework.why(self._watcher, name, now)
-        subject = asked.subject(name)
+        subject = gatework.subject(self._watcher, name)
         ledger = self._watcher.wiring.ledger
         entries = ledger.history(100, subject)
         standing = {entry.decision.id for entry in ledger.standing(now, subject)}
@@ -227,10 +136,12 @@ class Answerer:
         }
 
     def _history(self, call: Call, _now: Micros) -> Answer:
-        given = call.query.get("subject")
-        subject = asked.subject(given) if given else None
+        given = call.query.get("subject", "").removeprefix(PREFIX)
         limit = asked.number(call.query.get("limit", "100"), LONGEST_HISTORY)
-        entries = self._watcher.wiring.ledger.history(limit, subject)
+        entries = gatework.history(self._watcher, given, limit) if given else []
+        if not entries and not (given and gatework.names_gate(self._watcher, given)):
+            subject = gatework.subject(self._watcher, given) if given else None
+            entries = self._watcher.wiring.ledger.history(limit, subject)
         return 200, (entry_view(entry) for entry in entries)
 
     # -- acting -------------------------------------------------------------------------------

@@ -7,30 +7,20 @@ ledger no service is stopped (who would know what to start again?), only the ker
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tidegate.daemon.moves import PREFIX, decision_of, log_line, spec_of
+from tidegate.daemon.telling import Telling
 from tidegate.daemon.unknowns import Unknowns
 from tidegate.decision.guards import Guards
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate
 from tidegate.gate.switches.port import LEASE, Switches
 from tidegate.ledger.port import Ledger
-from tidegate.model import (
-    SECOND,
-    Decision,
-    Evidence,
-    GateReport,
-    Micros,
-    Mode,
-    Move,
-    Outcome,
-    Sample,
-    Subject,
-)
+from tidegate.model import SECOND, Decision, GateReport, Micros, Move, Outcome, Sample
 from tidegate.policy.guards import KERNEL, GuardSpec
 from tidegate.policy.models import Policy
 from tidegate.source.readings.port import Readings
@@ -38,10 +28,6 @@ from tidegate.source.readings.port import Readings
 log = logging.getLogger("tidegate.watcher")
 
 RENEW_EVERY: Micros = 5 * SECOND
-CAPTURE_WITHIN: Micros = 10 * SECOND
-"""For how long a notice waits for what was captured."""
-PREFIX = "gate:"
-"""Gates in the ledger: `gate:apache.stop`; a guard that only warns, `gate:apache`."""
 
 _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
     "closed": ("applied", ""),
@@ -50,7 +36,7 @@ _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
     "away": ("skipped", "a person had stopped it already"),
     "taken": ("skipped", "a person has started it"),
 }
-_QUIET = frozenset({"fire", "warn", "clear", "give-up", "hold", "resume"})
+_QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 """Verbs that no report of a gate will settle."""
 
 
@@ -67,7 +53,7 @@ class Guarding:
 
     def __init__(
         self, policy: Policy, guards: Guards, ledger: Ledger, gate: Gate,
-        switches: Switches, readings: Readings,
+        switches: Switches, readings: Readings, telling: Telling,
     ) -> None:  # fmt: skip
         self.policy = policy
         self.guards = guards
@@ -75,9 +61,9 @@ class Guarding:
         self.gate = gate
         self.switches = switches
         self.readings = readings
+        self.telling = telling
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
-        self._specs = {guard.name: guard for guard in policy.guards}
         self._kernel = _kernel_gates(policy)
         self._pending: dict[str, str] = {}  # gate → id of the decision that its report settles
         self._captures: dict[str, list[str]] = {}  # guard → decisions that wait for its capture
@@ -86,8 +72,6 @@ class Guarding:
         self._changed = True
         self._said: dict[str, str] = {}
         self._unknowns = Unknowns()
-        self._untold: list[tuple[Move, str, Micros]] = []  # move, decision, waits until
-        self._texts: dict[str, str] = {}  # decision → what was captured, until it is told
 
     def start(self) -> None:
         """After a start: say which readings are wanted, and what was begun before a crash."""
@@ -99,7 +83,7 @@ class Guarding:
         lost = []
         for one in begun:
             gate = one.subject.removeprefix(PREFIX)
-            if one.action in _QUIET:
+            if one.action in _QUIET or one.action == "fire":
                 lost.append(one.id)
             else:
                 lost += [self._pending[gate]] if gate in self._pending else []
@@ -109,8 +93,7 @@ class Guarding:
 
     def replace(self, policy: Policy, guards: Guards) -> None:
         """After a reload: the same gates under another policy; what it lacks opens."""
-        self.policy, self.guards = policy, guards
-        self._specs = {guard.name: guard for guard in policy.guards}
+        self.policy, self.guards, self.telling.policy = policy, guards, policy
         self._kernel = _kernel_gates(policy)
         self._changed = True
         self.readings.reload()
@@ -148,15 +131,9 @@ class Guarding:
         self._bring_about(now)
         return moves
 
-    def take_told(self, now: Micros) -> list[tuple[Move, str]]:
-        """Moves to tell people of, each with what was captured then ("": nothing in time)."""
-        ready = [one for one in self._untold if one[1] in self._texts or one[2] <= now]
-        self._untold = [one for one in self._untold if one not in ready]
-        return [(move, self._texts.pop(number, "")) for move, number, _until in ready]
-
     def enforced(self, guard: str) -> bool:
         """Whether this guard's moves are carried out, not only recorded."""
-        spec = self._specs.get(guard)
+        spec = spec_of(self.policy, guard)
         return self.policy.mode == "enforce" and (spec is None or spec.mode == "enforce")
 
     # -- hearing ------------------------------------------------------------------------------
@@ -198,8 +175,7 @@ class Guarding:
             self._waiting.pop(name, None)
             self._changed = True
             for number in self._captures.pop(name, ()):
-                if any(number == one[1] for one in self._untold):
-                    self._texts[number] = text
+                self.telling.captured(number, text)
                 try:
                     self.ledger.attach(number, time, text)
                 except LedgerError as error:
@@ -213,7 +189,9 @@ class Guarding:
     def _carry_out(self, moves: Sequence[Move], now: Micros) -> None:
         if not moves:
             return
-        decisions = [self._decision(move, now) for move in moves]
+        decisions = [
+            decision_of(move, "enforce" if self._meant(move) else "observe", now) for move in moves
+        ]
         written = True
         try:
             self.ledger.intend(decisions, durable=True)
@@ -228,23 +206,16 @@ class Guarding:
                 refused.append(GateReport(move.gate, "refused", now, detail))
                 continue
             self._begin(move, decision, now)
-            self._owe(move, decision, now)
+            captured = move.guard in self._captures
+            self.telling.owe(move, decision.id, now, captured=captured)
         self._changed = True
         if refused:
             self._carry_out(self.guards.step(now, (), refused), now)
 
-    def _owe(self, move: Move, decision: Decision, now: Micros) -> None:
-        """Somebody wants to be told of it, with what was captured if that comes soon."""
-        spec = self._specs.get(move.guard)
-        if spec is None or not spec.notify:
-            return
-        waits = CAPTURE_WITHIN if move.guard in self._captures else 0
-        self._untold.append((move, decision.id, now + waits))
-
     def _begin(self, move: Move, decision: Decision, now: Micros) -> None:
         """Before the effect: what it waits for, and what settles it."""
-        spec = self._specs.get(move.guard)
-        if move.verb in ("close", "warn", "fire") and spec is not None:
+        spec = spec_of(self.policy, move.guard)
+        if move.verb in ("close", "warn", "fire") and isinstance(spec, GuardSpec):
             self.readings.capture(move.guard)
             self._captures.setdefault(move.guard, []).append(decision.id)
             if move.verb == "close" and spec.capture is not None and spec.capture.commands:
@@ -255,11 +226,13 @@ class Guarding:
         if decision.mode == "observe":
             self._settle([Outcome(decision.id, "observed", "", now)])
         elif move.verb in _QUIET:
-            if move.verb == "fire":
-                self.switches.fire(move.gate, now)
             self._settle([Outcome(decision.id, "applied", "", now)])
         else:
+            if earlier := self._pending.get(move.gate):
+                self._settle([Outcome(earlier, "skipped", "overtaken by the next", now)])
             self._pending[move.gate] = decision.id
+            if move.verb == "fire":
+                self.switches.fire(move.gate, now)
 
     def _bring_about(self, now: Micros) -> None:
         """Have closed what is wanted closed, each with its end; again now and then, to renew it."""
@@ -288,40 +261,14 @@ class Guarding:
     def _needs_ledger(self, move: Move) -> bool:
         return move.verb in ("close", "fire") and move.gate not in self._kernel
 
-    def _decision(self, move: Move, now: Micros) -> Decision:
-        told = f"{move.guard}\0{move.gate}\0{move.verb}\0{move.time}\0{move.by}\0{move.step}"
-        until = move.until or now
-        return Decision(
-            id=hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16],
-            time=move.time,
-            action=move.verb,
-            subject=Subject(PREFIX + (move.gate or move.guard)),
-            rule=move.guard,
-            ports=(),
-            until=until,
-            duration=max(0, until - move.time),
-            count=0,
-            step=move.step,
-            mode=self._mode(move),
-            reason=move.reason,
-            by=move.by,
-            note=move.note,
-            evidence=tuple(_evidence(move)),
-        )
-
-    def _mode(self, move: Move) -> Mode:
-        return "enforce" if self.enforced(move.guard) or move.by != "guard" else "observe"
+    def _meant(self, move: Move) -> bool:
+        return self.enforced(move.guard) or move.by != "guard"
 
     def _tell(self, move: Move, decision: Decision) -> None:
         level = (
             logging.WARNING if move.verb in ("close", "fire", "warn", "give-up") else logging.INFO
         )
-        observed = " (observed only)" if decision.mode == "observe" else ""
-        log.log(
-            level, "%s %s by %s: %s%s",
-            move.verb, move.gate or move.guard,
-            f"guard {move.guard}" if move.by == "guard" else move.by, move.reason, observed,
-        )  # fmt: skip
+        log.log(level, "%s", log_line(move, decision.mode))
 
     def _settle(self, outcomes: Iterable[Outcome]) -> None:
         found = list(outcomes)
@@ -339,24 +286,5 @@ class Guarding:
         self._changed = True
 
 
-def _evidence(move: Move) -> Iterable[Evidence]:
-    """The readings behind a move, in the place where a ban has its lines."""
-    for sample in move.samples:
-        if sample.value is None:
-            text = f"{sample.reading}: unknown ({sample.why})"
-        else:
-            of = f" of {sample.whole:g}" if sample.whole else ""
-            text = f"{sample.reading} = {sample.value:g}{of}"
-        yield Evidence(sample.time, "reading", 0, text)
-
-
 def _kernel_gates(policy: Policy) -> frozenset[str]:
     return frozenset(gate.name for gate in policy.gates if isinstance(gate.terms, KERNEL))
-
-
-def spec_of(policy: Policy, name: str) -> GuardSpec | None:
-    """The guard of that name, or the one that a gate of that name belongs to."""
-    for guard in policy.guards:
-        if name == guard.name or any(name == gate.name for gate in guard.gates):
-            return guard
-    return None

@@ -161,7 +161,7 @@ def _headline(move: Move, step: Step | None) -> str:
         case "clear":
             return f"{name}: all clear"
         case "hold":
-            return f"{name} is held: its guard leaves it as it is"
+            return f"{name} is held: its guard closes it no more"
         case _:
             return f"{name} is its guard's again"
 

@@ -1,4 +1,4 @@
-"""Answers about the whole: what is under attack, and what was done about it.
+"""Answers about the whole: how it is, what is under attack, and what was done about it.
 
 Touches the watcher that it is handed: its memory, its ledger, and its gate's counters.
 Limits: a report reads every decision of its time, 7 µs each, in the loop.
@@ -6,12 +6,14 @@ Limits: a report reads every decision of its time, 7 µs each, in the loop.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from tidegate import __version__
 from tidegate.control.call import Call
 from tidegate.control.views import target_view
-from tidegate.daemon import asked
+from tidegate.daemon import asked, gateview
 from tidegate.daemon.effect import Effect
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
@@ -21,6 +23,99 @@ if TYPE_CHECKING:
     from tidegate.daemon.answer import Daemon
 
 MOST = 10_000
+
+
+def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, object]]:
+    """How the daemon is: gate, sources, rules, guards, and every limit that was reached."""
+    pipeline = watcher.pipeline
+    policy, totals, actor = pipeline.policy, pipeline.totals, watcher.actor
+    return 200, {
+        "v": 1,
+        "version": __version__,
+        "pid": os.getpid(),
+        "time": time_text(now),
+        "started": time_text(watcher.started),
+        "mode": policy.mode,
+        "off": watcher.wiring.is_off(),
+        "policy": {
+            "hash": policy.hash,
+            "loaded": time_text(watcher.loaded_at),
+            "files": list(policy.files),
+        },
+        "gate": {
+            "kind": watcher.wiring.gate_kind,
+            "state": actor.out_of_step or "ok",
+            "applied": actor.applied,
+            "refused": actor.refused,
+            "repaired": actor.repaired,
+            "evicted": actor.gate.evicted,
+            "knocks": watcher.knocks,
+            "knocks_missed": getattr(actor.gate, "missed", 0),
+        },
+        "bans": actor.in_force(now),
+        "tide": pipeline.guards.tide(now),
+        "closed": sorted(pipeline.guards.closed(now)),
+        "guards": gateview.every(watcher, now),
+        "sources": [_source(watcher, name) for name in watcher.sources],
+        "rules": _rules(watcher),
+        "lines": totals.lines,
+        "events": dict(totals.kinds),
+        "successes": totals.successes,
+        "limits": {
+            "tallies": len(pipeline.windows),
+            "capacity": pipeline.windows.capacity,
+            "evicted": pipeline.windows.evicted
+            + pipeline.record.evicted
+            + pipeline.judge.ladder.evicted,
+            "clamped": totals.clamped,
+            "cut": totals.cut,
+            "quarantined": totals.quarantined,
+            "ledger_bytes": watcher.wiring.ledger.size(),
+        },
+        "detectors_off": sorted(
+            {name for engine in pipeline.engines.values() for name in engine.disabled}
+        ),
+        "breaker": {
+            "tripped_until": time_text(pipeline.judge.breaker.tripped_until)
+            if pipeline.judge.breaker.tripped_until > now
+            else None,
+            "trips": pipeline.judge.breaker.trips,
+        },
+    }
+
+
+def _source(watcher: Daemon, name: str) -> dict[str, Any]:
+    health = watcher.sources[name].health()
+    return {
+        "name": name,
+        "state": health.state,
+        "detail": health.detail,
+        "lag": health.lag,
+        "last_read": time_text(health.last_read) if health.last_read else None,
+    }
+
+
+def _rules(watcher: Daemon) -> list[dict[str, Any]]:
+    windows = {window.rule.name: window for window in watcher.pipeline.windows.windows}
+    rows = []
+    for rule in watcher.pipeline.policy.rules:
+        window = windows.get(rule.name)
+        last = window.last_verdict if window else None
+        if rule.ban.service and not (last or (window and window.tallies)):
+            continue  # one of some hundred services, and nothing is wrong with it
+        rows.append(
+            {
+                "name": rule.name,
+                "mode": rule.mode if rule.enabled else "disabled",
+                "stated": rule.stated,
+                "tallies": len(window.tallies) if window else 0,
+                "verdicts": window.verdicts if window else 0,
+                "last_verdict": {"time": time_text(last.time), "subject": last.subject}
+                if last
+                else None,
+            }
+        )
+    return rows
 
 
 def targets(watcher: Daemon, call: Call, now: Micros) -> tuple[int, Iterator[object]]:

@@ -16,12 +16,12 @@ from itertools import chain
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
-from tidegate.daemon.guarding import Guarding, spec_of
+from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import protected, sessions
-from tidegate.daemon.notice_text import said
 from tidegate.daemon.notices import PART, Notices
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import quoted
+from tidegate.daemon.telling import Telling
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
@@ -49,11 +49,12 @@ class Watcher:
         self.pipeline: Pipeline = wiring.pipeline
         self.sources: dict[str, Source] = wiring.sources
         self.actor = Actor(wiring.ledger, wiring.gate)
+        policy = self.pipeline.policy
+        self.notices = Notices(policy.notices)
         self.guarding = Guarding(
-            self.pipeline.policy, self.pipeline.guards, wiring.ledger, wiring.gate,
-            wiring.switches, wiring.readings,
+            policy, self.pipeline.guards, wiring.ledger, wiring.gate, wiring.switches,
+            wiring.readings, Telling(policy, self.notices),
         )  # fmt: skip
-        self.notices = Notices(self.pipeline.policy.notices)
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False
@@ -203,14 +204,8 @@ class Watcher:
             log.error("%s; the master starts all anew", error)
             self.stopping = True
         self.pipeline.tide = self.pipeline.guards.tide(now)
-        for move, captured in self.guarding.take_told(now):
+        if self.guarding.telling.tick(now):
             self._dirty = True
-            spec = spec_of(self.pipeline.policy, move.guard)
-            told = said(move, spec, captured)
-            self.notices.tell(
-                spec.notify if spec else (), move.time, told.subject, told.text,
-                about=told.about, clear=told.clear,
-            )  # fmt: skip
 
     # -- every second -----------------------------------------------------------------------
 

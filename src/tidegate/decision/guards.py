@@ -7,9 +7,10 @@ Limits: says what is wanted; keepers carry it out, and open by themselves what n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from tidegate.decision.guard import Guard
-from tidegate.decision.rung import FOREVER, SHUT
+from tidegate.decision.rung import FOREVER, SHUT, State
 from tidegate.decision.trigger import Firing
 from tidegate.decision.warning import Evidence
 from tidegate.decision.word import Order, hear, obey
@@ -20,6 +21,17 @@ from tidegate.policy.models import Policy
 from tidegate.policy.needs import guard_conditions, needed
 
 _LEVELS: tuple[Level, ...] = ("low", "high", "flood")
+
+
+class Stand(NamedTuple):
+    """How a gate stands for its guard: `state` (see `rung.State`) ends at `until`, a person keeps
+    the guard from it until `held`, it was restarted at `fired`; times 0 for none."""
+
+    state: State = "open"
+    until: Micros = 0
+    held: Micros = 0
+    fired: tuple[Micros, ...] = ()
+    given_up: bool = False
 
 
 class Guards:
@@ -60,6 +72,8 @@ class Guards:
             found = self._gates.get(report.gate)
             if found is not None:
                 moves += hear(*found, report, now)
+            elif report.gate in self._firings:
+                moves += self._firings[report.gate].hear(report, now)
         for guard in self._guards.values():
             moves += guard.step(now)
         for firing in self._firings.values():
@@ -100,17 +114,31 @@ class Guards:
             if person or guard.spec.mode == "enforce"
         }
 
-    def unknown(self, name: str, now: Micros) -> list[Sample]:
-        """The readings of this guard that nobody knows now; each sample says why."""
-        guard = self._guards.get(name)
+    def stand(self, gate: str, now: Micros) -> Stand:
+        """How one of the gates stands; as nothing had ever happened where there is none."""
+        if gate in self._firings:
+            return Stand(held=_ahead(self._firings[gate].hold, now))
+        guard, k = self._gates.get(gate, (None, 0))
         if guard is None:
-            return []
+            return Stand()
+        rung = guard.rungs[k]
+        held, given_up = _ahead(rung.hold, now), rung.said == "gave up"
+        return Stand(rung.state, rung.until, held, tuple(rung.fired), given_up)
+
+    def known(self, name: str, now: Micros) -> list[Sample]:
+        """Every reading of this guard as it is now; one without a value says why."""
+        guard, firing = self._guards.get(name), self._firings.get(name)
+        conditions = () if firing is None else (firing.spec.when,)
         found = {
             sample.reading: sample
-            for condition in guard_conditions(guard.spec)
+            for condition in (conditions if guard is None else guard_conditions(guard.spec))
             for sample in self._evidence.samples(condition, now)
         }
-        return [sample for sample in found.values() if sample.value is None]
+        return list(found.values())
+
+    def unknown(self, name: str, now: Micros) -> list[Sample]:
+        """The readings of this guard that nobody knows now; each sample says why."""
+        return [sample for sample in self.known(name, now) if sample.value is None]
 
     def tide(self, now: Micros) -> Level:
         """The host's level now: the highest of guards that are closed or warn."""
@@ -183,3 +211,7 @@ class Guards:
             raise OperatorError(f"{name} is run, not closed: write hold or resume, not {verb}")
         self._firings[name].hold = (until or FOREVER) if verb == "hold" else 0
         return [Move(now, name, "", verb, "", (), 0, by, note, until)]
+
+
+def _ahead(until: Micros, now: Micros) -> Micros:
+    return until if until > now else 0

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from tidegate.decision.warning import Evidence
-from tidegate.model import Change, GuardVerb, Micros, Move
+from tidegate.model import Change, GateReport, GuardVerb, Micros, Move
 from tidegate.policy.guards import Trigger
 
 
@@ -25,6 +25,7 @@ class Firing:
         self._next: Micros = 0
         self._ran = False  # what held when it was last looked at, for `run once`
         self._logged = False  # and for `log once`
+        self._failed = False  # the last time, which has been told
         self._saved = b""
 
     def step(self, now: Micros) -> list[Move]:
@@ -42,6 +43,16 @@ class Firing:
             moves.append(self._move("fire", now))
         self._ran = self._logged = holds
         return moves
+
+    def hear(self, report: GateReport, now: Micros) -> list[Move]:
+        """What became of its command: a failure is told once, until it has gone well again."""
+        if report.state == "open":
+            self._failed = False
+        if report.state != "refused" or self._failed:
+            return []
+        self._failed = True
+        why = f"{self.spec.name} could not be run: {report.detail or 'no reason given'}"
+        return [self._move("warn", now)._replace(gate=report.gate, reason=why)]
 
     @property
     def part(self) -> str:

@@ -14,7 +14,7 @@ from tidegate.decision.rung import ALONE, FOREVER, SHUT
 from tidegate.errors import OperatorError
 from tidegate.model import GateReport, GuardVerb, Micros, Move
 from tidegate.policy.durations import format_duration
-from tidegate.policy.guards import ONCE
+from tidegate.policy.guards import ONCE, Restart
 
 Order = Literal["close", "open", "hold", "resume"]
 
@@ -23,21 +23,38 @@ _LEFT = "it is left alone until its open condition holds, or for 1h"
 
 def hear(guard: Guard, k: int, report: GateReport, now: Micros) -> list[Move]:
     """Take in a keeper's report of the k-th gate; what people have to know of it."""
-    rung = guard.rungs[k]
+    rung, gate = guard.rungs[k], guard.spec.steps[k].gate
+    if isinstance(gate.terms, ONCE):
+        return _fired(guard, k, report, now)
     if report.state == "closed":
         rung.refusals = 0
     elif report.state == "taken" and rung.state in SHUT:
         rung.happen("taken", now, now + ALONE)
         return [guard.move("open", k, now, f"a person opened it; {_LEFT}")._replace(by="person")]
     elif report.state == "away" and rung.happen("away", now, now + ALONE):
-        name = guard.spec.steps[k].gate.name
-        reason = f"{name} was not there to be closed (a person has stopped it); it stays as it is"
+        absent = f"{gate.name} was not there to be closed"
+        reason = f"{absent} (a person has stopped it); it stays as it is"
         return [guard.move("warn", k, now, reason)]
     elif report.state == "open" and rung.state == "away":
         rung.happen("over", now)
     elif report.state == "refused":
         return _refused(guard, k, report, now)
     return []
+
+
+def _fired(guard: Guard, k: int, report: GateReport, now: Micros) -> list[Move]:
+    """What is only fired failed: told at the first time, until it has gone well again."""
+    rung, gate = guard.rungs[k], guard.spec.steps[k].gate
+    if report.state == "open":
+        rung.refusals = 0
+    if report.state != "refused":
+        return []
+    rung.refusals += 1
+    if rung.refusals > 1:
+        return []
+    done = "restarted" if isinstance(gate.terms, Restart) else "run"
+    reason = f"{gate.name} could not be {done}: {report.detail or 'no reason given'}"
+    return [guard.move("warn", k, now, reason)]
 
 
 def _refused(guard: Guard, k: int, report: GateReport, now: Micros) -> list[Move]:

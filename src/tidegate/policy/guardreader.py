@@ -239,8 +239,8 @@ class GuardReader:
         guards = tuple(replace(one, capture=capture, **said) for one in guards)
         if not data.get("enabled", True):
             return guards, []
-        mode: dict[str, Any] = {"mode": data["mode"]} if "mode" in data else {}
-        return guards, [replace(one, **mode) for one in triggers]
+        run: dict[str, Any] = {key: data[key] for key in ("mode", "notify") if key in data}
+        return guards, [replace(one, **run) for one in triggers]
 
     def _cross(
         self,
@@ -256,8 +256,11 @@ class GuardReader:
             path = f"guard.{guard.name}"
             for pool in sorted({gate.pool for gate in guard.gates} - known - {""}):
                 self._sections.fault(f"{path}.pool", f"there is no [pool.{pool}]")
-            for name in sorted(set(guard.notify) - told):
-                self._sections.fault(f"{path}.notify", f"there is no [notify.{name}]")
+        wanted = [(one.name, one.notify) for one in guards]
+        wanted += [(one.name, one.notify) for one in triggers]
+        for owner, names in wanted:
+            for name in sorted(set(names) - told):
+                self._sections.fault(f"guard.{owner}.notify", f"there is no [notify.{name}]")
         fired = [one.gate for one in triggers if one.gate is not None]
         gates = Counter(gate.name for guard in guards for gate in guard.gates)
         gates.update(gate.name for gate in fired)

@@ -271,6 +271,7 @@ class Trigger:
     log_once: bool = False
     stated: str = ""
     mode: Mode = "enforce"
+    notify: tuple[str, ...] = ()
 
 
 # -- readings and notices ------------------------------------------------------------------------

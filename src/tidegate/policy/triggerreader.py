@@ -1,7 +1,7 @@
 """`[guard.NAME]` with `run`: a shell's command while a condition holds, or once at each crossing.
 
 Touches nothing. It is what a rule of sysfence comes to that closes nothing: nothing undoes it.
-Limits: it stands alone in its guard, but for `mode` and `enabled`.
+Limits: it stands alone in its guard, but for `mode`, `enabled` and `notify`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ RUN: dict[str, Read] = {
     "log": values.choice("always", "once"),
     "every": parse_duration,
 }
-_BESIDE = {"run", "mode", "enabled"}
+_BESIDE: dict[str, Read] = {
+    "mode": values.mode, "enabled": values.boolean, "notify": values.texts,
+}  # fmt: skip
 
 
 def trigger(
@@ -37,10 +39,11 @@ def trigger(
 ) -> Trigger | None:
     """The trigger of a guard with `run`; None where it has faults, or is switched off."""
     path = f"guard.{name}"
-    for key in table.keys() - _BESIDE:
-        sections.fault(f"{path}.{key}", "run stands alone in its guard, with mode and enabled")
-    beside = {"mode": values.mode, "enabled": values.boolean}
-    stated = sections.section(path, {key: table[key] for key in beside.keys() & table}, beside)
+    for key in table.keys() - _BESIDE - {"run"}:
+        sections.fault(
+            f"{path}.{key}", "run stands alone in its guard, with mode, enabled and notify"
+        )
+    stated = sections.section(path, {key: table[key] for key in _BESIDE.keys() & table}, _BESIDE)
     data = sections.section(f"{path}.run", sections.table(f"{path}.run", table["run"]), RUN)
     for key in ("when", "script"):
         if key not in table["run"]:
@@ -59,5 +62,6 @@ def trigger(
         log_once=log == "once",
         stated=data["when"],
         mode=stated.get("mode", "enforce"),
+        notify=stated.get("notify", ()),
         **given,
     )

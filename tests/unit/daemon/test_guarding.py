@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
-from tidegate.daemon.guarding import PREFIX, RENEW_EVERY, Guarding
+from tidegate.daemon.guarding import RENEW_EVERY, Guarding
+from tidegate.daemon.moves import PREFIX
+from tidegate.daemon.notices import Notices
+from tidegate.daemon.telling import Telling
 from tidegate.decision.guards import Guards
 from tidegate.errors import GateError, LedgerError
 from tidegate.evidence.conditions import Evidence
@@ -36,6 +41,18 @@ service = "apache2"
 """
 
 
+class Heard(Notices):
+    """Notices that go nowhere: (to whom, subject, text)."""
+
+    told: list[tuple[tuple[str, ...], str, str]]
+
+    def tell(
+        self, names: Iterable[str], time: Micros, subject: str, text: str, *, about: str = "",
+        clear: bool = False,
+    ) -> None:  # fmt: skip
+        self.told = [*getattr(self, "told", []), (tuple(names), subject, text)]
+
+
 class Scene:
     """Guards of a policy with twins of everything around them, and a clock."""
 
@@ -51,7 +68,11 @@ class Scene:
 
     def made(self, policy: Policy) -> Guarding:
         guards = Guards(policy, Evidence(policy))
-        return Guarding(policy, guards, self.ledger, self.gate, self.switches, self.readings)
+        self.notices = Heard(policy.notices)
+        return Guarding(
+            policy, guards, self.ledger, self.gate, self.switches, self.readings,
+            Telling(policy, self.notices),
+        )  # fmt: skip
 
     def load(self, value: float, seconds: int = 1) -> None:
         """So many seconds at this load."""
@@ -222,26 +243,65 @@ def test_a_gate_that_leaves_the_policy_opens() -> None:
 TOLD = ONE + 'notify = ["admins"]\n[notify.admins]\nmail = "root"\n'
 
 
+def told(here: Scene) -> list[tuple[tuple[str, ...], str, bool]]:
+    """Who was told by now, the beginning of what, and whether with what was captured."""
+    here.guarding.telling.tick(here.now)
+    return [
+        (names, " ".join(subject.split()[:2]), "What the host looked like" in text)
+        for names, subject, text in getattr(here.notices, "told", [])
+    ]
+
+
 def test_people_are_told_with_what_was_captured_or_without_it_after_a_while() -> None:
     here = Scene(TOLD)
     here.load(11, 2)
-    assert here.guarding.take_told(here.now) == []
+    assert told(here) == []
     here.readings.captures.append(Captured("web", here.now, "apache2 99 %"))
     here.load(11)
-    ((move, captured),) = here.guarding.take_told(here.now)
-    assert (move.verb, move.gate, captured) == ("close", "web", "apache2 99 %")
-    assert here.guarding.take_told(here.now) == []
+    assert told(here) == told(here) == [(("admins",), "web closes:", True)]
     late = Scene(TOLD)
     late.load(11, 13)
-    assert [(move.verb, text) for move, text in late.guarding.take_told(late.now)] == [
-        ("close", "")
-    ]
+    assert told(late) == [(("admins",), "web closes:", False)]
 
 
 def test_nobody_is_told_who_did_not_ask() -> None:
     here = Scene()
     here.load(11, 20)
-    assert here.guarding.take_told(here.now) == []
+    assert told(here) == []
+
+
+RUN = """
+[guard.tell]
+run = { when = "la1 >= 10", script = "logger high", every = "1s", once = true }
+notify = ["admins"]
+[notify.admins]
+mail = "root"
+"""
+
+
+def test_what_is_only_run_is_not_run_where_it_shall_only_be_observed() -> None:
+    here = Scene(RUN.replace("notify =", 'mode = "observe"\nnotify ='))
+    here.load(11, 3)
+    assert here.switches.fired == []
+    assert here.moves() == [("fire", "tell", "observed")]
+
+
+def test_a_command_that_fails_is_told_once_and_written_down_as_refused() -> None:
+    here = Scene(RUN)
+    here.switches.stuck["tell"] = GateReport("tell", "refused", NOW, "exit code 1: no logger")
+    here.load(11, 3)
+    assert here.switches.fired == ["tell"]
+    assert here.moves() == [("fire", "tell", "refused"), ("warn", "tell", "applied")]
+    assert here.last().reason == "tell could not be run: exit code 1: no logger"
+    assert [names for names, _subject, _captured in told(here)] == [("admins",), ("admins",)]
+
+
+def test_a_restart_that_fails_is_told() -> None:
+    here = Scene('[guard.web]\nrestart = { service = "zope", when = "la1 >= 10", wait = "1m" }\n')
+    here.switches.stuck["web"] = GateReport("web", "refused", NOW, "zope does not run")
+    here.load(11, 3)
+    assert here.moves() == [("fire", "web", "refused"), ("warn", "web", "applied")]
+    assert here.last().reason == "web could not be restarted: zope does not run"
 
 
 def test_what_cannot_be_read_is_told_once_and_known_of_its_guard(

@@ -126,7 +126,7 @@ def test_a_person_closes_and_holds() -> None:
     forever = said(move._replace(until=0), APACHE)
     assert "It stays closed until somebody opens it" in forever.text
     held = said(move._replace(verb="hold"), APACHE)
-    assert held.subject == "apache.stop is held: its guard leaves it as it is"
+    assert held.subject == "apache.stop is held: its guard closes it no more"
     assert "tidegate resume apache.stop" in held.text
     assert "its guard's again" in said(move._replace(verb="resume"), APACHE).subject
 

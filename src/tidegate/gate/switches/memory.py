@@ -32,8 +32,9 @@ class MemorySwitches:
         self.closed = {gate: until for gate, until in closed.items() if gate not in self.stuck}
 
     def fire(self, gate: str, now: Micros) -> None:
-        """Remember it."""
+        """Remember it, and report that it is done."""
         self.fired.append(gate)
+        self._reports.append(self.stuck.get(gate) or GateReport(gate, "open", now))
 
     def reports(self) -> Sequence[GateReport]:
         """What has changed since last asked."""
