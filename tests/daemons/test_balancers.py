@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -480,6 +481,16 @@ def test_an_agent_ends_when_it_is_not_needed_and_not_before(
     assert agents(tools)  # it goes on saying `ready` to an haproxy that was told otherwise
     (pid,) = agents(tools)
     os.kill(pid, signal.SIGTERM)
+    until("its end", lambda: not agents(tools))
+
+
+def test_an_agent_ends_when_all_of_ours_is_removed(tools: Tools, balanced: Balanced) -> None:
+    leases = Leases(tools)
+    leases.ensure("agent-short", LISTEN, linger=1.0)
+    leases.put("agent-short", 0, 3600)
+    assert seen(balanced, DRAINED)
+    shutil.rmtree(tools.leases)
+    assert seen(balanced, OPEN)
     until("its end", lambda: not agents(tools))
 
 

@@ -7,18 +7,20 @@ Limits: standard library only, for `responder`.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 
 TALK_SECONDS = 2.0
 
 
 def take_over(path: str) -> tuple[bool, socket.socket | None]:
-    """Whether one was running here that has ended for us, and its listening socket."""
+    """Whether one that did not answer was ended by force; the listening socket of one that did."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(TALK_SECONDS)
         try:
@@ -27,7 +29,7 @@ def take_over(path: str) -> tuple[bool, socket.socket | None]:
             return False, None
         try:
             asking.send(b"!")
-            said, given, _flags, _who = asking.recvmsg(1, socket.CMSG_SPACE(4))
+            _said, given, _flags, _who = asking.recvmsg(1, socket.CMSG_SPACE(4))
             listener = None
             for _level, _kind, data in given:
                 (descriptor,) = struct.unpack("i", data[:4])
@@ -36,19 +38,34 @@ def take_over(path: str) -> tuple[bool, socket.socket | None]:
         except OSError:  # it hangs: whoever made this socket, in a folder of ours, is one of us
             credentials = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             os.kill(struct.unpack("3i", credentials)[0], signal.SIGKILL)
-            return False, None
-        return bool(said), listener
+            return True, None
+        return False, listener
 
 
-def listen(address: str) -> socket.socket:
-    """A listening socket at `host:port` or `[address]:port`."""
+def listen(address: str, seconds: float = 0.0) -> socket.socket:
+    """A listening socket at `host:port` or `[address]:port`, as soon as whoever has it is gone."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _listen(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.02)
+
+
+def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((host, int(port)))
-    made.listen(128)
+    try:
+        made.bind((host, int(port)))
+        made.listen(128)
+    except BaseException:
+        made.close()
+        raise
     return made
 
 

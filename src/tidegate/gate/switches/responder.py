@@ -20,7 +20,15 @@ import socket
 import sys
 
 from tidegate.gate.switches import handover
-from tidegate.gate.switches.answers import LARGEST, Debts, Track, answer, boot_seconds, read
+from tidegate.gate.switches.answers import (
+    ENOUGH_SECONDS,
+    LARGEST,
+    Debts,
+    Track,
+    answer,
+    boot_seconds,
+    read,
+)
 from tidegate.gate.switches.handover import TALK_SECONDS
 
 VERSION = b"1"
@@ -110,7 +118,10 @@ class Responder:
         if self._leaving:
             return now > self._leaving or not (self._tracks or self.debts.untold())
         owed = self._owed(now) or bool(self._tracks)
-        return bool(self._linger) and now - self._open_since > (GIVE_UP if owed else self._linger)
+        longest = GIVE_UP if owed else self._linger
+        if os.fstat(self._folder).st_nlink == 0:  # removed, with all that is ours
+            longest = min(self._linger or ENOUGH_SECONDS, ENOUGH_SECONDS)
+        return bool(longest) and now - self._open_since > longest
 
     def _owed(self, now: float) -> bool:
         """Whether a balancer may still think less of us; once none does, the state file is emptied,
@@ -242,9 +253,9 @@ def run(path: str, address: str, linger: float, detached: bool) -> int:
         place = f"/proc/self/fd/{folder}/{name}"
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)  # one at a time may begin; held while beginning only
-        _was, listener = handover.take_over(place)
+        killed, listener = handover.take_over(place)
         if listener is None and address:
-            listener = handover.listen(address)
+            listener = handover.listen(address, TALK_SECONDS if killed else 0.0)
         control = handover.offer(place)
     except (OSError, ValueError) as error:
         print(f"{address or path}: {error}", file=sys.stderr)
