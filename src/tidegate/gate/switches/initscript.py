@@ -89,7 +89,7 @@ class InitScript:
         """Start it, and see that it runs. GateError where it does not."""
         ran = self._do("start", _STARTS_WITHIN)
         said = ran.fault([self.name, "start"])
-        if not self._tools.until(lambda: self._running()[0], _SETTLES_WITHIN if not said else 1.0):
+        if not self._tools.until(self._runs, _SETTLES_WITHIN if not said else 1.0):
             raise GateError(said or f"{self.name} was started, but does not run; see its log")
         return ""
 
@@ -124,6 +124,11 @@ class InitScript:
         if main is not None or self._status_code() == _RUNNING:
             return True, "", main
         return False, f"{self.name} does not run", None
+
+    def _runs(self) -> bool:
+        with suppress(GateError):
+            return self._running()[0]
+        return False
 
     def _status_code(self) -> int:
         ran = self._do("status", _STATUS_WITHIN)

@@ -23,7 +23,7 @@ from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.switches.kinds import Ran
 from tidegate.gate.switches.nursery import GRACE, Nursery
 
-SIZE = 3
+SIZE = 4
 _SLACK = 15.0
 _SENT_WITHIN = 10.0
 _GONE = "the process that starts commands is gone"
@@ -62,7 +62,7 @@ class Pool:
                 raise GateError(_GONE)
             return answer.get(timeout=seconds + GRACE + _SLACK)
         except (Closed, TimeoutError, ValueError) as error:
-            raise GateError(f"{' '.join(words)[:200]}: {error or _GONE}") from error
+            raise GateError(f"{' '.join(words)[:200]}: {str(error) or _GONE}") from error
         except queue.Empty:
             raise GateError(f"{' '.join(words)}: nothing was heard of it") from None
         finally:

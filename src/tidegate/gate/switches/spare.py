@@ -27,8 +27,9 @@ ENVIRONMENT = {
     "SHELL": "/bin/sh",
 }
 DIED = "it had died"
+_BEGINS = "+"  # said before it becomes the command: an end without it is a death
 _LARGEST = 128 << 10
-_STARTS_WITHIN = 10_000  # milliseconds until a command has begun
+_BEGINS_WITHIN = 5_000  # milliseconds
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,22 @@ class Spare:
             job = b"null"
         try:
             os.write(self.control, job)
-            poll = select.poll()
-            poll.register(self.control, select.POLLIN)
-            if not poll.poll(_STARTS_WITHIN):
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
-                return "it did not begin within 10 s"
-            said = os.read(self.control, 4096).decode(errors="replace")
+            said = self._heard()
+            return self._heard() if said == _BEGINS else said or DIED
+        except TimeoutError:
+            return ""  # a host in distress: it goes on, and its exit code tells
         except OSError:
             return DIED
         finally:
             os.close(self.control)
-        return said
+
+    def _heard(self) -> str:
+        """Its next word; "" once its end is closed: it has died, or become the command."""
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        if not poll.poll(_BEGINS_WITHIN):
+            raise TimeoutError
+        return os.read(self.control, 4096).decode(errors="replace")
 
     def dismiss(self) -> None:
         """It is not needed: it ends by itself when its control closes."""
@@ -118,6 +123,7 @@ def _become(control: socket.socket, job: object) -> None:
         with suppress(OSError, ValueError):  # better done with our rank than not at all
             distress.restore()
     try:
+        control.send(_BEGINS.encode())
         os.execvpe(words[0], words, ENVIRONMENT)  # noqa: S606 - no shell is the point
     except OSError as error:
         control.send(f"it can't be started: {error.strerror}".encode())
