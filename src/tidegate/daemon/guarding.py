@@ -149,6 +149,8 @@ class Guarding:
 
     def _reports(self) -> list[GateReport]:
         reports = list(self.switches.reports())
+        for line in self.switches.troubles():
+            log.warning("service keeper: %s", line)
         outcomes = []
         for one in reports:
             outcomes += self._heard(one)

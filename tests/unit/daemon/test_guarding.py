@@ -322,3 +322,10 @@ def test_what_cannot_be_read_is_told_once_and_known_of_its_guard(
         "reading la1 is unknown, and closes nothing: no such file",
         "reading la1: well again (was: no such file)",
     ]
+
+
+def test_what_hinders_the_service_keeper_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    here = Scene()
+    here.switches.troubles = lambda: ["no process can be made"]  # type: ignore[method-assign]
+    here.load(1.0)
+    assert "service keeper: no process can be made" in caplog.text

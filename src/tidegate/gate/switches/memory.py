@@ -41,6 +41,10 @@ class MemorySwitches:
         found, self._reports = self._reports, []
         return found
 
+    def troubles(self) -> Sequence[str]:
+        """Nothing hinders it."""
+        return ()
+
     def reload(self) -> None:
         """Nothing to read."""
 

@@ -31,6 +31,9 @@ class Switches(Protocol):
     def reports(self) -> Sequence[GateReport]:
         """What has changed since last asked; after a start, every gate once."""
 
+    def troubles(self) -> Sequence[str]:
+        """What hinders whoever carries this out, in words, since last asked."""
+
     def reload(self) -> None:
         """Policy has changed: read it anew."""
 
