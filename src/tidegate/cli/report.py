@@ -83,6 +83,15 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
         f"good clients touched: {_many(good['banned'], 'ban')} of those with a good record,"
         f" {good['unbanned']} opened by a person, {spared} spared"
     )
+    if gates := answer["gates"]:
+        closed = [row for row in gates if row["closings"]]
+        parts = [
+            f"{_many(sum(row['closings'] for row in closed), 'closing')} of"
+            f" {_many(len(closed), 'gate')}, {sum(row['minutes'] for row in gates)} minutes",
+            _many(sum(row["restarts"] for row in gates), "restart or run", "restarts or runs"),
+            _many(sum(row["warnings"] for row in gates), "warning"),
+        ]
+        yield f"guards: {', '.join(parts)}"
     yield f"{sum(answer['refused'].values())} decisions refused by the kernel or the keeper"
 
 
@@ -107,6 +116,23 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
         [_source(row) for row in answer["sources"]],
         "None.",
     )
+    if answer["gates"]:
+        yield Section(
+            "Gates of guards",
+            (
+                "GATE",
+                "CLOSED",
+                "MINUTES",
+                "BY",
+                "RESTARTS",
+                "WARNINGS",
+                "OBSERVED",
+                "REFUSED",
+                "LAST",
+            ),
+            [_gate(row) for row in answer["gates"]],
+            "",
+        )
     good = answer["good"]
     rows = [("banned with a good record", subject, "", "") for subject in good["subjects"]]
     rows += [
@@ -154,12 +180,21 @@ def _source(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (row["subject"], *numbers, ", ".join(row["rules"]), local(row["last"]))
 
 
+def _gate(row: Mapping[str, Any]) -> tuple[str, ...]:
+    times = f"{row['closings']}" + (", now too" if row["closed_now"] else "")
+    by = ", ".join(f"{who} {count}" for who, count in row["by"].items())
+    given_up = f", given up {row['given_up']}" if row["given_up"] else ""
+    counts = (str(row[what]) for what in ("warnings", "observed", "refused"))
+    restarts = f"{row['restarts']}{given_up}"
+    return (row["gate"], times, str(row["minutes"]), by, restarts, *counts, local(row["last"]))
+
+
 def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:g}"
 
 
-def _many(count: int, name: str) -> str:
-    return f"{count} {name}" + "s" * (count != 1)
+def _many(count: int, name: str, many: str = "") -> str:
+    return f"{count} {name if count == 1 else many or name + 's'}"
 
 
 def _size(size: float) -> str:

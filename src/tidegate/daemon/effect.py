@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidegate.daemon.closings import Closings
 from tidegate.evidence.aftermath import SPAN, Course
 from tidegate.ledger.port import Deed
 from tidegate.model import MINUTE, Micros, Subject
@@ -77,8 +78,9 @@ class Source:
 class Effect:
     """Adds up deeds, the oldest first."""
 
-    def __init__(self, now: Micros, courses: Mapping[str, Course]) -> None:
+    def __init__(self, now: Micros, courses: Mapping[str, Course], since: Micros = 0) -> None:
         self._now = now
+        self._gates = Closings(since, now)
         self._courses = courses
         self._parts: dict[str, Part] = {}
         self._sources: dict[Subject, Source] = {}
@@ -95,6 +97,7 @@ class Effect:
         """Take them in."""
         for deed in deeds:
             self._decisions += 1
+            self._gates.take(deed)
             if deed.state == "refused":
                 self._refused[deed.detail] += 1
             if deed.action == "ban":
@@ -180,6 +183,7 @@ class Effect:
             },
             "refused": {well_formed(why): n for why, n in self._refused.most_common(MOST)},
             "sources": list(self._costliest()),
+            "gates": list(self._gates.view()),
         }
 
     def _rules(self) -> Iterator[dict[str, Any]]:

@@ -54,7 +54,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
         },
         "bans": actor.in_force(now),
         "tide": pipeline.guards.tide(now),
-        "closed": sorted(pipeline.guards.closed(now)),
+        "closed": sorted(watcher.guarding.closed(now)),
         "guards": gateview.every(watcher, now),
         "sources": [_source(watcher, name) for name in watcher.sources],
         "rules": _rules(watcher),
@@ -132,7 +132,7 @@ def report(watcher: Daemon, call: Call, now: Micros) -> tuple[int, dict[str, obj
     since = max(0, now - asked.span(call.query, "7d", "since"))
     watcher.count_drops(now)
     pipeline = watcher.pipeline
-    effect = Effect(now, pipeline.aftermath.courses)
+    effect = Effect(now, pipeline.aftermath.courses, since)
     effect.take(watcher.wiring.ledger.deeds(since))
     return 200, {
         "v": 1,

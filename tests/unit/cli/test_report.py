@@ -27,6 +27,9 @@ ANSWER = {
     "refused": {"the set is full": 6},
     "sources": [{"subject": "192.0.2.7", "events": 48, "bans": 3, "minutes": 61,
                  "rules": ["virus|x"], "last": "2026-08-21T11:00:00+00:00"}],
+    "gates": [{"gate": "web.stop", "guard": "web", "closings": 2, "closed_now": True, "minutes": 7,
+               "by": {"guard": 1, "anna": 1}, "restarts": 3, "warnings": 1, "given_up": 1,
+               "observed": 0, "refused": 0, "last": "2026-08-21T11:00:00+00:00"}],
 }  # fmt: skip
 
 
@@ -124,3 +127,14 @@ def test_targets(run):
     assert "\t40\t30\t3\t" in sure
     assert run(list_verb, [], "--by", "site")[0] == "No abuse within the last ten minutes.\n"
     assert json.loads(run(list_verb, [TARGET], "--by", "page", "--json")[0]) == TARGET
+
+
+def test_gates_of_guards_have_their_table(run):
+    output, _asked = run(report, ANSWER)
+    assert "  guards: 2 closings of 1 gate, 7 minutes, 3 restarts or runs, 1 warning\n" in output
+    assert (
+        "web.stop\t2, now too\t7\tguard 1, anna 1\t3, given up 1\t1\t0\t0\t2026-08-21 11:00:00+00:00\n"
+        in output
+    )
+    output, _asked = run(report, ANSWER | {"gates": []})
+    assert "Gates of guards" not in output
