@@ -121,6 +121,7 @@ class Daemon:
         self.policy, self.log = folder / "tidegate.toml", folder / "log" / "mainlog"
         self.output = folder / "daemon.log"
         self.environment: dict[str, str] = {}
+        self.before: list[str] = []  # words that the daemon is started by, such as unshare's
         self.process: subprocess.Popen[bytes] | None = None
         self.log.parent.mkdir(exist_ok=True)
         self.log.touch()
@@ -153,7 +154,7 @@ class Daemon:
         environment = os.environ | self.environment | {"NOTIFY_SOCKET": self._notify}
         with self.output.open("ab") as output:
             self.process = self.popen(
-                [*TIDEGATE, "run", "--config", str(self.policy), *words],
+                [*self.before, *TIDEGATE, "run", "--config", str(self.policy), *words],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
             )  # fmt: skip
         return self.process

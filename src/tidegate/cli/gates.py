@@ -37,8 +37,10 @@ def order(
         if move["action"] == "close":
             end = f"until {local(move['until'])}, or " if move["until"] else ""
             put(f"It stays so {end}until: tidegate open {move['gate']}", "  ")
-            if move["reason"]:
-                put(printable(move["reason"]), "  ")
+        if move["reason"]:
+            put(f"{printable(move['reason'])}.", "  ")
+        if move["action"] == "open":
+            put(f"To keep its guard from closing it: tidegate hold {move['gate']}", "  ")
         if move["action"] == "hold":
             click.echo(f"  To let the guard act again: tidegate resume {move['gate']}")
     if not answer["moves"]:

@@ -5,12 +5,25 @@ Touches the daemon through its control socket. Limits: what the ledger still kee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, client, clock, emit, ports_text, socket_option, table
+from tidegate.cli.common import (
+    as_json,
+    client,
+    clock,
+    emit,
+    ports_text,
+    put,
+    socket_option,
+    table,
+)
+from tidegate.text import printable
+
+_NOTHING = "Nothing has happened yet."
 
 
 @click.command(
@@ -33,6 +46,9 @@ def command(address: str | None, limit: int, socket: str | None, as_json: bool) 
         for row in rows:
             emit(row)
         return 0
+    if sys.stdout.isatty():
+        _lines(rows)
+        return 0
     table(
         ("TIME", "ACTION", "SUBJECT", "PORTS", "BY", "STATE", "UNTIL", "NOTE"),
         (
@@ -48,9 +64,31 @@ def command(address: str | None, limit: int, socket: str | None, as_json: bool) 
             )
             for row in rows
         ),
-        "Nothing has happened yet.",
+        _NOTHING,
     )
     return 0
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> None:
+    """For a terminal: a decision is a sentence, broken between words."""
+    empty = True
+    for row in rows:
+        empty = False
+        ports, end = "", ""
+        if not _is_gate(row):
+            ports = f" (ports {ports_text(row['ports'])})" if row["action"] != "unban" else ""
+        if row["until"] > row["time"]:
+            end = f" until {clock(row['until'])}"
+        name = printable(row["subject"].removeprefix("gate:"))
+        by = row["rule"] if row["by"] in ("rule", "guard") else row["by"]
+        why = row["note"] or (row["reason"] if _is_gate(row) else "")
+        put(
+            f"{clock(row['time'])}  {row['action']} {name}{ports} by {printable(by)}{end}"
+            + (f": {printable(why)}" if why else "")
+            + f" [{printable(row['spared'] or row['state'])}]"
+        )
+    if empty:
+        click.echo(_NOTHING)
 
 
 def _is_gate(row: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import click
 from tidegate.cli.common import ago, clock, local, put, table
 from tidegate.text import printable
 
+_RUN = ("ready", "running", "given up")
 _SHUT = ("closed", "closing")
 _WORDS = {
     "away": "left as it is: a person had stopped it",
@@ -66,6 +67,9 @@ def _about(gate: Mapping[str, Any], *, shut: bool) -> Iterable[str]:
     if shut:
         detail = f" ({printable(gate['detail'])})" if gate["detail"] else ""
         yield f"{printable(gate['does'])}{detail}; opens {_moment(gate['opens'])}"
+    state = gate["state"]
+    if gate["observed"] == "closed":
+        yield "its guard would have closed it; it only observes: nothing was done"
     if gate["left_alone"]:
         yield f"its guard decides again at {local(gate['left_alone'])}, or when all is calm"
     if gate["at_most"] and gate["fired"]:
@@ -76,11 +80,9 @@ def _about(gate: Mapping[str, Any], *, shut: bool) -> Iterable[str]:
         since = f" since {local(held['since'])}" if held["since"] else ""
         note = f": {printable(held['note'])}" if held["note"] else ""
         yield f"held{by}{since}{note}"
-        end = f"{local(held['until'])}, or until" if held["until"] else ""
-        yield (
-            f"its guard closes it no more until {end}".rstrip()
-            + f": tidegate resume {gate['gate']}"
-        )
+        end = f" {local(held['until'])}, or until" if held["until"] else ""
+        does = "does not run it" if state in _RUN else "closes it no more"
+        yield f"its guard {does} until{end}: tidegate resume {gate['gate']}"
 
 
 def closed_rows(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -146,7 +148,7 @@ def _next(gates: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         name = gate["gate"]
         if gate["state"] in _SHUT:
             yield f"To open: tidegate open {name}"
-        if gate["held"]:
+        if gate["held"] or gate["left_alone"]:
             yield f"To let its guard act again: tidegate resume {name}"
         elif gate["state"] in _SHUT:
             yield f"To keep its guard from closing it again: tidegate hold {name}"

@@ -68,7 +68,8 @@ def gate_view(watcher: Daemon, spec: Spec, gate: GateSpec, now: Micros) -> dict[
     """One gate: what it does, how it stands in the world, what its guard or a person wants."""
     report = watcher.guarding.states.get(gate.name)
     stand = watcher.pipeline.guards.stand(gate.name, now)
-    wanted = gate.name in watcher.pipeline.guards.closed(now)
+    wanted = gate.name in watcher.guarding.closed(now)
+    would = gate.name in watcher.pipeline.guards.closed(now) or stand.state == "closed"
     state: str = report.state if report else ("closing" if wanted else "open")
     if isinstance(gate.terms, ONCE):
         state = {"closing": "running", "open": "ready"}.get(state, state)
@@ -79,6 +80,7 @@ def gate_view(watcher: Daemon, spec: Spec, gate: GateSpec, now: Micros) -> dict[
         "does": well_formed(closed_text(gate.terms)),
         "state": state,
         "wanted": "closed" if wanted else "open",
+        "observed": "closed" if would and not wanted else "open",
         "since": time_text(report.since) if report and report.since else None,
         "detail": well_formed(report.detail) if report else "",
         "opens": opens(spec, stand) if wanted else "",
@@ -102,7 +104,7 @@ def opens(spec: Spec, stand: Stand) -> str:
 
 def closed(watcher: Daemon, now: Micros) -> Iterable[dict[str, Any]]:
     """Rows for `list`: the gates that are closed, with the shape of a ban and what they do."""
-    for name, until in sorted(watcher.pipeline.guards.closed(now).items()):
+    for name, until in sorted(watcher.guarding.closed(now).items()):
         spec = spec_of(watcher.pipeline.policy, name)
         gate = next((one for one in gates_of(spec) if one.name == name), None) if spec else None
         if spec is None or gate is None:

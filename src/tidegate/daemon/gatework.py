@@ -51,6 +51,10 @@ def order(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
     if verb == "close" and name == spec.name and len(gates_of(spec)) > 1:
         gates = ", ".join(gate.name for gate in gates_of(spec))
         raise asked.WrongError(f"guard {name} has several gates; name one of: {gates}")
+    if verb == "close" and watcher.pipeline.policy.mode == "observe":
+        raise asked.WrongError(
+            'nothing is closed here: the daemon only observes (mode = "observe", or --observe)'
+        )
     until = now + asked.span(call.body, "1h") if verb == "close" else 0
     try:
         moves = watcher.guarding.order(

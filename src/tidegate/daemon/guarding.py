@@ -136,6 +136,11 @@ class Guarding:
         spec = spec_of(self.policy, guard)
         return self.policy.mode == "enforce" and (spec is None or spec.mode == "enforce")
 
+    def closed(self, now: Micros) -> dict[str, Micros]:
+        """The gates that are to be closed in the world, each until when; none where the whole
+        policy only observes."""
+        return self.guards.closed(now) if self.policy.mode == "enforce" else {}
+
     # -- hearing ------------------------------------------------------------------------------
 
     def _read(self) -> Sequence[Sample]:
@@ -244,8 +249,8 @@ class Guarding:
         held_back = {gate for one in self._waiting.values() for gate in one.gates}
         wanted = {
             gate: min(until, now + LEASE)
-            for gate, until in self.guards.closed(now).items()
-            if gate not in held_back and self.policy.mode == "enforce"
+            for gate, until in self.closed(now).items()
+            if gate not in held_back
         }
         kernel = {gate: until for gate, until in wanted.items() if gate in self._kernel}
         others = {gate: until for gate, until in wanted.items() if gate not in self._kernel}

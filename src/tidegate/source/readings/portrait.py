@@ -159,9 +159,8 @@ class Portrait:
                     peer = peer[12:]
                 peers[peer, int.from_bytes(found[20:22])] += 1
         more = " (there are more)" if full else ""
-        yield f"TCP connections{more}: " + ", ".join(
-            f"{count} {name}" for name, count in states.most_common()
-        )
+        told = ", ".join(f"{count} {name}" for name, count in states.most_common())
+        yield f"TCP connections{more}: {told or 'none'}"
         if peers:
             yield "most of them with:"
         for (peer, port), count in peers.most_common(MOST):
