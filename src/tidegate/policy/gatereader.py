@@ -42,7 +42,7 @@ HAPROXY: dict[str, Read] = {
 AGENT: dict[str, Read] = {"listen": read.endpoint, "weight": read.share}
 KEEPALIVED: dict[str, Read] = {"file": values.path, "value": values.whole(-254, 254)}
 COMMAND: dict[str, Read] = {"close": read.words, "open": read.words, "timeout": parse_duration}
-PROPERTIES: dict[str, Read] = {"unit": read.unit}
+PROPERTIES: dict[str, Read] = {"unit": read.group}
 RESTART: dict[str, Read] = {
     "service": read.unit,
     "when": values.text,

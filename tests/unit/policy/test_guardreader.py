@@ -327,6 +327,7 @@ def test_one_bad_guard_hides_no_other_s_faults() -> None:
         (ladder("ports = [25]", "ports = [22]"), "p.toml:12: guard.apache.ladder.5.refuse: port 22 too: new logins by SSH are held back while it is closed"),
         (apache("or la5 >= 6", "").replace(SERVICE, "service = 'ssh.service'"), "p.toml:5: guard.apache.service: ssh.service is closed: then nobody can log in anew from elsewhere"),
         (apache("or la5 >= 6", "").replace(SERVICE, "properties = { unit = 'ssh.service', CPUWeight = 20 }"), ""),
+        (apache("or la5 >= 6", "").replace(SERVICE, "properties = { unit = '/system.slice/web', CPUWeight = 20 }"), ""),
         (APACHE + "enabled = false", ""),
         ("[guard.x]\nclose = 'la1 > 9'\nladder = [{ stop = 'x' }, { throttle = { ports = [80] } }]", "p.toml:3: guard.x.ladder: x.throttle takes less away than x.stop, and comes after it"),
     ],

@@ -193,6 +193,10 @@ class Switch:
             self._plan()
         except GateError as error:
             return self._refuse(str(error), now)
+        return self._bring_about(kind, record, now)
+
+    def _bring_about(self, kind: Kind, record: Record, now: Micros) -> Micros:
+        """Have it closed; said again where a former life has begun, since half may be done."""
         self._tell("closing")
         try:
             said = kind.close(record.terms, record.before)
@@ -232,6 +236,10 @@ class Switch:
             if self._wanted is None:
                 self._tell("open", why)
             return 0
+        elif record.stage == "closing":
+            if self._wanted is not None:
+                return self._bring_about(kind, self._newest(record), now)
+            self._next_look = 0  # nobody has said yet whether it is to be gone on with
         else:
             if record.stage != "closed":
                 self._write_if_possible(self._newest(record).at("closed"))

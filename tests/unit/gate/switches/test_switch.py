@@ -283,6 +283,17 @@ def test_taken_over_from_a_life_that_ended_anywhere(scene, stage, effective, wan
     assert scene.door.is_open and scene.stage == ""
 
 
+def test_a_closing_that_a_former_life_began_is_gone_on_with_once_it_is_wanted(scene):
+    scene.records.write(Record("door", TERMS, {}, "closing", START, START + 60 * SECOND))
+    scene.door.standing = ("closed", "")  # half of it is
+    scene.live()
+    scene.settle()
+    assert "close" not in scene.door.done and scene.stage == "closing"
+    scene.want()
+    assert scene.door.done.count("close") == 1 and scene.stage == "closed"
+    assert scene.states == ["closing", "closed"]
+
+
 def test_a_record_whose_end_is_years_ahead_is_not_believed(scene):
     scene.records.write(Record("door", TERMS, {}, "closed", START, START + 9000 * HOUR))
     scene.door.is_open = False
@@ -359,3 +370,35 @@ def test_what_is_closed_is_not_fired_and_the_other_way_round(scene):
     scene.live(Restart("zope"))
     scene.want()
     assert scene.seen[-1].detail == "it is fired, never closed"
+
+
+def test_what_a_person_opened_is_let_be_by_a_new_life_that_nobody_has_told_anything(scene):
+    scene.want()
+    scene.door.standing = ("taken", "somebody")
+    scene.later(11)
+    scene.live()
+    scene.settle()  # before the watcher has said what it wants
+    assert scene.stage == "taken"
+    scene.door.standing = None
+    scene.want()
+    assert scene.stage == "taken" and scene.door.is_open is False  # as it was left: not closed anew
+    assert scene.door.done.count("close") == 1
+    scene.live()
+    scene.later(400)  # nobody ever says anything
+    assert scene.stage == ""
+
+
+def test_a_clock_that_was_set_back_holds_up_no_opening_and_no_look(scene):
+    scene.want()
+    scene.door.fails = {"open"}
+    scene.want(0)
+    assert scene.states[-1] == "refused"
+    scene.now -= 24 * HOUR
+    scene.door.fails = set()
+    scene.settle()
+    assert scene.door.is_open and scene.stage == ""
+    scene.want()
+    scene.now -= 24 * HOUR
+    scene.door.done.clear()
+    scene.want()
+    assert "state" in scene.door.done
