@@ -15,7 +15,7 @@ from tidegate.decision.rung import SHUT, Rung, longest
 from tidegate.decision.warning import DARK, Crossing, Evidence
 from tidegate.model import MINUTE, Change, GuardVerb, Micros, Move
 from tidegate.policy.durations import format_duration
-from tidegate.policy.guards import ONCE, GuardSpec, Or, Restart
+from tidegate.policy.guards import LEASE, ONCE, GuardSpec, Or, Restart
 
 PROBE: Micros = 2 * MINUTE
 """After a step has opened, the one below it stays closed for this long."""
@@ -24,14 +24,20 @@ Lacking = Callable[[str, Micros], tuple[bool, str]]
 
 
 class Guard:
-    """One guard. `lacking` answers for the pools that its gates are members of."""
+    """One guard. `lacking` answers for the pools that its gates are members of; `acts`: it closes
+    in the world, and does not only say what it would."""
 
-    def __init__(self, spec: GuardSpec, evidence: Evidence, lacking: Lacking) -> None:
-        self.spec = spec
+    def __init__(
+        self, spec: GuardSpec, evidence: Evidence, lacking: Lacking, *, acts: bool = True
+    ) -> None:
+        self.spec, self.acts = spec, acts
         self.rungs = [Rung() for _step in spec.steps]
         self._evidence, self._lacking = evidence, lacking
         whens = tuple(step.when for step in spec.steps if step.when is not None)
         self._close = spec.close or (Or(whens) if whens else None)
+        self._acted = acts  # whether it did when its rungs came to where they are
+        self._seen: Micros = 0  # when time passed for it last
+        self._risen: Micros = 0  # since when `close` holds
         self._opened: Micros = 0  # when its last step opened
         self._quiet: Micros = 0  # since when `close` is false
         self._undecided: Micros = 0  # since when nobody can judge it
@@ -62,11 +68,12 @@ class Guard:
     def step(self, now: Micros) -> list[Move]:
         """What to do now, from what is known now."""
         self._mend(now)
+        lapsed = self._lapse(now)
         close, opens = self._verdict(now)
         rises = self._rises(now, close)
         known = self._evidence.excess(self._close, now) if self._close and self.shut else None
         self._course.note(now, known)
-        moves = self._warning.step(now)
+        moves = lapsed + self._warning.step(now)
         moves += self._over(now, calm=opens is True and close is not True and True not in rises)
         moves += self._rise(now, rises)
         moves += self._fall(now, rises, close, opens)
@@ -77,12 +84,34 @@ class Guard:
         for rung in self.rungs:
             rung.mend(self.spec, now)
         self._opened, self._quiet = min(self._opened, now), min(self._quiet, now)
-        self._undecided = min(self._undecided, now)
+        self._undecided, self._risen = min(self._undecided, now), min(self._risen, now)
+
+    def _lapse(self, now: Micros) -> list[Move]:
+        """What was closed in another life, and is not any more: nobody renewed it (we were not
+        there, the machine slept), or it was only observed. What holds now is for readings to say.
+        """
+        seen, self._seen = self._seen, now
+        acted, self._acted = self._acted, self.acts
+        gap = now - seen if seen else 0
+        if acted == self.acts and gap <= LEASE:
+            return []
+        top_down = range(len(self.rungs) - 1, -1, -1)
+        shut = [k for k in top_down if self.rungs[k].state == "closed"]
+        reason = f"nobody renewed it for {format_duration(gap)}, so it has opened at its end"
+        if acted and not self.acts:
+            reason = "its guard only observes now"
+        moves = [self._open(k, now, reason, stale=False) for k in shut]
+        if acted:
+            return moves
+        for k in shut:
+            self.rungs[k].since = 0  # it has been open all the while
+        return []
 
     def _verdict(self, now: Micros) -> tuple[bool | None, bool | None]:
         """Whether `close` holds, and whether `open` does."""
         close = None if self._close is None else self._evidence.holds(self._close, now)
         self._quiet = (self._quiet or now) if close is False else 0
+        self._risen = (self._risen or now) if close else 0
         if self.spec.open is not None:
             return close, self._evidence.holds(self.spec.open, now)
         if close is None:
@@ -104,24 +133,31 @@ class Guard:
         urgent = max((k for k, step in enumerate(steps) if step.when and rises[k]), default=-1)
         below: int | None = None  # the nearest closed step, which the next one waits for
         hurried = False  # unless the one in between refused
+        spared: Micros = 0  # since when a person keeps us from the one in between
         for k, (step, rung) in enumerate(zip(steps, self.rungs, strict=True)):
             once = isinstance(step.gate.terms, ONCE)
             if not rises[k]:
                 rung.calm(known=rises[k] is False)
             if rung.state in SHUT:
-                below, hurried = k, False
+                below, hurried, spared = k, False, 0
             elif not rises[k] and (once or k >= urgent):
                 continue
-            elif rung.state != "open" or now < rung.hold or self._kept(k, now, moves):
+            elif now < rung.hold or rung.state in ("taken", "away"):
+                spared = max(spared, self._risen, rung.since)
+            elif rung.state != "open" or self._kept(k, now, moves):
                 hurried = hurried or rung.state == "refused"
-            elif k >= urgent and not hurried and step.when is None and self._waits(k, below, now):
+            elif (
+                k >= urgent
+                and step.when is None
+                and (now < spared + step.after or (not hurried and self._waits(k, below, now)))
+            ):
                 break
             elif once:
                 moves += self._fire(k, now)
                 below = k
             elif rung.rested(self.spec, step, now) and not self._stale(rung, now):
                 moves.append(self._shut(k, below, now))
-                below, hurried = k, False
+                below, hurried, spared = k, False, 0
             elif k >= urgent:
                 break
         return moves
@@ -273,9 +309,13 @@ class Guard:
         gates = (step.gate.name for step in self.spec.steps)
         rungs = {name: rung.packed() for name, rung in zip(gates, self.rungs, strict=True)}
         times = (self._opened, self._quiet, self._undecided, *self._warning.packed())
-        return json.dumps(
-            {"rungs": rungs, "times": times, "course": self._course.packed()}, separators=(",", ":")
-        ).encode()
+        # To the minute, so that it is not saved anew every second; nothing closed, nothing lapses.
+        seen = self._seen // MINUTE * MINUTE if self.shut else 0
+        state = {
+            "rungs": rungs, "times": times, "course": self._course.packed(),
+            "seen": seen, "risen": self._risen, "acts": self._acted,
+        }  # fmt: skip
+        return json.dumps(state, separators=(",", ":")).encode()
 
     def restore(self, packed: bytes) -> None:
         """Take back its saved state; of what is damaged, or of gates it has no more, nothing."""
@@ -283,11 +323,14 @@ class Guard:
             found = json.loads(packed)
             rungs = {name: Rung.unpacked(one) for name, one in found["rungs"].items()}
             opened, quiet, undecided, warned, calm = map(int, found["times"])
+            seen, risen = int(found.get("seen", 0)), int(found.get("risen", 0))
+            acted = bool(found.get("acts", self.acts))
             course = Course()
             course.unpack(found["course"])
         except (ValueError, TypeError, KeyError, AttributeError):
             return
         self.rungs = [rungs.get(step.gate.name, Rung()) for step in self.spec.steps]
         self._opened, self._quiet, self._undecided = opened, quiet, undecided
+        self._seen, self._risen, self._acted = seen, risen, acted
         self._course = course
         self._warning.unpack(warned, calm)

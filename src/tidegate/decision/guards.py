@@ -16,7 +16,7 @@ from tidegate.decision.warning import Evidence
 from tidegate.decision.word import Order, hear, obey
 from tidegate.errors import OperatorError
 from tidegate.model import Change, GateReport, Micros, Move, Sample
-from tidegate.policy.guards import LEASE, Level
+from tidegate.policy.guards import LEASE, GuardSpec, Level
 from tidegate.policy.models import Policy
 from tidegate.policy.needs import guard_conditions, needed
 
@@ -45,7 +45,7 @@ class Guards:
         self._policy, self._evidence = policy, evidence
         self._pools = {pool.name: pool for pool in policy.pools}
         self._guards = {
-            spec.name: Guard(spec, evidence, self._lacking)
+            spec.name: Guard(spec, evidence, self._lacking, acts=_acts(policy, spec))
             for spec in policy.guards
             if spec.enabled
         }
@@ -105,13 +105,13 @@ class Guards:
     def closed(self, now: Micros) -> dict[str, Micros]:
         """The gates that are to be closed now, each until when; said again, it is renewed.
 
-        Guards that only observe are left out, unless a person closed the gate.
+        What only observes (a guard, or the whole policy) is left out, unless a person closed it.
         """
         return {
             gate: min(until, now + LEASE) if until else now + LEASE
             for guard in self._guards.values()
             for gate, until, person in guard.closed(now)
-            if person or guard.spec.mode == "enforce"
+            if person or guard.acts
         }
 
     def stand(self, gate: str, now: Micros) -> Stand:
@@ -211,6 +211,10 @@ class Guards:
             raise OperatorError(f"{name} is run, not closed: write hold or resume, not {verb}")
         self._firings[name].hold = (until or FOREVER) if verb == "hold" else 0
         return [Move(now, name, "", verb, "", (), 0, by, note, until)]
+
+
+def _acts(policy: Policy, spec: GuardSpec) -> bool:
+    return policy.mode == "enforce" and spec.mode == "enforce"
 
 
 def _ahead(until: Micros, now: Micros) -> Micros:

@@ -97,7 +97,7 @@ def obey(
         reason = f"although {why}" if why else ""
     elif verb == "open":
         rung.happen("let", now, until or now + ALONE)
-        rung.hold = until
+        rung.hold = max(rung.hold, until)  # who had it held before still does
         reason = _LEFT if not until else ""
     elif verb == "hold":
         rung.hold = until or FOREVER

@@ -414,3 +414,35 @@ def test_nor_does_it_keep_the_steps_below_or_what_nobody_can_judge() -> None:
     play.to(100_100, la1=None)
     play.second = 10
     assert play.to(1000) == ["611 open apache"]
+
+
+def test_what_nobody_renewed_has_opened_and_is_not_closed_again_without_a_reading() -> None:
+    for restarts in (False, True):  # the machine slept; we were not there
+        play = Play(guard(THROTTLE, Step(STOP, after=0)))
+        play.to(100, la1=20.0)
+        if restarts:
+            play.restart()
+        play.second += 2 * 3600
+        assert play.blind(7301) == ["7301 open apache.stop", "7301 open apache.throttle"]
+        assert play.reason.startswith("nobody renewed it for 2h")
+        assert play.closed == []
+        assert play.to(7400)[0] == "7302 close apache.throttle", "if it has to be, it closes anew"
+
+
+def test_a_restart_within_its_end_keeps_it_closed() -> None:
+    play = Play(guard())
+    play.to(100, la1=20.0)
+    play.restart()
+    play.second += 120
+    assert play.blind(230) == []
+    assert play.closed == ["apache"]
+
+
+def test_nobody_renews_what_a_person_closed_and_yet_it_is_their_word() -> None:
+    play = Play(guard())
+    play.to(1)
+    play.say("close", "apache", minutes=600)
+    play.restart()
+    play.second += 3600
+    assert play.blind(3700) == []
+    assert play.closed == ["apache"]

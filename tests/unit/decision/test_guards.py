@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from tests.unit.decision.acting import LOW, SLOW, STOP, THROTTLE, Play, gate, guard
+from tests.unit.decision.acting import LOW, SLOW, START, STOP, THROTTLE, Play, gate, guard
 
-from tidegate.model import HOUR, MINUTE, SECOND, Change
+from tidegate.decision.guards import Guards
+from tidegate.evidence.conditions import Evidence
+from tidegate.model import HOUR, MINUTE, SECOND, Change, Sample
 from tidegate.policy.guards import LEASE, Compare, GuardSpec, Held, Service, Step, Trigger
+from tidegate.policy.models import Policy
 
 EXIM = GuardSpec(
     "exim", Compare("queue(exim)", ">", 1000), Compare("queue(exim)", "<", 100),
@@ -157,6 +160,36 @@ def test_on_reload_a_guard_that_only_observes_now_opens() -> None:
     play.to(100, la1=20.0)
     play.reload(guard(mode="observe"))
     assert play.closed == []
+    assert play.to(101, la1=5.0) == ["101 open apache"]
+    assert play.reason == "its guard only observes now"
+
+
+def test_what_was_only_observed_does_not_close_without_its_condition_once_it_is_enforced() -> None:
+    for restarts in (False, True):
+        play = Play(guard(mode="observe"))
+        play.to(100, la1=20.0)
+        play.to(1000, la1=5.0)
+        if restarts:
+            saved = play.saved()
+            play = Play(guard())
+            play.second = 1000
+            for change in saved:
+                play.guards.restore(change)
+        else:
+            play.reload(guard())
+        assert play.to(1100, la1=5.0) == []
+        assert play.closed == [], "between close and open nothing moves"
+        assert play.to(1200, la1=20.0) == ["1101 close apache"]
+
+
+def test_where_the_whole_policy_observes_only_a_person_closes() -> None:
+    policy = Policy(guards=(guard(STOP),), mode="observe")
+    guards = Guards(policy, Evidence(policy))
+    guards.step(START, [Sample("la1", START, 20.0)], ())
+    assert guards.tide(START) == "high"
+    assert guards.closed(START) == {}
+    guards.order("close", "apache.stop", START)
+    assert set(guards.closed(START)) == {"apache.stop"}
 
 
 def test_on_reload_what_was_read_is_still_true() -> None:

@@ -244,3 +244,24 @@ def test_held_a_restart_is_not_fired() -> None:
     assert play.to(1000, la1=20.0)[0] == "600 fire zope"
     assert HOUR > 10 * MINUTE
     assert ONE.name == "apache"
+
+
+def test_who_opens_what_is_held_still_holds_it() -> None:
+    play = Play(guard())
+    play.to(10, la1=20.0)
+    play.say("hold", "apache")
+    play.say("open", "apache")
+    assert play.to(9000) == []
+    play.say("resume", "apache")
+    assert play.to(9001) == ["9001 close apache"]
+
+
+def test_a_step_that_a_person_keeps_open_does_not_have_the_next_close_at_once() -> None:
+    play = Play(guard(THROTTLE, Step(STOP, after=5 * MINUTE)))
+    play.to(1)
+    play.say("hold", "apache.throttle")
+    assert play.to(310, la1=20.0) == ["302 close apache.stop"], "as if the throttle did not help"
+    play = Play(guard(THROTTLE, Step(STOP, after=5 * MINUTE)))
+    play.to(100, la1=20.0)
+    play.say("open", "apache.throttle")
+    assert play.to(410) == ["400 close apache.stop"]
