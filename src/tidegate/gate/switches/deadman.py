@@ -19,9 +19,9 @@ from setproctitle import setproctitle
 
 from tidegate.errors import GateError
 from tidegate.gate.switches.kinds import Runner, Tools
-from tidegate.gate.switches.overdue import open_these, overdue
+from tidegate.gate.switches.overdue import open_these
 from tidegate.gate.switches.pool import keep_only
-from tidegate.gate.switches.record import Records
+from tidegate.gate.switches.record import Records, overdue
 from tidegate.model import SECOND, Micros
 
 KEEPER = "service keeper"

@@ -19,8 +19,7 @@ from tidegate.errors import GateError
 from tidegate.gate.switches import timer
 from tidegate.gate.switches.kinds import Kind, Runner, Tools
 from tidegate.gate.switches.pool import Pool
-from tidegate.gate.switches.port import LEASE
-from tidegate.gate.switches.record import Record, Records
+from tidegate.gate.switches.record import Record, Records, overdue
 from tidegate.gate.switches.registry import kinds
 from tidegate.gate.switches.switch import Switch
 from tidegate.model import MINUTE, GateReport, Micros
@@ -31,14 +30,7 @@ T = TypeVar("T")
 GRACE: Micros = 2 * MINUTE
 """How long a service keeper that is at work may be late with an opening."""
 _ITS_TURN = 10.0
-_AHEAD: Micros = LEASE + MINUTE
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 2.0
-
-
-def overdue(record: Record, now: Micros, late: Micros = 0) -> bool:
-    """Whether it should have been open for so long by now; also where its deadline is further
-    ahead than any can be, since then a clock was set back."""
-    return not now - late < record.deadline <= now + _AHEAD
 
 
 def open_overdue(

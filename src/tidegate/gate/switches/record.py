@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.errors import GateError
-from tidegate.model import Micros
+from tidegate.model import MINUTE, Micros
 from tidegate.policy import guards
 
 Before = dict[str, Any]
@@ -30,6 +30,7 @@ is to be undone, and it is let be while it is wanted closed."""
 
 VERSION = 1
 LARGEST = 16 << 10
+_AHEAD: Micros = guards.LEASE + MINUTE
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TERMS = {kind.__name__: kind for kind in guards.Terms.__args__}
 
@@ -48,6 +49,12 @@ class Record:
     def at(self, stage: Stage) -> Record:
         """The same at another stage."""
         return replace(self, stage=stage)
+
+
+def overdue(record: Record, now: Micros, late: Micros = 0) -> bool:
+    """Whether it should have been open for so long by now; also where its deadline is further
+    ahead than any can be, since then a clock was set back."""
+    return not now - late < record.deadline <= now + _AHEAD
 
 
 def encode(record: Record) -> bytes:

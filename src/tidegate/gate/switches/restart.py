@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tidegate.errors import GateError
 from tidegate.gate.switches.kinds import Tools
-from tidegate.gate.switches.record import Before
+from tidegate.gate.switches.record import Before, Records
 from tidegate.gate.switches.service import Services
 from tidegate.gate.switches.systemd import Unit
-from tidegate.policy.guards import Restart, Service
+from tidegate.model import Micros
+from tidegate.policy.guards import GateSpec, Restart, Service
 
 _WITHIN = 300.0
 
@@ -39,3 +41,17 @@ class Restarts:
             services.close(stopped, before)
             services.open(stopped, before)
         return f"restarted in {time.monotonic() - began:.1f} s"
+
+
+def too_often(records: Records, spec: GateSpec, now: Micros) -> str:
+    """Why it must not be fired again just now; if it may be, that is remembered, also by a new
+    process."""
+    terms = spec.terms
+    if not isinstance(terms, Restart):
+        return ""
+    recent = [one for one in records.fired(spec.name) if now - terms.within < one <= now]
+    if len(recent) >= terms.most:
+        return f"restarted {terms.most} times already, which is the most"
+    with suppress(GateError):
+        records.note_fired(spec.name, [*recent, now])
+    return ""

@@ -6,7 +6,6 @@ Limits: what a person opened or stopped is let be until nobody wants it closed a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,9 +14,11 @@ from typing import Any
 from tidegate.errors import GateError
 from tidegate.gate.switches.kinds import Kind, Once
 from tidegate.gate.switches.port import LEASE
-from tidegate.gate.switches.record import Before, Record, Records
+from tidegate.gate.switches.record import Before, Record, Records, overdue
+from tidegate.gate.switches.restart import too_often
+from tidegate.gate.switches.wishes import Wishes
 from tidegate.model import MINUTE, SECOND, GateReport, Micros
-from tidegate.policy.guards import GateSpec, Restart
+from tidegate.policy.guards import GateSpec
 
 LOOK_EVERY: Micros = 10 * SECOND
 RENEW_AFTER: Micros = 30 * SECOND
@@ -32,8 +33,8 @@ _UNKNOWN = "nothing here knows how to close and open it"
 Report = Callable[[GateReport], None]
 
 
-class Switch:
-    """One gate. `want`, `fire`, `off` may be said by any thread; `step` by one only.
+class Switch(Wishes):
+    """One gate. What is wanted may be said by any thread (see `Wishes`); `step` by one only.
 
     `plan` is called before each effect, so that its end is sure; `kind_of` tells what undoes a
     record. `kind` None: nothing here knows its terms.
@@ -50,6 +51,7 @@ class Switch:
         kind_of: Callable[[Record], Kind | None] = lambda _record: None,
         plan: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__()
         self.spec = spec
         self._kind = kind
         self._records = records
@@ -58,53 +60,17 @@ class Switch:
         self._record = record
         self._kind_of = kind_of
         self._plan = plan
-        self._wanted: Micros | None = None  # None: nobody has said anything yet
-        self._fires = 0
-        self._off = self._ended = self._news = False
         self._undoing = self._asked = False
         self._let_be = record is not None and record.stage == "taken"
         self._told: tuple[str, str] | None = None
         self._next_look = self._next_try = 0
         self._pause = _FIRST_RETRY
-        self._changed = threading.Condition()
-
-    # -- said by others ----------------------------------------------------------------------
-
-    def want(self, until: Micros) -> None:
-        """Closed until then; 0: open."""
-        with self._changed:
-            renewed = bool(self._wanted) and bool(until)
-            self._wanted = until
-            if not renewed:
-                self._notify()
-
-    def fire(self) -> None:
-        """Restart or run, once."""
-        with self._changed:
-            self._fires += 1
-            self._notify()
-
-    def off(self, off: bool) -> None:
-        """Switched off: open, and stay so."""
-        with self._changed:
-            self._off = off
-            self._notify()
 
     def change(self, spec: GateSpec, kind: Kind | Once | None) -> None:
         """Policy says something else of it now; what is closed by the old terms is opened."""
         with self._changed:
             self.spec, self._kind, self._told = spec, kind, None
             self._notify()
-
-    def end(self) -> None:
-        """`run` shall return; what is closed stays so, and stays recorded."""
-        with self._changed:
-            self._ended = True
-            self._notify()
-
-    def _notify(self) -> None:
-        self._news = True
-        self._changed.notify()
 
     @property
     def closed(self) -> bool:
@@ -113,25 +79,16 @@ class Switch:
 
     def run(self) -> None:
         """In a thread of its own: do what is to be done until told to end."""
-        while True:
-            wait = self.step() / SECOND
-            with self._changed:
-                if self._ended:
-                    return
-                if not self._news:
-                    self._changed.wait(min(max(wait, 0.01), 60.0))
-                if self._ended:
-                    return
+        while self.wait(self.step() / SECOND):
+            pass
 
     # -- what is to be done ------------------------------------------------------------------
 
     def step(self) -> Micros:
         """Do the next thing; for how long there is nothing more to do unless something is said."""
-        with self._changed:
-            wanted, off, self._news = self._wanted, self._off, False
-            fires, self._fires = self._fires, 0
+        wanted, off, fired = self.take()
         now = self._now()
-        if fires and not off:
+        if fired and not off:
             self._fire()
         until = 0 if off else min(wanted or 0, now + LEASE)
         record = self._record
@@ -141,6 +98,9 @@ class Switch:
             if until <= now or self._undoing or record.terms != self.spec.terms:
                 return self._open(record, now)
             return self._hold(record, until, now)
+        if record is not None and wanted is None and not off and not overdue(record, now):
+            self._tell("taken", "a person has opened it")  # nobody has said yet what is wanted
+            return LOOK_EVERY
         if until <= now:
             return self._idle()
         if not self._asked and self._told is not None and self._told[0] == "refused":
@@ -149,8 +109,8 @@ class Switch:
         if self._let_be:
             self._renew(until)
             return LOOK_EVERY
-        if now < self._next_try:
-            return self._next_try - now
+        if wait := _still(self._next_try, now):
+            return wait
         return self._close(until, now)
 
     def _idle(self) -> Micros:
@@ -219,8 +179,8 @@ class Switch:
         if kind is None:
             return self._refuse(_UNKNOWN, now)
         self._renew(until)
-        if now < self._next_look:
-            return min(self._next_look - now, until - now)
+        if wait := _still(self._next_look, now):
+            return min(wait, until - now)
         self._next_look = now + LOOK_EVERY
         try:
             standing, why = kind.state(record.terms, record)
@@ -233,11 +193,11 @@ class Switch:
             self._write_if_possible(self._newest(record).at("taken"))
         elif standing == "open":
             self._forget()  # we died before it took effect; if it is still wanted, from the start
-            if self._wanted is None:
+            if self._until is None:
                 self._tell("open", why)
             return 0
         elif record.stage == "closing":
-            if self._wanted is not None:
+            if self._until is not None:
                 return self._bring_about(kind, self._newest(record), now)
             self._next_look = 0  # nobody has said yet whether it is to be gone on with
         else:
@@ -248,8 +208,8 @@ class Switch:
         return min(LOOK_EVERY, until - now)
 
     def _open(self, record: Record, now: Micros, *, quiet: bool = False) -> Micros:
-        if now < self._next_try and not self._off:
-            return self._next_try - now
+        if (wait := _still(self._next_try, now)) and not self._off:
+            return wait
         kind = self._kind_of(record)
         if kind is None:
             return self._refuse(f"{_UNKNOWN}: open it by hand", now)
@@ -298,7 +258,7 @@ class Switch:
             self._tell("refused", _UNKNOWN if kind is None else "it is closed, never fired")
             return
         now = self._now()
-        if why := _too_often(self._records, self.spec, now):
+        if why := too_often(self._records, self.spec, now):
             self._tell("refused", why)
             return
 
@@ -345,15 +305,7 @@ class Switch:
             self._records.remove(self.spec.name)
 
 
-def _too_often(records: Records, spec: GateSpec, now: Micros) -> str:
-    """Why it must not be fired again just now; if it may be, that is remembered, also by a new
-    process."""
-    terms = spec.terms
-    if not isinstance(terms, Restart):
-        return ""
-    recent = [one for one in records.fired(spec.name) if now - terms.within < one <= now]
-    if len(recent) >= terms.most:
-        return f"restarted {terms.most} times already, which is the most"
-    with suppress(GateError):
-        records.note_fired(spec.name, [*recent, now])
-    return ""
+def _still(moment: Micros, now: Micros) -> Micros:
+    """For how long that lies ahead; 0 also where no pause is so long: a clock was set back."""
+    wait = moment - now
+    return wait if 0 < wait <= MINUTE else 0
