@@ -10,6 +10,7 @@ Limits: anything else that is raised is a bug; the daemon contains it where DESI
     └── WorldError         the world refused (permission, kernel, disk); exit 3
         ├── SourceError    a source can't be read just now: degraded, tried again
         ├── GateError      the kernel or the keeper refused; carries the offending element
+        │   └── GoneError  the keeper itself is gone: all start anew
         ├── LedgerError    the ledger can't be written just now
         └── ControlError   the daemon does not answer on its socket
 """
@@ -61,6 +62,10 @@ class GateError(WorldError):
     def __init__(self, message: str, element: str | None = None) -> None:
         super().__init__(message)
         self.element = element
+
+
+class GoneError(GateError):
+    """The keeper is gone, and refused nothing: what was asked may be done or not."""
 
 
 class LedgerError(WorldError):

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidegate.daemon.moves import PREFIX, decision_of, log_line, spec_of
+from tidegate.daemon.moves import PREFIX, decision_of, kernel_gates, log_line, spec_of
 from tidegate.daemon.telling import Telling
 from tidegate.daemon.unknowns import Unknowns
 from tidegate.decision.guards import Guards
-from tidegate.errors import GateError, LedgerError
+from tidegate.errors import GateError, GoneError, LedgerError
 from tidegate.gate.port import Gate
 from tidegate.gate.switches.port import LEASE, Switches
 from tidegate.ledger.port import Ledger
 from tidegate.model import SECOND, Decision, GateReport, Micros, Move, Outcome, Sample
-from tidegate.policy.guards import KERNEL, GuardSpec
+from tidegate.policy.guards import GuardSpec
 from tidegate.policy.models import Policy
 from tidegate.source.readings.port import Readings
 
@@ -36,6 +37,7 @@ _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
     "away": ("skipped", "a person had stopped it already"),
     "taken": ("skipped", "a person has started it"),
 }
+_AIMS = {"close": "closed", "open": "open"}
 _QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 """Verbs that no report of a gate will settle."""
 
@@ -64,7 +66,7 @@ class Guarding:
         self.telling = telling
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
-        self._kernel = _kernel_gates(policy)
+        self._kernel = kernel_gates(policy)
         self._pending: dict[str, str] = {}  # gate → id of the decision that its report settles
         self._captures: dict[str, list[str]] = {}  # guard → decisions that wait for its capture
         self._waiting: dict[str, _Waiting] = {}
@@ -94,7 +96,7 @@ class Guarding:
     def replace(self, policy: Policy, guards: Guards) -> None:
         """After a reload: the same gates under another policy; what it lacks opens."""
         self.policy, self.guards, self.telling.policy = policy, guards, policy
-        self._kernel = _kernel_gates(policy)
+        self._kernel = kernel_gates(policy)
         self._changed = True
         self.readings.reload()
         self.readings.want(self.guards.readings())
@@ -128,7 +130,8 @@ class Guarding:
         """What a person wants done with a gate, or with every gate of a guard."""
         moves = self.guards.order(verb, gate, now, until, by, note)
         self._carry_out(moves, now)
-        self._bring_about(now)
+        with suppress(GoneError):  # the loop finds the same, and saves this order first
+            self._bring_about(now)
         return moves
 
     def enforced(self, guard: str) -> bool:
@@ -238,6 +241,9 @@ class Guarding:
             if earlier := self._pending.get(move.gate):
                 self._settle([Outcome(earlier, "skipped", "overtaken by the next", now)])
             self._pending[move.gate] = decision.id
+            told = self.states.get(move.gate)
+            if told is not None and told.state == _AIMS.get(move.verb):  # so already: not told anew
+                self._settle([one._replace(time=now) for one in self._heard(told)])
             if move.verb == "fire":
                 self.switches.fire(move.gate, now)
 
@@ -259,6 +265,8 @@ class Guarding:
             try:
                 reports = self.gate.switch(kernel, now)
                 self.trouble = ""
+            except GoneError:
+                raise  # it refused nothing: the master starts all anew, and it closes then
             except GateError as error:
                 self._lost(str(error))
                 reports = [GateReport(gate, "refused", now, str(error)) for gate in kernel]
@@ -272,10 +280,8 @@ class Guarding:
         return self.enforced(move.guard) or move.by != "guard"
 
     def _tell(self, move: Move, decision: Decision) -> None:
-        level = (
-            logging.WARNING if move.verb in ("close", "fire", "warn", "give-up") else logging.INFO
-        )
-        log.log(level, "%s", log_line(move, decision.mode))
+        loud = move.verb in ("close", "fire", "warn", "give-up")
+        log.log(logging.WARNING if loud else logging.INFO, "%s", log_line(move, decision.mode))
 
     def _settle(self, outcomes: Iterable[Outcome]) -> None:
         found = list(outcomes)
@@ -291,7 +297,3 @@ class Guarding:
             log.error("gate: %s; it is tried again every second", why)
         self.trouble = why
         self._changed = True
-
-
-def _kernel_gates(policy: Policy) -> frozenset[str]:
-    return frozenset(gate.name for gate in policy.gates if isinstance(gate.terms, KERNEL))

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 
 from tidegate.model import Decision, Evidence, Micros, Mode, Move, Subject
-from tidegate.policy.guards import GateSpec, GuardSpec, Trigger
+from tidegate.policy.guards import KERNEL, GateSpec, GuardSpec, Trigger
 from tidegate.policy.models import Policy
 
 Spec = GuardSpec | Trigger
@@ -68,6 +68,11 @@ def spec_of(policy: Policy, name: str) -> Spec | None:
         if name == spec.name or any(name == gate.name for gate in gates_of(spec)):
             return spec
     return None
+
+
+def kernel_gates(policy: Policy) -> frozenset[str]:
+    """The names of those that are the kernel's."""
+    return frozenset(gate.name for gate in policy.gates if isinstance(gate.terms, KERNEL))
 
 
 def _evidence(move: Move) -> Iterable[Evidence]:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidegate.errors import GateError
+from tidegate.errors import GateError, GoneError
 from tidegate.frames import Channel, Frame, Malformed
 from tidegate.frames import Closed as Hung
 from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request, Throttled
@@ -23,7 +23,7 @@ _KEPT = 10_000
 
 
 class RemoteGate:
-    """A `Gate` behind a keeper. Every method raises GateError where the keeper is gone.
+    """A `Gate` behind a keeper. Every method raises GoneError where the keeper is gone.
 
     `off` is true while the keeper refuses work because a person switched everything off. `deaf`
     says why no knocks can be heard; "" while they can.
@@ -56,7 +56,7 @@ class RemoteGate:
             while (frame := self._channel.next()) is not None:
                 self._take(frame)
         except (Hung, Malformed) as error:
-            raise GateError("the keeper is gone") from error
+            raise GoneError("the keeper is gone") from error
         found, self._notices = self._notices, []
         return found
 
@@ -142,10 +142,10 @@ class RemoteGate:
                 if answer["type"] != "part" and not self._take(answer):
                     break
         except (Hung, Malformed) as error:
-            raise GateError("the keeper is gone") from error
+            raise GoneError("the keeper is gone") from error
         except TimeoutError as error:
             self.close()
-            raise GateError("the keeper does not answer") from error
+            raise GoneError("the keeper does not answer") from error
         if answer["type"] == "error":
             self.off = bool(answer.get("off"))
             raise GateError(str(answer["reason"]), answer.get("element"))

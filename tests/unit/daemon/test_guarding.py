@@ -11,7 +11,7 @@ from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.telling import Telling
 from tidegate.decision.guards import Guards
-from tidegate.errors import GateError, LedgerError
+from tidegate.errors import GateError, GoneError, LedgerError
 from tidegate.evidence.conditions import Evidence
 from tidegate.gate.memory import MemoryGate
 from tidegate.gate.switches.memory import MemorySwitches
@@ -226,6 +226,31 @@ def test_a_keeper_that_is_gone_is_said_to_the_loop() -> None:
     here.switches.want = gone  # type: ignore[method-assign,assignment]
     with pytest.raises(GateError):
         here.load(11, 2)
+
+
+def test_a_keeper_that_is_gone_refuses_nothing_and_what_a_person_said_then_is_kept() -> None:
+    here = Scene(LADDER)
+
+    def gone(closed: object, now: Micros) -> list[GateReport]:
+        raise GoneError("the keeper is gone")
+
+    here.gate.switch = gone  # type: ignore[method-assign,assignment]
+    with pytest.raises(GoneError):
+        here.load(11, 2)
+    assert {state for _verb, _gate, state in here.moves()} == {"intended"}
+    assert "web.throttle" in here.guarding.guards.closed(here.now)
+    here.guarding.order("open", "web.throttle", here.now, 0, "anna (uid 1000)", "")
+    assert "web.throttle" not in here.guarding.guards.closed(here.now)
+
+
+def test_what_a_keeper_told_before_it_was_decided_settles_it() -> None:
+    here = Scene()
+    here.load(11, 2)
+    here.switches.want({}, here.now)  # it opened by itself, and says so only once
+    here.guarding.tick(here.now)
+    here.switches.want = lambda closed, now: None  # type: ignore[method-assign]
+    here.guarding.order("open", "web", here.now, 0, "anna (uid 1000)", "")
+    assert here.moves()[-1] == ("open", "web", "applied")
 
 
 def test_a_gate_that_leaves_the_policy_opens() -> None:

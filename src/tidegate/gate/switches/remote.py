@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from tidegate.errors import GateError
+from tidegate.errors import GoneError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.switches.protocol import VERSION
 from tidegate.model import GateReport, Micros
@@ -51,13 +51,13 @@ class RemoteSwitches:
         self._queue({"type": "fire", "gate": gate})
 
     def reports(self) -> Sequence[GateReport]:
-        """What has changed since last asked. Raises GateError where the service keeper is gone."""
+        """What has changed since last asked. Raises GoneError where the service keeper is gone."""
         try:
             self._channel.fill()
             while (frame := self._channel.next()) is not None:
                 self._take(frame)
         except (Closed, Malformed) as error:
-            raise GateError(_GONE) from error
+            raise GoneError(_GONE) from error
         self._say()
         found, self._reports = self._reports, []
         return found
@@ -83,7 +83,7 @@ class RemoteSwitches:
 
     def _queue(self, frame: Frame) -> None:
         if len(self._waiting) >= _MOST_WAITING:
-            raise GateError("the service keeper does not answer")
+            raise GoneError("the service keeper does not answer")
         self._waiting.append(frame)
         self._say()
 
@@ -97,11 +97,11 @@ class RemoteSwitches:
                 self._wants = self._since = None
             self._channel.flush()
         except Closed as error:
-            raise GateError(_GONE) from error
+            raise GoneError(_GONE) from error
         if self._waiting or self._wants is not None:
             self._since = self._since or time.monotonic()
             if time.monotonic() - self._since > self._patience:
-                raise GateError("the service keeper does not answer")
+                raise GoneError("the service keeper does not answer")
 
     def _take(self, frame: Frame) -> None:
         if frame["type"] == "trouble":
