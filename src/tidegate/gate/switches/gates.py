@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from tidegate.gate.switches.kinds import Kind, Once, Tools
+from tidegate.gate.switches.kinds import Kind, Once, Tools, seconds
+from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.record import Record, Records
 from tidegate.gate.switches.registry import kinds, onces
 from tidegate.gate.switches.switch import Report, Switch
@@ -31,6 +32,16 @@ def gates_of(policy: Policy) -> dict[str, GateSpec]:
     found = [gate for guard in policy.guards if guard.enabled for gate in guard.gates]
     found += [one.gate for one in policy.triggers if one.gate is not None]
     return {gate.name: gate for gate in found if not isinstance(gate.terms, KERNEL)}
+
+
+def pauses_of(policy: Policy) -> dict[str, float]:
+    """Of each gate that is only run, the seconds that lie between two runs: half of what policy
+    says, since clocks differ; LEASE at the most, since a watcher may have lost its memory."""
+    return {
+        one.gate.name: seconds(min(one.every // 2, LEASE))
+        for one in policy.triggers
+        if one.gate is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,8 @@ class Gates:
         self._switches: dict[str, Switch] = {}
         self._threads: list[threading.Thread] = []
         self._off = False
+        self._fired: dict[str, float] = {}
+        self._pauses = pauses_of(policy)
         self.specs = gates_of(policy)
 
     def begin(self, off: bool) -> None:
@@ -67,6 +80,7 @@ class Gates:
     def change(self, policy: Policy) -> None:
         """Gates that are new or changed begin anew; what is gone from the policy is opened."""
         self.specs, before = gates_of(policy), self.specs
+        self._pauses = pauses_of(policy)
         self._world.records.reserve(list(self.specs))
         for name in before.keys() - self.specs.keys():
             self._switches[name].want(0)
@@ -81,9 +95,14 @@ class Gates:
         for name, switch in self._switches.items():
             switch.want(closed.get(name, 0) if name in self.specs else 0)
 
-    def fire(self, gate: str) -> None:
-        """Restart or run this one of the policy."""
+    def fire(self, gate: str) -> str:
+        """Restart or run this one of the policy; why not, where it is too soon."""
+        moment, pause = time.monotonic(), self._pauses.get(gate, 0.0)
+        if moment - self._fired.get(gate, -pause) < pause:
+            return f"{gate} was run less than {pause:.0f} s ago, more often than policy says"
+        self._fired[gate] = moment
         self._switches[gate].fire()
+        return ""
 
     def off(self, off: bool) -> None:
         """Open everything and close nothing, or work again."""

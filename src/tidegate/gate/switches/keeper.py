@@ -72,7 +72,7 @@ class Keeper:
         self._gates = Gates(world, load_policy())
         self._said: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._early: list[Frame] = []  # what was said before we could begin
+        self._early: dict[tuple[str, str], Frame] = {}  # said before we could begin, the newest
         self._in_a_row = 0
         self._troubles = 0
         self._minute = time.monotonic()
@@ -91,8 +91,8 @@ class Keeper:
         self._begun = True
         self._off = self._is_off()
         self._gates.begin(self._off)
-        early, self._early = self._early, []
-        for frame in early:
+        early, self._early = self._early, {}
+        for frame in early.values():
             self._hear(frame)
 
     def close(self, within: float = 2.0) -> None:
@@ -171,10 +171,14 @@ class Keeper:
         act = _ACTS.get(frame["type"])
         if act is None:
             raise Malformed("no such type")
-        if not self._begun and frame["type"] != "hello":
-            self._early = [*self._early[-MOST_GATES:], frame]
-            return
+        if not self._hailed and frame["type"] != "hello":
+            raise Malformed("hello comes first")  # else what is reported would pile up here
         try:
+            if not self._begun and frame["type"] != "hello":
+                gate = self._fired(frame) if frame["type"] == "fire" else ""
+                self._early.pop((frame["type"], gate), None)
+                self._early[frame["type"], gate] = frame
+                return
             act(self, frame)
         except TidegateError as error:
             self.trouble(str(error))
@@ -208,13 +212,17 @@ class Keeper:
         self._gates.want(taken)
 
     def _fire(self, frame: Frame) -> None:
+        gate = self._fired(frame)
+        if self._off:
+            self.trouble(f"switched off: {self._off_file} exists; {gate} is not fired")
+        elif why := self._gates.fire(gate):
+            self.trouble(why)
+
+    def _fired(self, frame: Frame) -> str:
         gate = frame.get("gate")
         if not isinstance(gate, str) or gate not in self._gates.specs:
-            self.trouble(f"{gate!r:.100} is no gate of the policy that is fired here")
-        elif self._off:
-            self.trouble(f"switched off: {self._off_file} exists; {gate} is not fired")
-        else:
-            self._gates.fire(gate)
+            raise GateError(f"{gate!r:.100} is no gate of the policy that is fired here")
+        return gate
 
     def _open_all(self, _frame: Frame) -> None:
         self._gates.want({})
