@@ -1,7 +1,7 @@
 """The JSON shapes of guards and gates: how each stands, who holds it, when it opens by itself.
 
 Touches the watcher that it is handed, and reads its ledger. Shapes are documented in
-docs/control.md. Limits: who held a gate is looked for among its last fifty moves.
+docs/ledger.md. Limits: who held a gate is looked for among its last fifty moves.
 """
 
 from __future__ import annotations

@@ -6,15 +6,30 @@ Limits: 1,000 bytes a line; a line that is gone is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from tidegate.model import Block, Decision, Evidence, Micros
+from tidegate.source.port import Source
 
 LINE_LIMIT = 1000
 
 Fetch = Callable[[int, int], bytes | None]
 """Origin number and offset → the line there, without newline; None if it is gone."""
+
+
+def told(decision: Decision, block: Block | None, sources: Collection[Source]) -> Decision:
+    """The decision with its lines, which one of these sources has, or had."""
+
+    def fetch(origin: int, offset: int) -> bytes | None:
+        found = (source.fetch(origin, offset) for source in sources)
+        return next((line for line in found if line is not None), None)
+
+    def path(number: int) -> str:
+        origins = (origin for source in sources for origin in source.origins())
+        return next((origin.path for origin in origins if origin.number == number), "?")
+
+    return quoted(decision, block, fetch, path)
 
 
 def quoted(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
@@ -16,12 +15,14 @@ from itertools import chain
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
+from tidegate.daemon.ears import Ears
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import protected, sessions
 from tidegate.daemon.notices import PART, Notices
 from tidegate.daemon.pipeline import Pipeline
-from tidegate.daemon.quote import quoted
+from tidegate.daemon.quote import told
 from tidegate.daemon.telling import Telling
+from tidegate.daemon.troubles import Troubles
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
@@ -60,13 +61,12 @@ class Watcher:
         self.stopping = False
         self.reload_asked = False
         self.knocks = 0
-        self._selector = selectors.DefaultSelector()
-        self._watched: dict[int, object] = {}
+        self._ears = Ears()
         self._last_tick: Micros = 0
         self._last_checkpoint: Micros = 0
         self._last_expiry: Micros = 0
         self._last_count: Micros = 0
-        self._said: dict[str, str] = {}
+        self.say = Troubles().say
         self._dirty = False
         self._unsaved: dict[tuple[str, str], Change] = {}
 
@@ -100,12 +100,12 @@ class Watcher:
 
     def _wait(self) -> None:
         more = any(source.more for source in self.sources.values())
-        self._watch()
+        self._listen()
         left = self._last_tick + TICK - now_micros()
-        ready = self._selector.select(0 if more else min(max(0, left), TICK) / SECOND)
-        if any(key.fd == self.wiring.gate_fd() for key, _events in ready):
+        ready = self._ears.wait(0 if more else min(max(0, left), TICK) / SECOND)
+        if self.wiring.gate_fd() in ready:
             self._heed()
-        if any(key.fd == self.wiring.wake_fd for key, _events in ready):
+        if self.wiring.wake_fd in ready:
             with suppress(BlockingIOError):
                 os.read(self.wiring.wake_fd, 4096)
 
@@ -125,14 +125,14 @@ class Watcher:
         self.knocks += len(knocks)
         self._dirty = True
         decisions = [
-            quoted(decision, None, self._fetch, self._path)
+            told(decision, None, self.sources.values())
             for subject, port in knocks
             for decision in self.pipeline.knock(subject, port, now)
         ]
         if decisions:
             self.actor.act(decisions, now)
 
-    def _watch(self) -> None:
+    def _listen(self) -> None:
         wanted: dict[int, object] = {
             fd: source for source in self.sources.values() for fd in source.fds()
         }
@@ -140,14 +140,7 @@ class Watcher:
         for fd in (*own, *self.guarding.fds()):
             if fd is not None and fd >= 0:
                 wanted[fd] = self
-        for fd in [fd for fd in self._watched if self._watched[fd] is not wanted.get(fd)]:
-            with suppress(KeyError, ValueError, OSError):  # closed by its owner meanwhile
-                self._selector.unregister(fd)
-            del self._watched[fd]
-        for fd, owner in wanted.items():
-            if fd not in self._watched:
-                self._selector.register(fd, selectors.EVENT_READ)
-                self._watched[fd] = owner
+        self._ears.listen(wanted)
 
     def _read(self) -> None:
         for source in list(self.sources.values()):
@@ -172,22 +165,8 @@ class Watcher:
         for note in self.pipeline.judge.take_notes():
             log.warning("%s", note.text)
         if decisions:
-            told = [quoted(one, block, self._fetch, self._path) for one in decisions]
-            self.actor.act(told, now_micros())
-
-    def _fetch(self, origin: int, offset: int) -> bytes | None:
-        for source in self.sources.values():
-            line = source.fetch(origin, offset)
-            if line is not None:
-                return line
-        return None
-
-    def _path(self, number: int) -> str:
-        for source in self.sources.values():
-            for origin in source.origins():
-                if origin.number == number:
-                    return origin.path
-        return "?"
+            lines = [told(one, block, self.sources.values()) for one in decisions]
+            self.actor.act(lines, now_micros())
 
     def _answer(self) -> None:
         for call in self.wiring.control.take():
@@ -275,16 +254,6 @@ class Watcher:
         except GateError as error:
             self.say("gate", str(error))
         self.guarding.start()
-
-    def say(self, about: str, text: str) -> None:
-        """Say a trouble once, and once more when it is over."""
-        if self._said.get(about, "") == text:
-            return
-        if text:
-            log.warning("%s: %s", about, text)
-        else:
-            log.info("%s: well again (was: %s)", about, self._said[about])
-        self._said[about] = text
 
     # -- what people ask for ------------------------------------------------------------------
 
