@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tidegate.frames import Channel, Frame
-from tidegate.gate.switches import keeper
-from tidegate.gate.switches.keeper import Keeper
+from tidegate.gate.switches import conversation
+from tidegate.gate.switches.conversation import Keeper
 from tidegate.gate.switches.kinds import Ran, Tools
 from tidegate.gate.switches.protocol import VERSION
 from tidegate.gate.switches.record import Records
@@ -84,7 +84,7 @@ def test_what_is_said_too_early_is_kept_once_and_the_newest_counts(scene):
     assert len(scene.keeper._early) <= 2  # memory is what could be filled
     scene.keeper.begin()
     lines = [frame["line"] for frame in scene.heard() if frame["type"] == "trouble"]
-    assert len(lines) <= keeper.MOST_TROUBLES and any("lever7" in line for line in lines)
+    assert len(lines) <= conversation.MOST_TROUBLES and any("lever7" in line for line in lines)
 
 
 def test_a_command_is_run_no_more_often_than_policy_says(scene, monkeypatch):
