@@ -14,6 +14,7 @@ from tidegate.daemon.gateview import gate_view
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.moves import PREFIX, Spec, gates_of, spec_of, specs
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.wiring import Wiring
 from tidegate.errors import OperatorError
 from tidegate.ledger.port import Entry
 from tidegate.model import Micros, Subject
@@ -29,6 +30,7 @@ class Daemon(Protocol):
 
     pipeline: Pipeline
     guarding: Guarding
+    wiring: Wiring
 
     def checkpoint(self, now: Micros) -> None:
         """Save now."""
@@ -51,10 +53,8 @@ def order(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
     if verb == "close" and name == spec.name and len(gates_of(spec)) > 1:
         gates = ", ".join(gate.name for gate in gates_of(spec))
         raise asked.WrongError(f"guard {name} has several gates; name one of: {gates}")
-    if verb == "close" and watcher.pipeline.policy.mode == "observe":
-        raise asked.WrongError(
-            'nothing is closed here: the daemon only observes (mode = "observe", or --observe)'
-        )
+    if verb == "close" and watcher.wiring.observe:
+        raise asked.WrongError("nothing is closed here: the daemon only observes (--observe)")
     until = now + asked.span(call.body, "1h") if verb == "close" else 0
     try:
         moves = watcher.guarding.order(

@@ -37,6 +37,8 @@ _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
     "away": ("skipped", "a person had stopped it already"),
     "taken": ("skipped", "a person has started it"),
 }
+_CONTRARY = {"close": "open", "open": "closed"}
+"""What a gate still reports of the time before: that settles nothing."""
 _AIMS = {"close": "closed", "open": "open"}
 _QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 """Verbs that no report of a gate will settle."""
@@ -67,7 +69,8 @@ class Guarding:
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
         self._kernel = kernel_gates(policy)
-        self._pending: dict[str, str] = {}  # gate → id of the decision that its report settles
+        # Gate → the decision that its report settles: its id, and what is to be done.
+        self._pending: dict[str, tuple[str, str]] = {}
         self._captures: dict[str, list[str]] = {}  # guard → decisions that wait for its capture
         self._waiting: dict[str, _Waiting] = {}
         self._renewed: Micros = 0
@@ -83,14 +86,17 @@ class Guarding:
         except LedgerError:
             return  # said where the ledger is written next
         lost = []
+        now = max((one.time for one in begun), default=0)
+        shut = self.guards.closed(now)
         for one in begun:
             gate = one.subject.removeprefix(PREFIX)
-            if one.action in _QUIET or one.action == "fire":
+            # What the guards do not remember will not be done, and nobody will report it.
+            forgotten = (one.action == "close") != (gate in shut)
+            if one.action in _QUIET or one.action == "fire" or forgotten:
                 lost.append(one.id)
             else:
-                lost += [self._pending[gate]] if gate in self._pending else []
-                self._pending[gate] = one.id
-        now = max((one.time for one in begun), default=0)
+                lost += [self._pending[gate][0]] if gate in self._pending else []
+                self._pending[gate] = one.id, one.action
         self._settle([Outcome(one, "skipped", "cut off by a crash", now) for one in lost])
 
     def replace(self, policy: Policy, guards: Guards) -> None:
@@ -140,9 +146,9 @@ class Guarding:
         return self.policy.mode == "enforce" and (spec is None or spec.mode == "enforce")
 
     def closed(self, now: Micros) -> dict[str, Micros]:
-        """The gates that are to be closed in the world, each until when; none where the whole
-        policy only observes."""
-        return self.guards.closed(now) if self.policy.mode == "enforce" else {}
+        """The gates that are to be closed in the world, each until when; of what only observes
+        those that a person closed."""
+        return self.guards.closed(now)
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -173,12 +179,12 @@ class Guarding:
             log.log(level, "gate %s: %s", report.gate, said)
             self._said[report.gate] = said
         settled = _SETTLED.get(report.state)
-        if settled is None or report.gate not in self._pending:
+        number, verb = self._pending.get(report.gate, ("", ""))
+        if settled is None or not number or report.state == _CONTRARY.get(verb):
             return []
+        del self._pending[report.gate]
         state, detail = settled
-        return [
-            Outcome(self._pending.pop(report.gate), state, report.detail or detail, report.since)
-        ]
+        return [Outcome(number, state, report.detail or detail, report.since)]
 
     def _take_captures(self, now: Micros) -> None:
         for name, time, text in self.readings.captured():
@@ -217,7 +223,8 @@ class Guarding:
                 continue
             self._begin(move, decision, now)
             captured = move.guard in self._captures
-            self.telling.owe(move, decision.id, now, captured=captured)
+            observed = decision.mode == "observe"
+            self.telling.owe(move, decision.id, now, captured=captured, observed=observed)
         self._changed = True
         if refused:
             self._carry_out(self.guards.step(now, (), refused), now)
@@ -239,8 +246,8 @@ class Guarding:
             self._settle([Outcome(decision.id, "applied", "", now)])
         else:
             if earlier := self._pending.get(move.gate):
-                self._settle([Outcome(earlier, "skipped", "overtaken by the next", now)])
-            self._pending[move.gate] = decision.id
+                self._settle([Outcome(earlier[0], "skipped", "overtaken by the next", now)])
+            self._pending[move.gate] = decision.id, move.verb
             told = self.states.get(move.gate)
             if told is not None and told.state == _AIMS.get(move.verb):  # so already: not told anew
                 self._settle([one._replace(time=now) for one in self._heard(told)])
@@ -277,7 +284,9 @@ class Guarding:
         return move.verb in ("close", "fire") and move.gate not in self._kernel
 
     def _meant(self, move: Move) -> bool:
-        return self.enforced(move.guard) or move.by != "guard"
+        told = self.states.get(move.gate)
+        undoes = move.verb == "open" and told is not None and told.state in ("closed", "closing")
+        return undoes or self.enforced(move.guard) or move.by != "guard"
 
     def _tell(self, move: Move, decision: Decision) -> None:
         loud = move.verb in ("close", "fire", "warn", "give-up")

@@ -42,19 +42,20 @@ class Said(NamedTuple):
     clear: bool
 
 
-def said(move: Move, guard: GuardSpec | None = None, capture: str = "") -> Said:
+def said(
+    move: Move, guard: GuardSpec | None = None, capture: str = "", *, observed: bool = False
+) -> Said:
     """What to tell of a move. `guard`: None where the policy has it no more; `capture`: what the
-    host looked like before."""
+    host looked like before; `observed`: nothing was done."""
     step = _step(move, guard)
     clear = move.verb in ("open", "clear")
     about = move.gate or move.guard
     subject = _subject(move, step)
-    observed = guard is not None and guard.mode == "observe"
     if observed:
         subject = f"(observed only) {subject}"
     lines = [f"{_headline(move, step)}.", ""]
     if observed:
-        lines += ["Nothing was done: the guard is in mode observe.", ""]
+        lines += ["Nothing was done: it is only observed (mode observe).", ""]
     lines += [f"When: {time_text(move.time, None)}"]
     if move.reason:
         lines += [f"Why: {move.reason}"]

@@ -20,11 +20,13 @@ CAPTURE_WITHIN: Micros = 10 * SECOND
 
 
 class _Owed(NamedTuple):
-    """A move that somebody wants to hear of; `number`: its decision's id."""
+    """A move that somebody wants to hear of; `number`: its decision's id; `observed`: it is only
+    said what would have been done."""
 
     move: Move
     number: str
     until: Micros
+    observed: bool
 
 
 class Telling:
@@ -36,11 +38,15 @@ class Telling:
         self._owed: list[_Owed] = []
         self._texts: dict[str, str] = {}  # decision → what was captured, until it is told
 
-    def owe(self, move: Move, number: str, now: Micros, *, captured: bool) -> None:
-        """Have it told, where its guard names somebody; `captured`: something is under way."""
+    def owe(
+        self, move: Move, number: str, now: Micros, *, captured: bool, observed: bool = False
+    ) -> None:
+        """Have it told, where its guard names somebody; `captured`: something is under way;
+        `observed`: nothing is done."""
         spec = spec_of(self.policy, move.guard)
         if spec is not None and spec.notify:
-            self._owed.append(_Owed(move, number, now + (CAPTURE_WITHIN if captured else 0)))
+            until = now + (CAPTURE_WITHIN if captured else 0)
+            self._owed.append(_Owed(move, number, until, observed))
 
     def captured(self, number: str, text: str) -> None:
         """What the host looked like before this decision."""
@@ -54,7 +60,8 @@ class Telling:
         for one in ready:
             spec = spec_of(self.policy, one.move.guard)
             guard = spec if isinstance(spec, GuardSpec) else None
-            told = said(one.move, guard, self._texts.pop(one.number, ""))
+            capture = self._texts.pop(one.number, "")
+            told = said(one.move, guard, capture, observed=one.observed)
             self._notices.tell(
                 spec.notify if spec else (), one.move.time, told.subject, told.text,
                 about=told.about, clear=told.clear,

@@ -304,6 +304,47 @@ mail = "root"
 """
 
 
+def test_where_all_is_only_observed_a_person_is_obeyed_and_told_what_was_done() -> None:
+    told = (
+        ONE.replace("service", 'notify = ["admins"]\nservice') + '[notify.admins]\nmail = "root"\n'
+    )
+    here = Scene('mode = "observe"\n' + told)
+    here.guarding.order("close", "web", here.now, here.now + MINUTE, "root (uid 0)", "")
+    here.load(1, 2)
+    assert set(here.switches.closed) == {"web"}
+    here.load(1, 62)
+    assert here.switches.closed == {}
+    assert here.moves() == [("close", "web", "applied"), ("open", "web", "applied")]
+    here.load(11, 70)
+    assert here.switches.closed == {}
+    assert here.moves()[-1] == ("close", "web", "observed")
+    here.guarding.telling.tick(here.now + MINUTE)
+    said = [subject for _whom, subject, _text in here.notices.told]
+    assert [one.startswith("(observed only)") for one in said] == [False, False, True]
+
+
+def test_what_a_gate_still_reports_of_before_settles_no_move() -> None:
+    here = Scene()
+    here.load(11)
+    here.switches.reports()
+    here.switches._reports = [GateReport("web", "open", here.now)]
+    here.load(11)
+    assert here.moves() == [("close", "web", "intended")]
+    here.switches._reports = [GateReport("web", "closed", here.now)]
+    here.load(11)
+    assert here.moves() == [("close", "web", "applied")]
+
+
+def test_a_closing_that_a_crash_cut_off_is_never_told_as_done() -> None:
+    here = Scene()
+    here.load(11)
+    assert here.moves() == [("close", "web", "intended")]
+    again = Scene(ledger=here.ledger)  # the guards' memory was not saved yet
+    again.switches._reports = [GateReport("web", "open", again.now)]
+    again.load(1)
+    assert again.moves() == [("close", "web", "skipped")]
+
+
 def test_what_is_only_run_is_not_run_where_it_shall_only_be_observed() -> None:
     here = Scene(RUN.replace("notify =", 'mode = "observe"\nnotify ='))
     here.load(11, 3)

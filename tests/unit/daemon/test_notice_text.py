@@ -142,9 +142,9 @@ def test_a_restart_and_giving_up() -> None:
 
 
 def test_observed_only() -> None:
-    told = said(CLOSE, replace(APACHE, mode="observe"))
+    told = said(CLOSE, APACHE, observed=True)
     assert told.subject.startswith("(observed only) ")
-    assert "Nothing was done: the guard is in mode observe." in told.text
+    assert "Nothing was done: it is only observed (mode observe)." in told.text
     assert "tidegate open" not in told.text
 
 
