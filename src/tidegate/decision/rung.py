@@ -131,6 +131,7 @@ class Rung:
         """It could not be closed; for how long it is not tried again."""
         wait = AGAIN * min(1 << min(self.refusals, 4), 10)
         self.refusals += 1
+        self.penalty = max(0.0, self.penalty - 1)  # nothing was closed that could have flapped
         self.happen("refused", now, now + wait)
         return wait
 

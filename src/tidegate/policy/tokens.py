@@ -80,4 +80,6 @@ def _after_blanks(text: str, at: int) -> int:
 
 def _stray(sign: str) -> str:
     instead = {"&": "and", "|": "or", "{": "(", "}": ")", "[": "(", "]": ")", ",": "and, or or"}
+    if sign in "+-*/%^":
+        return f"{sign!r} means nothing here: nothing is calculated; write a reading and its limit"
     return f"{sign!r} means nothing here" + (f"; write {instead[sign]}" if sign in instead else "")

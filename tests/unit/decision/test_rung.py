@@ -72,6 +72,16 @@ def test_a_refusal_is_tried_again_ever_later_up_to_ten_minutes() -> None:
     assert max(waits) == 10
 
 
+def test_what_could_never_be_closed_is_not_damped_when_it_can() -> None:
+    rung = Rung()
+    for _n in range(9):
+        rung.happen("over", NOW)
+        rung.close(SPEC, NOW)
+        rung.refuse(NOW)
+    rung.happen("over", NOW)
+    assert rung.close(SPEC, NOW) == SPEC.least_closed
+
+
 def test_what_takes_nothing_away_needs_no_rest() -> None:
     rung = Rung(since=NOW)
     assert rung.rested(SPEC, Step(GateSpec("a", Throttle((80,)))), NOW)

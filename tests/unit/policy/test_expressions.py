@@ -120,6 +120,7 @@ def test_what_a_text_means(text: str, means: Condition) -> None:
         ("la1 > 3 for 30", 13, "expected a time after for"),
         ("la1 > 3 for 0s", 13, "longer than 0s"),
         ("la1 > 3\0", 8, "means nothing here"),
+        ("memfree / 2 < 1G", 9, "'/' means nothing here: nothing is calculated"),
         ("not " * 33 + "la1 > 3", 129, "more than 32 levels"),
         ("(" * 40, 33, "more than 32 levels"),
         ("la1 > 3 or " * 400 + "la1 > 3", 2000, "longer than 2000 characters"),
