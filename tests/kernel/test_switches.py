@@ -123,6 +123,10 @@ def test_switched_off_everything_opens_and_nothing_closes(host):
         keeper.want("web")
         wait_until(lambda: keeper.hear() or keeper.troubles)
         assert "switched off" in keeper.troubles[0]
+        for _again in range(3):
+            keeper.want("web")
+            keeper.hear()
+        assert len(keeper.troubles) == 1
         assert host.runs("web")
         (host.folder / "off").unlink()
         time.sleep(1.2)

@@ -61,7 +61,7 @@ class Keeper:
         self._load_policy = load_policy
         self._now = now
         self._off_file = off_file
-        self._off = False
+        self._off = self._off_told = False
         world = World(records, tools, self._report, now, plan)
         self._gates = Gates(world, load_policy())
         self._said: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -135,7 +135,7 @@ class Keeper:
         """Look at the off-file."""
         off = self._is_off()
         if off != self._off:
-            self._off = off
+            self._off, self._off_told = off, False
             self._gates.off(off)
 
     def trouble(self, line: str) -> None:
@@ -144,7 +144,8 @@ class Keeper:
             self._minute, self._troubles = time.monotonic(), 0
         self._troubles += 1
         if self._troubles <= MOST_TROUBLES:
-            log.warning("service keeper: %s", line)
+            if not self._hailed:  # else the watcher says it
+                log.warning("service keeper: %s", line)
             self._put({"type": "trouble", "line": line[:MOST_DETAIL]})
 
     def _put(self, frame: Frame) -> None:
@@ -188,7 +189,9 @@ class Keeper:
         if not isinstance(closed, dict) or len(closed) > MOST_GATES:
             raise Malformed("closed must be a table of gates")
         if self._off and closed:
-            self.trouble(f"switched off: {self._off_file} exists; nothing is closed")
+            if not self._off_told:  # it is asked again every few seconds
+                self._off_told = True
+                self.trouble(f"switched off: {self._off_file} exists; nothing is closed")
             return
         latest = self._now() + LEASE + _SLACK
         for gate, until in closed.items():
