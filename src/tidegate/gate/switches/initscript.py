@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tidegate.errors import GateError
-from tidegate.gate.switches import processes
+from tidegate.gate.switches import pidfile, processes
 from tidegate.gate.switches.kinds import Ran, Standing, Tools
 from tidegate.gate.switches.record import Before, Record
 from tidegate.gate.switches.trust import distrusted
@@ -27,7 +27,6 @@ _STATUS_WITHIN = 15.0
 _STARTS_WITHIN = 90.0
 _SETTLES_WITHIN = 10.0
 _ENDS_WITHIN = 5.0
-_SLACK = 3.0  # seconds; clocks of files and processes differ by some hundredths
 _RUNNING, _STOPPED = 0, (1, 2, 3)  # exit codes of `status` (Linux Standard Base 5.0, 22.2)
 
 
@@ -140,16 +139,8 @@ class InitScript:
         return ran.code
 
     def _main(self) -> processes.Process | None:
-        for path in dict.fromkeys(self._pid_files()):
-            with suppress(OSError, ValueError, IndexError):
-                written = path.stat().st_mtime
-                found = processes.process(int(path.read_bytes()[:32].split()[0]))
-                if found is None or not found.alive or found.pid <= 1:
-                    continue
-                # One that is younger than the file has only its number in common with the daemon.
-                if processes.began(found) <= written + _SLACK:
-                    return found
-        return None
+        named = (pidfile.stated(path) for path in dict.fromkeys(self._pid_files()))
+        return next(filter(None, named), None)
 
     def _pid_files(self) -> Iterator[Path]:
         """What the script names, then where it is by custom."""

@@ -46,6 +46,14 @@ def process(pid: int) -> Process | None:
         return None
 
 
+def users(pid: int) -> tuple[int, ...]:
+    """Whose signals a process takes, besides root's: its real and its saved user (kill(2))."""
+    text = (PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace")
+    line = next(one for one in text.splitlines() if one.startswith("Uid:"))
+    real, _effective, saved, _files = map(int, line.split()[1:])
+    return real, saved
+
+
 def began(one: Process) -> float:
     """When it was started, in seconds since the epoch."""
     up = time.clock_gettime(time.CLOCK_BOOTTIME)
