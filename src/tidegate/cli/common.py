@@ -148,7 +148,7 @@ def put(text: str, indent: str = "") -> None:
     width = min(max(shutil.get_terminal_size().columns, 40), 120)
     for line in textwrap.wrap(
         text, width, initial_indent=indent, subsequent_indent=indent + "  ",
-        break_on_hyphens=False,
+        break_on_hyphens=False, break_long_words=False,
     ) or [indent]:  # fmt: skip
         click.echo(line)
 

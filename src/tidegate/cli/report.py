@@ -6,13 +6,16 @@ what `docs/commands.md` says of each number.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, local, ports_text, socket_option, table
+from tidegate.cli.common import as_json, client, emit, local, ports_text, put, socket_option, table
 from tidegate.text import printable
+
+_NOTHING = ("0", "-", "")
 
 
 class Section(NamedTuple):
@@ -49,11 +52,15 @@ def command(since: str, md: bool, socket: str | None, as_json: bool) -> int:
     mark = ("# ", "## ") if md else ("", "")
     click.echo(f"{mark[0]}From {local(answer['since'])} to {local(answer['time'])}")
     for line in summary(answer):
-        click.echo(f"{'* ' if md else '  '}{line}")
+        if md:
+            click.echo(f"* {line}")
+        else:
+            put(line, "  ")
     for section in sections(answer):
         click.echo(f"\n{mark[1]}{section.heading}" + ("\n" if md else ""))
         if not md:
-            table(section.title, section.rows, section.empty)
+            title, rows = _narrowed(section) if sys.stdout.isatty() else section[1:3]
+            table(title, rows, section.empty)
         elif section.rows:
             for line in markdown(section.title, section.rows):
                 click.echo(line)
@@ -156,6 +163,17 @@ def markdown(title: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
     yield "|" + " --- |" * len(title)
     for row in rows:
         yield "| " + " | ".join(_cell(one) for one in row) + " |"
+
+
+def _narrowed(section: Section) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Without the columns that say nothing: a terminal is not that wide."""
+    kept = [
+        number
+        for number in range(len(section.title))
+        if number < 2 or any(row[number] not in _NOTHING for row in section.rows)
+    ]
+    rows = [[row[number] for number in kept] for row in section.rows]
+    return [section.title[number] for number in kept], rows
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, local, socket_option
+from tidegate.cli.common import as_json, client, clock, emit, local, put, socket_option
 from tidegate.evidence import backscatter
 from tidegate.text import printable
 
@@ -33,11 +33,10 @@ def _show(answer: Mapping[str, Any]) -> None:
     gate, policy, limits = answer["gate"], answer["policy"], answer["limits"]
     mode = "OFF: everything is open, until `tidegate on`" if answer["off"] else answer["mode"]
     click.echo(f"tidegate {answer['version']}, since {local(answer['started'])}: {mode}")
-    click.echo(
-        f"policy   {policy['hash']}, loaded {local(policy['loaded'])}: {', '.join(policy['files'])}"
-    )
+    files = ", ".join(policy["files"])
+    put(f"policy   {policy['hash']}, loaded {local(policy['loaded'])}: {files}")
     bans = "unknown" if answer["bans"] is None else answer["bans"]
-    click.echo(
+    put(
         f"gate     {gate['kind']}: {printable(gate['state'])}; {bans} bans in force,"
         f" {gate['applied']} done, {gate['refused']} refused, {gate['repaired']} times repaired"
     )
@@ -46,23 +45,20 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
     if answer["guards"]:
         shut = f"; closed: {', '.join(answer['closed'])}" if answer["closed"] else ""
-        click.echo(f"tide     {answer['tide']}{shut}")
+        put(f"tide     {answer['tide']}{shut}")
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
     click.echo("sources" if answer["sources"] else "sources  none")
     for one in answer["sources"]:
         detail = f": {printable(one['detail'])}" if one["detail"] else ""
-        read = local(one["last_read"]) if one["last_read"] else "never"
-        click.echo(
-            f"  {one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B"
-        )
+        read = clock(one["last_read"]) if one["last_read"] else "never"
+        put(f"{one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B", "  ")
     click.echo("rules" if answer["rules"] else "rules    none")
     for one in answer["rules"]:
         last = one["last_verdict"]
-        said = f"last {last['subject']} at {local(last['time'])}" if last else "no verdict yet"
-        click.echo(
-            f"  {one['name']:<20} {one['mode']}, {one['stated']}: {one['tallies']} counted, {said}"
-        )
+        said = f"last {last['subject']} at {clock(last['time'])}" if last else "no verdict yet"
+        counted = f"{one['stated']}: {one['tallies']} counted"
+        put(f"{one['name']:<20} {one['mode']}, {counted}, {said}", "  ")
     if answer["guards"]:
         _guards(answer["guards"])
     click.echo(
@@ -97,9 +93,9 @@ def _guards(guards: Sequence[Mapping[str, Any]]) -> None:
         said = "; ".join(states) or "only tells"
         unknown = ", ".join(one["reading"] for one in guard["unknown"])
         unknown = f"; UNKNOWN: {unknown}" if unknown else ""
-        click.echo(f"  {guard['name']:<20} {guard['mode']}, {printable(said)}{printable(unknown)}")
+        put(f"{guard['name']:<20} {guard['mode']}, {printable(said)}{printable(unknown)}", "  ")
     worst = ("refused", "given up", "taken", "away")
     if any(
         gate["state"] in worst or gate["held"] for guard in guards for gate in guard["gates"]
     ) or any(guard["unknown"] for guard in guards):
-        click.echo("         more: tidegate guard list")
+        click.echo("  more: tidegate guard list")
