@@ -171,6 +171,26 @@ def test_reload_while_closed_keeps_it_closed_and_a_new_limit_opens_it(here: Pret
     here.wait_state(web_stop="open")
 
 
+def test_who_starts_a_service_by_hand_is_left_alone_and_told_how_to_go_on(here: Pretended) -> None:
+    here.guards(LADDER)
+    here.start()
+    here.load(11)
+    here.wait_state(web_throttle="closed", web_stop="closed")
+    here.host.start("apache2")
+    here.wait_state(web_stop="taken")
+    listed = here.verb("guard", "list").stdout
+    assert "  web.stop: left alone: a person opened it" in listed
+    assert "    its guard decides again at " in listed
+    why = here.verb("why", "web.stop").stdout
+    assert "open web.stop by person: a person opened it; it is left alone until" in why
+    assert why.endswith("To let its guard act again: tidegate resume web.stop\n")
+    assert here.host.runs("apache2")
+    assert "web.throttle" in here.verb("list").stdout
+    assert "web.stop" not in here.verb("list").stdout
+    assert here.verb("resume", "web.stop").returncode == 0
+    until("it to be stopped again", lambda: not here.host.runs("apache2"))
+
+
 def test_check_names_what_overlaps(here: Pretended) -> None:
     here.guards(LADDER.replace("la1 >= 10", "la1 >= 10 or la5 >= 6"))
     checked = here.verb("check", "--config", str(here.policy))
@@ -213,3 +233,23 @@ def test_with_a_peer_that_is_well_it_is_stopped_and_comes_back_when_the_peer_goe
     until("apache2 to come back", lambda: here.host.runs("apache2"), 120)
     here.wait_state(web_throttle="closed", web_stop="open")
     assert "its pool needs it" in here.verb("why", "web.stop").stdout
+
+
+def test_when_the_last_guard_leaves_the_policy_all_is_opened_and_told(here: Pretended) -> None:
+    here.guards(LADDER + RULE, SOURCE)
+    here.start()
+    here.load(11)
+    here.wait_state(web_throttle="closed", web_stop="closed")
+    here.guards(RULE, SOURCE)
+    assert here.verb("reload").returncode == 0
+    until("apache2 to be started", lambda: here.host.runs("apache2"))
+    until(
+        "every move to be settled",
+        lambda: (
+            [(row["action"], row["state"]) for row in here.history()]
+            == [("close", "applied")] * 2 + [("open", "applied")] * 2
+        ),
+    )
+    here.append("".join(virus(ATTACKERS[0]) for _n in range(3)))
+    here.wait_read(3)
+    assert here.closed() == {}, "the tide is low again"

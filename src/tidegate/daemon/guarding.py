@@ -69,6 +69,7 @@ class Guarding:
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
         self._kernel = kernel_gates(policy)
+        self._dropped: frozenset[str] = frozenset()
         # Gate → the decision that its report settles: its id, and what is to be done.
         self._pending: dict[str, tuple[str, str]] = {}
         self._captures: dict[str, list[str]] = {}  # guard → decisions that wait for its capture
@@ -102,7 +103,9 @@ class Guarding:
     def replace(self, policy: Policy, guards: Guards) -> None:
         """After a reload: the same gates under another policy; what it lacks opens."""
         self.policy, self.guards, self.telling.policy = policy, guards, policy
-        self._kernel = kernel_gates(policy)
+        before, self._kernel = self._kernel, kernel_gates(policy)
+        # The keeper has dropped these with the policy, and won't speak of them again.
+        self._dropped = before - self._kernel
         self._changed = True
         self.readings.reload()
         self.readings.want(self.guards.readings())
@@ -112,12 +115,19 @@ class Guarding:
         except GateError as error:
             self._lost(str(error))
 
+    @property
+    def busy(self) -> bool:
+        """Whether `tick` has to be called: also where the last guard has left the policy, since
+        what it closed is still to be opened, and somebody has to listen to `fds`."""
+        return self.policy.guarded or bool(self.states or self.fds())
+
     def fds(self) -> list[int]:
         """Descriptors that become readable when there is something to hear."""
         return [fd for fd in (self.readings.fileno(), self.switches.fileno()) if fd >= 0]
 
     def tick(self, now: Micros) -> bool:
-        """Hear what has arrived, let the guards move, carry it out; whether anything moved.
+        """Hear what has arrived, let the guards move, carry it out; whether there is anything to
+        save: also that something closed was renewed, or after a crash it would count as lapsed.
 
         Called at each tick and whenever one of `fds` is readable. Raises SourceError or GateError
         where sampler or service keeper are gone: then the master starts all anew.
@@ -127,7 +137,7 @@ class Guarding:
         self._take_captures(now)
         self._carry_out(moves, now)
         self._bring_about(now)
-        return bool(moves or reports)
+        return bool(moves or reports) or (self._renewed == now and bool(self.closed(now)))
 
     def order(
         self, verb: Literal["close", "open", "hold", "resume"], gate: str, now: Micros,
@@ -242,7 +252,7 @@ class Guarding:
                 waiting.gates.add(move.gate)
         if decision.mode == "observe":
             self._settle([Outcome(decision.id, "observed", "", now)])
-        elif move.verb in _QUIET:
+        elif move.verb in _QUIET or move.gate in self._dropped:
             self._settle([Outcome(decision.id, "applied", "", now)])
         else:
             if earlier := self._pending.get(move.gate):

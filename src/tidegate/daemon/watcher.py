@@ -174,7 +174,7 @@ class Watcher:
 
     def _guard(self, now: Micros) -> None:
         """Readings in, gates closed and opened; a helper that is gone has the master start anew."""
-        if not self.pipeline.policy.guarded:
+        if not self.guarding.busy:
             return
         try:
             if self.guarding.tick(now):

@@ -395,3 +395,35 @@ def test_what_hinders_the_service_keeper_is_said(caplog: pytest.LogCaptureFixtur
     here.switches.troubles = lambda: ["no process can be made"]  # type: ignore[method-assign]
     here.load(1.0)
     assert "service keeper: no process can be made" in caplog.text
+
+
+def test_gates_of_the_kernel_that_leave_with_their_guard_are_told_as_open() -> None:
+    here = Scene(LADDER)
+    here.load(11, 3)
+    nothing = read([("policy", "")]).policy
+    fresh = Guards(nothing, Evidence(nothing))
+    fresh.take_over(here.guarding.guards)
+    here.guarding.replace(nothing, fresh)
+    assert here.guarding.busy
+    here.load(11)
+    assert here.moves() == [
+        ("close", "web.throttle", "applied"),
+        ("open", "web.throttle", "applied"),
+    ]
+
+
+def test_that_something_is_closed_is_saved_now_and_then_so_that_a_crash_does_not_open_it() -> None:
+    here = Scene()
+    here.load(11, 3)
+    saved = {}
+    for _second in range(1200):
+        here.now += SECOND
+        here.readings.coming.append(Sample("la1", here.now, 11))
+        if here.guarding.tick(here.now):
+            saved |= {one.part: one for one in here.guarding.guards.changes()}
+    again = Scene(ledger=here.ledger)
+    again.now = here.now
+    again.guarding.guards.restore(saved["guard web"])
+    again.load(11)
+    assert set(again.switches.closed) == {"web"}
+    assert again.moves()[-1][0] == "close"
