@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from tests.story import comment_spam, full_spool, mail_cluster, mail_flows, overload, sobig
+from tests.story import (
+    comment_spam,
+    distress,
+    full_spool,
+    mail_cluster,
+    mail_flows,
+    overload,
+    sobig,
+)
 
-STORIES = (sobig, comment_spam, mail_flows, overload, full_spool, mail_cluster)
+STORIES = (sobig, comment_spam, mail_flows, overload, distress, full_spool, mail_cluster)
 
 sys.exit(max(story.main() for story in STORIES))
