@@ -17,7 +17,7 @@ from tests.kernel.systemd import Systemd
 from tidegate.gate.switches import timer
 from tidegate.gate.switches.kinds import Runner, Tools
 from tidegate.model import SECOND
-from tidegate.policy.guards import Freeze, Properties, Restart, Service
+from tidegate.policy.guards import Command, Freeze, Properties, Restart, Run, Service
 
 pytestmark = [
     pytest.mark.kernel,
@@ -165,3 +165,67 @@ def kill_all(keeper: Keeping) -> None:
     for child in children:
         os.kill(int(child), signal.SIGKILL)
     keeper.kill()
+
+
+def test_a_command_is_a_unit_of_its_own(host):
+    """So no sandbox of ours concerns it, and what it starts does not end with us."""
+    said = host.folder / "said"
+    shut = host.folder / "shut"
+    shut.write_text(f"""#!/bin/sh
+for word; do echo "<$word>"; done > {said}
+cat /proc/self/cgroup /proc/self/oom_score_adj >> {said}
+sleep 600 > /dev/null 2>&1 &
+echo $! > {host.folder}/pid
+""")
+    shut.chmod(0o755)
+    words = (str(shut), "$HOME ${HOME}", "$HOME", "%n", "a b", "$$")
+    with keeping(host, gate("door", Command(words, ("/bin/true",)))) as keeper:
+        keeper.until("door", "open")
+        keeper.want("door")
+        keeper.until("door", "closed")
+        lines = said.read_text().splitlines()
+        assert lines[:5] == [f"<{word}>" for word in words[1:]]
+        assert any("/tidegate-command-" in line for line in lines[5:]) and lines[-1] == "0"
+        assert host.booted.run("kill", "-0", (host.folder / "pid").read_text().strip()) == 0
+        keeper.want()
+        keeper.until("door", "open")
+
+
+def test_how_a_command_fails_is_told_and_one_that_hangs_is_ended(host):
+    many = {
+        "fails": Command(("/bin/sh", "-c", "exit 7"), ("/bin/true",)),
+        "dies": Command(("/bin/sh", "-c", "kill -9 $$"), ("/bin/true",)),
+        "hangs": Command(("/bin/sh", "-c", "sleep 661 & sleep 661"), ("/bin/true",), 1 * SECOND),
+        "runs": Run(f"echo ran > {host.folder}/ran; exit 3"),
+    }
+    with keeping(host, *(gate(name, terms) for name, terms in many.items())) as keeper:
+        for name in many:
+            keeper.until(name, "open")
+        keeper.want("fails", "dies", "hangs")
+        keeper.switches.fire("runs", 0)
+        assert "exit code 7: what it printed: journalctl" in keeper.until("fails", "refused").detail
+        assert "ended by signal 9" in keeper.until("dies", "refused").detail
+        assert "took longer than 1 s" in keeper.until("hangs", "refused").detail
+        assert "exit code 3" in keeper.until("runs", "refused").detail
+        assert (host.folder / "ran").exists()
+    assert host.booted.run("pgrep", "-f", "sleep 661") != 0
+
+
+def test_where_systemd_makes_no_unit_the_command_is_run_all_the_same(host, monkeypatch):
+    whole = Machine.tools
+
+    def without(self: Machine, run: Runner) -> Tools:
+        def refusing(words, seconds, *, ranked=False):
+            if words[0] == "systemd-run":
+                words = ["sh", "-c", "echo Failed to connect to bus >&2; exit 1"]
+            return whole(self, run).run(words, seconds, ranked=ranked)
+
+        return Tools(refusing, systemd=True)
+
+    monkeypatch.setattr(Machine, "tools", without)
+    shut = Command(("/usr/bin/touch", str(host.folder / "shut")), ("/bin/true",))
+    with keeping(host, gate("door", shut)) as keeper:
+        keeper.until("door", "open")
+        keeper.want("door")
+        keeper.until("door", "closed")
+    assert (host.folder / "shut").exists()

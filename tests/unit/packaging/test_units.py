@@ -64,6 +64,13 @@ def test_the_sandbox_leaves_little(unit: Path) -> None:
     assert float(level[1]) <= 3.0
 
 
+def test_guards_see_all_processes_and_may_write_what_keepalived_reads() -> None:
+    stated = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if "=" in line)
+    assert stated.get("ProtectProc", "default") == "default"  # `processes(...)` counts everybody's
+    assert "-/run/keepalived" in stated["ReadWritePaths"].split()
+    assert "tidegate-gates" in stated["StateDirectory"].split()
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """A root folder with a passwd and a group file, to which sysusers.d has been applied."""

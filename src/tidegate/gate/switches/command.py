@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tidegate.errors import GateError
+from tidegate.gate.switches import transient
 from tidegate.gate.switches.kinds import Standing, Tools, brief, seconds
 from tidegate.gate.switches.record import Before, Record
 from tidegate.gate.switches.trust import runnable
@@ -33,17 +34,23 @@ class Commands:
 
     def close(self, terms: Command, before: Before) -> str:
         """Run the one that closes."""
-        return brief(self._tools.must(terms.close, seconds(terms.timeout)))
+        return self._run(terms.close, terms.open, terms)
 
     def open(self, terms: Command, before: Before) -> str:
         """Run the one that undoes it."""
         if why := runnable(terms.open[0], self._tools.owners):
             raise GateError(why)
-        return brief(self._tools.must(terms.open, seconds(terms.timeout)))
+        return self._run(terms.open, terms.close, terms)
 
     def state(self, terms: Command, record: Record) -> tuple[Standing, str]:
         """Closed as far as anybody can know; half done is undone as well."""
         return "closed", ""
+
+    def _run(self, words: tuple[str, ...], other: tuple[str, ...], terms: Command) -> str:
+        ran = transient.run(words, seconds(terms.timeout), self._tools, other)
+        if fault := ran.fault(words):
+            raise GateError(fault)
+        return brief(ran.output)
 
 
 class Runs:
@@ -55,7 +62,7 @@ class Runs:
     def fire(self, terms: Run, begun: Callable[[Any, Before], None]) -> str:
         """Run it."""
         words = ["/bin/sh", "-c", terms.script]
-        ran = self._tools.run(words, seconds(terms.timeout))
+        ran = transient.run(words, seconds(terms.timeout), self._tools)
         if fault := ran.fault([brief(terms.script, 120)]):
             raise GateError(fault)
         return brief(ran.output)

@@ -6,6 +6,7 @@ group with others, has none of its own; a unit's is asked of systemd where that 
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -52,7 +53,13 @@ def write(path: Path, value: str) -> None:
     try:
         path.write_text(value, "ascii")
     except OSError as error:
-        raise GateError(f"{path}: the kernel refuses {value!r}: {error.strerror}") from error
+        hint = (
+            "; because of our unit's sandbox? systemctl edit tidegate, [Service]"
+            " ProtectControlGroups=no"
+            if error.errno == errno.EROFS
+            else ""
+        )
+        raise GateError(f"{path}: the kernel refuses {value!r}: {error.strerror}{hint}") from error
 
 
 def _mounts(tools: Tools, controller: str) -> list[Path]:

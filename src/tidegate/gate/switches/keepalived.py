@@ -7,6 +7,7 @@ is its configuration's (`track_file … weight`); a file in a folder that does n
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tidegate.errors import GateError
@@ -16,6 +17,7 @@ from tidegate.gate.switches.kinds import Standing, Tools
 from tidegate.gate.switches.lease import Leases, left
 from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.record import Before, Record
+from tidegate.gate.switches.trust import unsafe
 from tidegate.model import SECOND
 from tidegate.policy.guards import Keepalived
 
@@ -28,10 +30,19 @@ class TrackFiles:
 
     def __init__(self, tools: Tools) -> None:
         self._leases = Leases(tools)
+        self._owners = tools.owners
 
     def look(self, terms: Keepalived) -> Before:
         """What stands there; what is no number counts as 0. `away`: it is so already."""
-        found = _read(_path(terms))
+        path = _path(terms)
+        if why := unsafe(Path(terms.file), self._owners):
+            raise GateError(why)
+        if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            raise GateError(
+                f"{path.parent} can't be written, because of our unit's sandbox: systemctl edit"
+                f" tidegate, [Service] ReadWritePaths={path.parent}"
+            )
+        found = _read(path)
         if found == terms.value:
             return {"away": f"{terms.file} holds {terms.value} already"}
         return {"was": found or 0}
@@ -86,10 +97,9 @@ def _path(terms: Keepalived) -> Path:
 def _read(path: Path) -> int | None:
     """The number there; None: there is none."""
     try:
-        return int(path.read_bytes()[:64])
-    except FileNotFoundError:
-        return None
-    except ValueError:
+        with path.open("rb") as file:
+            return int(file.read(64))
+    except (FileNotFoundError, ValueError):
         return None
     except OSError as error:
         raise GateError(f"{path}: {error.strerror}; keepalived's number can't be read") from error

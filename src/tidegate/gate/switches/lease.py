@@ -89,10 +89,11 @@ class Leases:
         new = path.with_suffix(".new")
         try:
             new.write_text(str(state))
-            _user, gid = handover.nobody()
-            if os.geteuid() == 0:
-                os.chown(new, 0, gid)
-            new.chmod(0o664)  # the agent empties it, once no balancer needs to be told any more
+            if os.geteuid() == 0 and not state.tracks:
+                # The agent empties it, once no balancer needs to be told any more. A watchman of a
+                # file stays root and does as it is told, so that is root's to say.
+                os.chown(new, 0, handover.nobody()[1])
+                new.chmod(0o664)
             new.rename(path)
         except OSError as error:
             raise GateError(f"{path}: {error.strerror}; the agent can't be told") from error

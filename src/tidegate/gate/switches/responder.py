@@ -235,9 +235,14 @@ class Responder:
 def replace(path: str, data: bytes) -> None:
     """Put a whole file in the place of another; inotify tells who watches the folder."""
     new = f"{path}.tidegate"
-    with open(new, "wb") as file:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    flags = (
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    )  # a link that stands there is not followed
+    with os.fdopen(os.open(new, flags, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(data)
-    os.chmod(new, 0o644)
     os.replace(new, path)
 
 

@@ -1,4 +1,4 @@
-"""Whether a file may be run as root: only what nobody but root can have changed.
+"""Whether a file may be run, or written, as root: only where nobody but root can interfere.
 
 Touches the inodes on a path (stat). Limits: what the file runs or reads in turn is not looked at.
 """
@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from tidegate.gate.switches.spare import PATH
@@ -25,6 +26,28 @@ def distrusted(path: Path, owners: Collection[int] = (0,)) -> str:
             sticky = stat.S_ISDIR(found.st_mode) and found.st_mode & stat.S_ISVTX
             if found.st_mode & 0o022 and not sticky:
                 return f"others than root may write {one}, so {path} is not run: chmod go-w {one}"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return ""
+
+
+def unsafe(path: Path, owners: Collection[int] = (0,)) -> str:
+    """Why root must not put a file there: others could lead it elsewhere; "" if it may."""
+    try:
+        for one in (path, *path.parents):
+            with suppress(FileNotFoundError):
+                found = one.lstat()
+                if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, *owners):
+                    return f"{one} is a link of somebody else's, so {path} is not written"
+        folder = Path(os.path.realpath(path)).parent
+        for one in (folder, *folder.parents):
+            found = one.stat()
+            others = found.st_mode & 0o022 and (one == folder or not found.st_mode & stat.S_ISVTX)
+            if others or found.st_uid not in (0, *owners):
+                return (
+                    f"others than root may write {one}, so {path} is not written:"
+                    f" name a file in a folder of root's, such as /run/keepalived"
+                )
     except OSError as error:
         return f"{path}: {error.strerror}"
     return ""

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tidegate.gate.switches.trust import distrusted, runnable
+from tidegate.gate.switches.trust import distrusted, runnable, unsafe
 
 OWN = (os.geteuid(),)
 
@@ -52,3 +52,24 @@ def test_what_is_not_there_is_said(public_folder):
     assert "not found" in runnable("/no/such", OWN)
     assert "no such command" in runnable("no-such-command", OWN)
     assert "No such file" in distrusted(public_folder / "x", OWN)
+
+
+def test_a_file_is_put_only_where_nobody_else_can_lead_it_elsewhere(public_folder):
+    file = public_folder / "load"
+    assert unsafe(file, OWN) == ""  # made by the first closing
+    file.touch()
+    link = public_folder / "link"
+    link.symlink_to(file)
+    assert unsafe(link, OWN) == ""
+    public_folder.chmod(0o1777)  # what is not there yet, others may put there
+    assert f"others than root may write {public_folder}" in unsafe(file, OWN)
+    public_folder.chmod(0o775)
+    assert f"others than root may write {public_folder}" in unsafe(link, OWN)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root makes links of others")
+def test_a_file_is_not_put_where_a_link_of_somebody_else_leads(public_folder):
+    link = public_folder / "link"
+    link.symlink_to(public_folder / "precious")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    assert "a link of somebody else's" in unsafe(link, OWN)
