@@ -17,7 +17,7 @@ from typing import Any
 from tidegate.daemon import guarding, wiring
 from tidegate.gate.nftables import NftablesGate
 from tidegate.gate.remote import RemoteGate
-from tidegate.gate.switches import groups, haproxy, keepalived, lease, overdue, registry, switch
+from tidegate.gate.switches import groups, haproxy, keepalived, lease, record, registry, switch
 from tidegate.gate.switches.kinds import Ran, Tools
 from tidegate.gate.switches.record import Records
 from tidegate.gate.switches.remote import RemoteSwitches
@@ -59,7 +59,7 @@ def hasten(seconds: float) -> None:
     for module in [one for name, one in sys.modules.items() if name.startswith("tidegate.")]:
         if hasattr(module, "LEASE"):
             module.LEASE = int(seconds * SECOND)
-    overdue._AHEAD = int(2 * seconds * SECOND)
+    record._AHEAD = int(2 * seconds * SECOND)
     guarding.RENEW_EVERY = switch.RENEW_AFTER = SECOND
     lease.MARGIN = 2.0
 
