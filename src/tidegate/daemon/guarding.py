@@ -78,10 +78,12 @@ class Guarding:
         self._changed = True
         self._said: dict[str, str] = {}
         self._unknowns = Unknowns()
+        self._every: Micros = 0  # how often the most frequent reading is taken
 
     def start(self) -> None:
         """After a start: say which readings are wanted, and what was begun before a crash."""
         self.readings.want(self.guards.readings())
+        self._every = min(self.guards.readings().values(), default=0)
         try:
             begun = [one for one in self.ledger.unsettled() if one.subject.startswith(PREFIX)]
         except LedgerError:
@@ -109,6 +111,7 @@ class Guarding:
         self._changed = True
         self.readings.reload()
         self.readings.want(self.guards.readings())
+        self._every = min(self.guards.readings().values(), default=0)
         self._unknowns.keep(self.guards.readings())
         try:
             self.switches.reload()
@@ -133,7 +136,7 @@ class Guarding:
         where sampler or service keeper are gone: then the master starts all anew.
         """
         reports = self._reports()
-        moves = self.guards.step(now, self._read(), reports)
+        moves = self.guards.step(now, self._read(now), reports)
         self._take_captures(now)
         self._carry_out(moves, now)
         self._bring_about(now)
@@ -162,9 +165,14 @@ class Guarding:
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def _read(self) -> Sequence[Sample]:
+    def _read(self, now: Micros) -> Sequence[Sample]:
         samples = self.readings.take()
         lost, well = self._unknowns.take(samples)
+        if said := self._unknowns.silence(bool(samples), self._every, now):
+            log.warning("%s", said)
+        if self.readings.trouble and self.readings.trouble != self._said.get("sampler"):
+            log.warning("sampler: %s", self.readings.trouble)
+        self._said["sampler"] = self.readings.trouble
         for line in lost:
             log.warning("%s", line)
         for line in well:

@@ -1,4 +1,5 @@
 """Says which readings can't be taken: once when it has lasted for two looks, once when it is over.
+The same of all of them, where whoever takes them says nothing any more.
 
 Touches nothing. One look is no trouble: rates are unknown at their first, what hangs may be back.
 Limits: a reading that fails again within ten minutes of being told is not told again.
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tidegate.model import MINUTE, Micros, Sample
+from tidegate.model import MINUTE, SECOND, Micros, Sample
 
 LOOKS = 2
+SILENT: Micros = 20 * SECOND
+"""Nothing at all for so long, beyond three intervals of what is taken most often, is a trouble."""
 QUIET: Micros = 10 * MINUTE
 
 
@@ -28,6 +31,8 @@ class Unknowns:
 
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
+        self._heard: Micros = 0  # when anything came last
+        self._silent = False
 
     def take(self, samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
         """What is to be said now: of readings that are unknown, and of those well again."""
@@ -40,6 +45,19 @@ class Unknowns:
                     well.append(f"reading {sample.reading}: well again (was: {trouble.why})")
                 trouble.looks, trouble.said = 0, False
         return lost, well
+
+    def silence(self, heard: bool, every: Micros, now: Micros) -> str:
+        """What is to be said of it that nothing arrives, or that something does again; `every`: how
+        often the most frequent reading is taken (0: nothing is)."""
+        if heard or not every or not 0 < self._heard <= now:
+            self._heard = now
+            was, self._silent = self._silent, False
+            return "readings: well again, they arrive" if was and heard else ""
+        if self._silent or now - self._heard < 3 * every + SILENT:
+            return ""
+        self._silent = True
+        silence = (now - self._heard) // SECOND
+        return f"readings: none has arrived for {silence} s; all are unknown, and close nothing"
 
     def keep(self, readings: Collection[str]) -> None:
         """After a reload: of others nothing is remembered."""

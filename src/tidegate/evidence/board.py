@@ -76,6 +76,9 @@ class Board:
         age = now - sample.time
         if age > STALE * self._intervals[source]:
             return Sample(reading, sample.time, None, None, f"not read for {age // SECOND} s")
+        if age < -STALE * self._intervals[source]:  # or it would never be too old
+            why = "not read since the clock was set back"
+            return Sample(reading, now, None, None, why)
         if source == reading or sample.value is None:
             return sample._replace(reading=reading)
         return self._ahead(reading, source, sample, sample.value)

@@ -427,3 +427,15 @@ def test_that_something_is_closed_is_saved_now_and_then_so_that_a_crash_does_not
     again.load(11)
     assert set(again.switches.closed) == {"web"}
     assert again.moves()[-1][0] == "close"
+
+
+def test_a_sampler_in_trouble_or_silent_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    here = Scene()
+    here.readings.trouble = "policy: no such file"
+    here.load(1, 3)
+    for _second in range(60):
+        here.now += SECOND
+        here.guarding.tick(here.now)
+    told = [one.getMessage() for one in caplog.records]
+    assert told.count("sampler: policy: no such file") == 1
+    assert [one for one in told if "none has arrived for 23 s" in one]

@@ -47,3 +47,18 @@ def test_what_nobody_reads_any_more_is_forgotten() -> None:
     here.take([lost(0), lost(1)])
     here.keep({"la1"})
     assert here.take([well(2)]) == ([], [])
+
+
+def test_that_nothing_arrives_any_more_is_said_once_and_so_is_its_end() -> None:
+    unknowns = Unknowns()
+    start = 1_800_000_000 * SECOND
+    said = [
+        (second, line)
+        for second in range(200)
+        if (line := unknowns.silence(second < 5 or second > 100, SECOND, start + second * SECOND))
+    ]
+    assert said == [
+        (27, "readings: none has arrived for 23 s; all are unknown, and close nothing"),
+        (101, "readings: well again, they arrive"),
+    ]
+    assert unknowns.silence(heard=False, every=0, now=start + 999 * SECOND) == "", "none is wanted"

@@ -38,6 +38,16 @@ def test_the_latest_sample_holds_until_three_are_missing() -> None:
     assert (late.value, late.why) == (None, "not read for 4 s")
 
 
+def test_what_was_read_before_the_clock_was_set_back_does_not_hold_till_it_is_that_late_again() -> (
+    None
+):
+    each = board()
+    each.take([Sample("la1", START, 50.0), Sample(LEFT, START, 5.0)])
+    assert each.value("la1", START - 3 * SECOND) == 50.0, "two processes look at it one by one"
+    ahead = each.at("la1", START - HOUR)
+    assert (ahead.value, ahead.why) == (None, "not read since the clock was set back")
+
+
 def test_what_was_never_read_or_could_not_be_is_unknown_with_the_reason() -> None:
     each = board()
     assert each.at("la1", START).why == "not read yet"

@@ -15,6 +15,7 @@ class MemoryReadings:
     """Readings that hand over what was put into `coming` and `captures`; `wanted` as last told."""
 
     def __init__(self) -> None:
+        self.trouble = ""
         self.wanted: dict[str, Micros] = {}
         self.coming: list[Sample] = []
         self.captures: list[Captured] = []

@@ -22,7 +22,10 @@ class Captured(NamedTuple):
 
 
 class Readings(Protocol):
-    """Where samples come from. The loop watches `fileno` and calls `take` when it is readable."""
+    """Where samples come from. The loop watches `fileno` and calls `take` when it is readable.
+    `trouble`: what hinders it at large; "" when nothing does."""
+
+    trouble: str
 
     def fileno(self) -> int:
         """Readable when samples have arrived; -1: there is nothing to wait for."""

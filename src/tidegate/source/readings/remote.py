@@ -9,15 +9,18 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from tidegate.errors import SourceError
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Micros, Sample
 from tidegate.source.readings.port import Captured
+from tidegate.text import printable
 
 _PATIENCE = 1.0
 _MOST_CAPTURES = 100
+_LONGEST_WHY = 400
+_LATEST: Micros = 1 << 60
 
 
 class RemoteReadings:
@@ -91,11 +94,11 @@ class RemoteReadings:
             self._samples += filter(None, map(_sample, rows if isinstance(rows, list) else ()))
         elif frame["type"] == "captured":
             name, time, text = (frame.get(key) for key in ("name", "time", "text"))
-            if isinstance(name, str) and isinstance(time, int) and isinstance(text, str):
+            if isinstance(name, str) and _moment(time) and isinstance(text, str):
                 self._captured.append(Captured(name, time, text))
                 del self._captured[:-_MOST_CAPTURES]
         elif frame["type"] == "error":
-            self.trouble = str(frame.get("reason"))
+            self.trouble = printable(str(frame.get("reason"))[:_LONGEST_WHY])
 
 
 def _sample(row: Any) -> Sample | None:
@@ -105,12 +108,18 @@ def _sample(row: Any) -> Sample | None:
     reading, time, value, whole, why = row
     if not isinstance(reading, str) or not isinstance(why, str):
         return None
-    if not isinstance(time, int) or isinstance(time, bool):
+    if not _moment(time):
         return None
     if not all(part is None or _number(part) for part in (value, whole)):
         return None
-    return Sample(reading, time, value, whole, why)
+    return Sample(reading, time, value, whole, printable(why[:_LONGEST_WHY]))
 
 
 def _number(part: object) -> bool:
-    return isinstance(part, int | float) and not isinstance(part, bool) and not math.isnan(part)
+    if isinstance(part, int) and not isinstance(part, bool):
+        return abs(part) <= _LATEST  # of any larger one the sampler would make a float
+    return isinstance(part, float) and not math.isnan(part)
+
+
+def _moment(part: object) -> TypeGuard[int]:
+    return isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= _LATEST

@@ -43,6 +43,8 @@ def test_samples_arrive_as_they_were_said(ends):
         None, [], {}, ["la1", 5, 1.0, None], ["la1", "5", 1.0, None, ""], ["la1", 5, "1", None, ""],
         [1, 5, 1.0, None, ""], ["la1", 5, True, None, ""], ["la1", True, 1.0, None, ""],
         ["la1", 5, float("nan"), None, ""], ["la1", 5, 1.0, [], ""], ["la1", 5, 1.0, None, None],
+        ["la1", 10**30, 1.0, None, ""], ["la1", -5, 1.0, None, ""], ["la1", 5, 10**400, None, ""],
+        ["la1", 5, 1.0, 10**400, ""],
     ],
 )  # fmt: skip
 def test_what_is_no_sample_is_left_out(ends, row):
@@ -83,3 +85,18 @@ def test_a_sampler_that_is_gone_or_raves_is_a_source_error(ends):
         readings.want({"la1": 2})
     with pytest.raises(SourceError):
         readings.take()
+
+
+def test_what_it_says_is_short_and_steers_no_terminal(ends):
+    readings, channel = ends
+    channel.send(
+        {"type": "samples", "samples": [["x", 6, None, None, "\x1b[2J\udcff" + "y" * 9999]]}, 1
+    )
+    channel.send({"type": "captured", "name": "web", "time": 10**30, "text": "load 1"}, 1)
+    channel.send({"type": "error", "reason": "\x1b]0;" + "y" * 9999}, 1)
+    (sample,) = readings.take()
+    assert sample.why.startswith("\\x1b[2J\\xff")
+    assert len(sample.why) < 500
+    assert readings.captured() == []
+    assert readings.trouble.startswith("\\x1b]0;")
+    assert len(readings.trouble) < 500
