@@ -124,6 +124,7 @@ def test_off_works_without_the_daemon_and_holds_when_it_starts(daemon):
     done = off(here, "--json")
     assert json.loads(done.stdout) == {
         "v": 1, "off": True, "file": str(here.folder / "off"), "table_deleted": True,
+        "gates": [],
     }  # fmt: skip
     assert tables(here) == []
     again = off(here)
