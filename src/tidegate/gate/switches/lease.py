@@ -57,7 +57,7 @@ class Leases:
         with _one_at_a_time, self._locked(name):
             closings = {**self._read(name).closings, weight: now + seconds}
             state = State({one: until for one, until in closings.items() if until > now})
-            self._write(name, state)
+            self._write(name, state, agents=True)
         return state.weight(now)
 
     def watch(self, name: str, track: Track) -> None:
@@ -84,12 +84,12 @@ class Leases:
         finally:
             os.close(lock)
 
-    def _write(self, name: str, state: State) -> None:
+    def _write(self, name: str, state: State, *, agents: bool = False) -> None:
         path = self._path(name)
         new = path.with_suffix(".new")
         try:
             new.write_text(str(state))
-            if os.geteuid() == 0 and not state.tracks:
+            if os.geteuid() == 0 and agents:
                 # The agent empties it, once no balancer needs to be told any more. A watchman of a
                 # file stays root and does as it is told, so that is root's to say.
                 os.chown(new, 0, handover.nobody()[1])
@@ -99,9 +99,13 @@ class Leases:
             raise GateError(f"{path}: {error.strerror}; the agent can't be told") from error
 
     def drop(self, name: str) -> None:
-        """Nothing of this one is closed."""
-        with suppress(OSError):
-            self._path(name).unlink(missing_ok=True)
+        """Nothing of this one is closed: its watchman forgets the file. Where he can't be told, he
+        takes what stands there for ours, a person's own number like ours as well."""
+        try:
+            self._write(name, State({}))
+        except GateError:
+            with suppress(OSError):
+                self._path(name).unlink(missing_ok=True)
 
     def ask(self, name: str) -> Answering | None:
         """How the agent is that answers for this one; None where there is none."""
