@@ -6,7 +6,7 @@ Limits: of a gate's moves, the last twenty; how the host looked, of the newest o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -95,7 +95,7 @@ def closed_rows(rows: Iterable[Mapping[str, Any]]) -> None:
                 row["does"],
                 row["rule"] if row["by"] == "guard" else row["by"],
                 clock(row["since"] or row["time"]),
-                _moment(row["opens"]),
+                _moment(row["opens"], clock),
             )
             for row in rows
         ],
@@ -156,6 +156,6 @@ def _next(gates: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             yield f"It is left to you. To keep its guard from trying again: tidegate hold {name}"
 
 
-def _moment(opens: str) -> str:
+def _moment(opens: str, shown: Callable[[str], str] = local) -> str:
     """`at 2026-…` with this host's clock."""
-    return f"at {local(opens[3:])}" if opens.startswith("at ") else printable(opens)
+    return f"at {shown(opens[3:])}" if opens.startswith("at ") else printable(opens)

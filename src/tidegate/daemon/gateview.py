@@ -27,6 +27,7 @@ from tidegate.policy.guards import ONCE, GateSpec, GuardSpec, Restart, Trigger
 from tidegate.text import time_text, well_formed
 
 _MOVES = 50
+_ALONE = ("taken", "away")
 
 
 class Daemon(Protocol):
@@ -71,6 +72,8 @@ def gate_view(watcher: Daemon, spec: Spec, gate: GateSpec, now: Micros) -> dict[
     wanted = gate.name in watcher.guarding.closed(now)
     would = gate.name in watcher.pipeline.guards.closed(now) or stand.state == "closed"
     state: str = report.state if report else ("closing" if wanted else "open")
+    if state == "open" and stand.state in _ALONE:
+        state = stand.state  # why it is open
     if isinstance(gate.terms, ONCE):
         state = {"closing": "running", "open": "ready"}.get(state, state)
         state = "given up" if stand.given_up else state
@@ -84,7 +87,7 @@ def gate_view(watcher: Daemon, spec: Spec, gate: GateSpec, now: Micros) -> dict[
         "since": time_text(report.since) if report and report.since else None,
         "detail": well_formed(report.detail) if report else "",
         "opens": opens(spec, stand) if wanted else "",
-        "left_alone": time_text(stand.until) if stand.state in ("taken", "away") else None,
+        "left_alone": time_text(stand.until) if stand.state in _ALONE else None,
         "held": _held(watcher, spec, gate, stand) if stand.held else None,
         "fired": [time_text(one) for one in stand.fired],
         "at_most": gate.terms.most if isinstance(gate.terms, Restart) else None,
