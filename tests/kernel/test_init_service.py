@@ -36,8 +36,14 @@ n=0
 until $TIDEGATE status >/dev/null 2>&1 || [ $n -gt 100 ]; do sleep 0.2; n=$((n + 1)); done
 $TIDEGATE ban 192.0.2.7 --for 1h --ports 25
 echo "banned: $(nft list table inet tidegate | grep -c 192.0.2.7)"
+mkdir -m 700 /var/lib/tidegate-gates
+cat >/var/lib/tidegate-gates/door.json <<'END'
+{"version": 1, "gate": "door", "before": {}, "stage": "closed", "since": 1, "deadline": 1,
+ "terms": {"kind": "Command", "close": ["/bin/true"], "open": ["/bin/touch", "/run/opened"]}}
+END
 step $TIDEGATE init --disable
 step $TIDEGATE init --disable
+echo "put back: $([ -e /run/opened ] && echo yes || echo no)"
 echo "tables: $(nft list tables)"
 echo "left: $(ls /etc/tidegate /var/lib/tidegate | tr '\n' ' ')"
 echo "running: $([ -e /run/tidegate.pid ] && echo yes || echo no)"
@@ -74,10 +80,12 @@ def test_enable_and_disable(public_folder: Path) -> None:
     assert "runs already" in again
     assert "banned: 1\n" in again
     assert "tidegate: stopped" in off
-    assert "done: delete the table" in off
+    assert "done: open every gate and delete the table" in off
+    assert "door: open" in off
+    assert "put back: yes" in off_again
     assert "Policy and ledger stay. Nothing is closed." in off
     assert "tidegate: does not run" in off_again
-    assert "(there was none)" in off_again
+    assert "(no gate was closed)" in off_again
     assert "tables: \n" in said
     assert "tidegate.toml" in said.partition("left: ")[2]
     assert "ledger.sqlite" in said.partition("left: ")[2]

@@ -24,7 +24,7 @@ from tidegate.daemon import service
 from tidegate.daemon.draft import Draft, draft
 from tidegate.daemon.survey import Survey, booted, survey
 from tidegate.detector.pack import Pack, load_packs
-from tidegate.errors import ControlError, GateError, OperatorError, WorldError
+from tidegate.errors import ControlError, OperatorError, WorldError
 from tidegate.policy.loader import DEFAULT, cross_check, read
 
 _KEPT = ".before-init"
@@ -275,12 +275,13 @@ def _carry_out(step: service.Step, dry_run: bool, as_json: bool) -> None:
 
 
 def _open() -> str:
-    from tidegate.gate.nftables import delete_table
+    from tidegate.cli.open import open_all, told
 
-    try:
-        return "" if delete_table() else "(there was none)"
-    except GateError as error:
-        raise WorldError(f"the kernel refused: {error}; nft delete table inet tidegate") from error
+    found = open_all(paths())
+    if any(one.state == "refused" for one in found):
+        lines = "\n".join(map(told, found))
+        raise WorldError(f"not all could be opened:\n{lines}\nagain: tidegate open --everything")
+    return "\n".join(map(told, found)) or "(no gate was closed)"
 
 
 def _said(state: str, what: str, as_json: bool) -> None:

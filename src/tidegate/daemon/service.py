@@ -88,7 +88,7 @@ def disabling(booted: str, root: str = "") -> list[Step]:
             steps.append(_run(*what, done=not links))
     if not steps:
         steps.append(Step("no service of ours is installed here", done=True, words=("true",)))
-    steps.append(Step("delete the table inet tidegate: nothing stays closed"))
+    steps.append(Step("open every gate and delete the table inet tidegate: nothing stays closed"))
     return steps
 
 

@@ -142,7 +142,7 @@ def test_a_service_without_a_policy_is_refused(policy: Path) -> None:
 
 def test_a_dry_run_says_every_step_and_does_none() -> None:
     said = run("init", "--disable", "--dry-run")
-    assert "would: delete the table inet tidegate" in said
+    assert "would: open every gate and delete the table inet tidegate" in said
     steps = [
         json.loads(line) for line in run("init", "--disable", "--dry-run", "--json").splitlines()
     ]
