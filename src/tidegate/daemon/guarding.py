@@ -17,7 +17,7 @@ from tidegate.daemon.moves import PREFIX, decision_of, kernel_gates, log_line, s
 from tidegate.daemon.telling import Telling
 from tidegate.daemon.unknowns import Unknowns
 from tidegate.decision.guards import Guards
-from tidegate.errors import GateError, GoneError, LedgerError
+from tidegate.errors import GateError, GoneError, LedgerError, SourceError
 from tidegate.gate.port import Gate
 from tidegate.gate.switches.port import LEASE, Switches
 from tidegate.ledger.port import Ledger
@@ -78,12 +78,11 @@ class Guarding:
         self._changed = True
         self._said: dict[str, str] = {}
         self._unknowns = Unknowns()
-        self._every: Micros = 0  # how often the most frequent reading is taken
+        self._asked: Mapping[str, Micros] = {}  # the readings that are wanted, and how often
 
     def start(self) -> None:
         """After a start: say which readings are wanted, and what was begun before a crash."""
-        self.readings.want(self.guards.readings())
-        self._every = min(self.guards.readings().values(), default=0)
+        self._want()
         try:
             begun = [one for one in self.ledger.unsettled() if one.subject.startswith(PREFIX)]
         except LedgerError:
@@ -110,9 +109,8 @@ class Guarding:
         self._dropped = before - self._kernel
         self._changed = True
         self.readings.reload()
-        self.readings.want(self.guards.readings())
-        self._every = min(self.guards.readings().values(), default=0)
-        self._unknowns.keep(self.guards.readings())
+        self._want()
+        self._unknowns.keep(self._asked)
         try:
             self.switches.reload()
         except GateError as error:
@@ -163,12 +161,17 @@ class Guarding:
         those that a person closed."""
         return self.guards.closed(now)
 
+    def _want(self) -> None:
+        self._asked = self.guards.readings()
+        self.readings.want(self._asked)
+
     # -- hearing ------------------------------------------------------------------------------
 
     def _read(self, now: Micros) -> Sequence[Sample]:
-        samples = self.readings.take()
+        samples = [one for one in self.readings.take() if one.reading in self._asked]
         lost, well = self._unknowns.take(samples)
-        if said := self._unknowns.silence(bool(samples), self._every, now):
+        every = min(self._asked.values(), default=0)
+        if said := self._unknowns.silence(bool(samples), every, now):
             log.warning("%s", said)
         if self.readings.trouble and self.readings.trouble != self._said.get("sampler"):
             log.warning("sampler: %s", self.readings.trouble)
@@ -251,7 +254,8 @@ class Guarding:
         """Before the effect: what it waits for, and what settles it."""
         spec = spec_of(self.policy, move.guard)
         if move.verb in ("close", "warn", "fire") and isinstance(spec, GuardSpec):
-            self.readings.capture(move.guard)
+            with suppress(SourceError):  # the loop finds the same, and the order is saved first
+                self.readings.capture(move.guard)
             self._captures.setdefault(move.guard, []).append(decision.id)
             if move.verb == "close" and spec.capture is not None and spec.capture.commands:
                 waiting = self._waiting.setdefault(

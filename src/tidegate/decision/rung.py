@@ -143,7 +143,10 @@ class Rung:
     def mend(self, spec: GuardSpec, now: Micros) -> None:
         """After the clock was set back: nothing lies in the future that never could."""
         if self.since > now:
-            self.least -= self.since - now
+            back = self.since - now
+            self.least -= back
+            if self.state == "person" and self.until:
+                self.until -= back  # or an hour that a person named becomes a day
             self.since = now
         self.counted = min(self.counted, now)
         self.least = min(self.least, now + longest(spec))

@@ -11,7 +11,7 @@ from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.telling import Telling
 from tidegate.decision.guards import Guards
-from tidegate.errors import GateError, GoneError, LedgerError
+from tidegate.errors import GateError, GoneError, LedgerError, SourceError
 from tidegate.evidence.conditions import Evidence
 from tidegate.gate.memory import MemoryGate
 from tidegate.gate.switches.memory import MemorySwitches
@@ -439,3 +439,26 @@ def test_a_sampler_in_trouble_or_silent_is_told_of(caplog: pytest.LogCaptureFixt
     told = [one.getMessage() for one in caplog.records]
     assert told.count("sampler: policy: no such file") == 1
     assert [one for one in told if "none has arrived for 23 s" in one]
+
+
+def test_readings_that_nobody_asked_for_are_neither_kept_nor_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = Scene()
+    for number in range(3000):
+        here.readings.coming.append(Sample(f"x{number % 1000}", here.now, None, None, "spam"))
+    here.load(1)
+    assert "spam" not in caplog.text
+
+
+def test_an_order_is_carried_out_though_the_sampler_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Scene()
+
+    def gone(_name: str) -> None:
+        raise SourceError("the sampler is gone")
+
+    monkeypatch.setattr(here.readings, "capture", gone)
+    here.guarding.order("close", "web", here.now, 0, "root (uid 0)", "")
+    assert set(here.switches.closed) == {"web"}

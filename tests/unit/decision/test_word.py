@@ -265,3 +265,11 @@ def test_a_step_that_a_person_keeps_open_does_not_have_the_next_close_at_once() 
     play.to(100, la1=20.0)
     play.say("open", "apache.throttle")
     assert play.to(410) == ["400 close apache.stop"]
+
+
+def test_the_hour_that_a_person_named_is_an_hour_though_the_clock_is_set_back() -> None:
+    play = Play(guard())
+    play.second = 100_000
+    play.say("close", "apache", minutes=60)
+    play.second = 10
+    assert play.to(3700) == ["3611 open apache"]

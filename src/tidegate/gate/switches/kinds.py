@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from tidegate.errors import GateError
 from tidegate.gate.switches.record import Before, Record
 from tidegate.model import SECOND, Micros
+from tidegate.text import printable
 
 Standing = Literal["closed", "open", "taken"]
 """`closed`: as we left it; `open`: our closing never came into effect; `taken`: a person, or what
@@ -47,8 +48,8 @@ class Ran(NamedTuple):
 
 
 def brief(text: str, most: int = 300) -> str:
-    """The end of a text as one line of at most so many characters."""
-    line = " ".join(text.split())
+    """The end of a text as one line of at most so many characters, which steers no terminal."""
+    line = printable(" ".join(text.split()))
     return line if len(line) <= most else "… " + line[-most:]
 
 

@@ -23,6 +23,8 @@ from tidegate.source.readings.portrait import Portrait
 from tidegate.source.readings.taking import Places
 from tidegate.text import printable
 
+MOST_ASKED = 1000
+"""Captures that may be asked for at once: one for each guard, so it is never reached."""
 LARGEST = 512 << 10
 """Bytes of text at most, whatever the guard says: it goes out in one frame."""
 _HERE = Places()
@@ -53,7 +55,7 @@ class Captures:
 
     def ask(self, name: str) -> None:
         """Begin one; where one is under way for this guard, that is it."""
-        if name in self._pending:
+        if name in self._pending or len(self._pending) >= MOST_ASKED:
             return
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="capture", daemon=True)

@@ -12,7 +12,7 @@ import pytest
 from tidegate.model import SECOND
 from tidegate.policy.guards import Capture, GuardSpec
 from tidegate.policy.models import Policy
-from tidegate.source.readings.capture import Captures, within
+from tidegate.source.readings.capture import MOST_ASKED, Captures, within
 
 
 def captured(terms: Capture | None = None, name: str = "web") -> str:
@@ -123,3 +123,11 @@ def test_over_the_socket_while_samples_go_on(host, tmp_path):
     assert host.captured[0].name == "web"
     assert Path("/proc/loadavg").read_text().split()[2] in host.captured[0].text
     assert len(host.of("la1")) >= 5 or time.monotonic() - began > 10
+
+
+def test_only_so_many_are_asked_for_at_once(monkeypatch):
+    monkeypatch.setattr(Captures, "_run", lambda _self: None)
+    captures = Captures(Policy(), lambda: 77, lambda: None)
+    for number in range(3 * MOST_ASKED):
+        captures.ask(f"x{number}")
+    assert captures._asked.qsize() == MOST_ASKED
