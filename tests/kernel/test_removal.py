@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.kernel.daemon import FAST, daemons, until
 from tests.kernel.namespaces import Namespace
 
 from tidegate.gate.switches.record import Record, Records
@@ -72,3 +73,20 @@ def test_what_can_not_be_opened_is_said_and_the_removal_goes_on(
     run = remove(alone, closed, "0")
     assert run.returncode == 0
     assert "door: refused" in run.stdout and "not all could be opened" in run.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--observe",)])
+def test_a_policy_without_guards_opens_what_an_earlier_one_has_closed(
+    public_folder: Path, words: tuple[str, ...]
+) -> None:
+    """After a boot nobody else is left who could."""
+    undo = ("/usr/bin/touch", str(public_folder / "opened"))
+    terms = Command(("/bin/true",), undo)
+    with daemons(public_folder, "removal", FAST) as make:
+        here = make()
+        now = 1_000_000 * HOUR
+        Records(public_folder / "gates").write(Record("door", terms, {}, "closed", now, now))
+        here.start(*words)
+        until("the gate", (public_folder / "opened").exists)
+        until("the record", lambda: not Records(public_folder / "gates").read())
+        assert here.stop() == 0

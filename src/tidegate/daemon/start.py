@@ -99,11 +99,17 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
     children: dict[str, Child] = {}
     if nftables:
         children["keeper"] = keep
-    if policy.has_switches and not observe:
+    if (policy.has_switches and not observe) or _left_closed(policy):
         children["switches"] = switch
     if policy.guarded:
         children["sampler"] = sample
     return Master(children, watch).run()
+
+
+def _left_closed(policy: Policy) -> bool:
+    """Whether a former life, perhaps of another policy, has closed what nobody has opened yet: a
+    host that booted since has neither its dead man nor its timer."""
+    return any(Path(policy.paths.gates).glob("*.json"))
 
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
