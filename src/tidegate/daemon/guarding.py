@@ -39,6 +39,7 @@ _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
 }
 _CONTRARY = {"close": "open", "open": "closed"}
 """What a gate still reports of the time before: that settles nothing."""
+_SHUT = ("closed", "closing")
 _AIMS = {"close": "closed", "open": "open"}
 _QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 """Verbs that no report of a gate will settle."""
@@ -147,6 +148,8 @@ class Guarding:
         """What a person wants done with a gate, or with every gate of a guard."""
         moves = self.guards.order(verb, gate, now, until, by, note)
         self._carry_out(moves, now)
+        if verb == "resume":  # what its guard closes at once is not opened before
+            self._carry_out(self.guards.step(now, (), ()), now)
         with suppress(GoneError):  # the loop finds the same, and saves this order first
             self._bring_about(now)
         return moves
@@ -253,13 +256,16 @@ class Guarding:
     def _begin(self, move: Move, decision: Decision, now: Micros) -> None:
         """Before the effect: what it waits for, and what settles it."""
         spec = spec_of(self.policy, move.guard)
-        if move.verb in ("close", "warn", "fire") and isinstance(spec, GuardSpec):
+        terms = spec.capture if isinstance(spec, GuardSpec) else None
+        told = self.states.get(move.gate)
+        if move.verb in ("close", "warn", "fire") and terms is not None:
             with suppress(SourceError):  # the loop finds the same, and the order is saved first
                 self.readings.capture(move.guard)
             self._captures.setdefault(move.guard, []).append(decision.id)
-            if move.verb == "close" and spec.capture is not None and spec.capture.commands:
+            stands = told is not None and told.state in _SHUT  # a person may say it again
+            if move.verb == "close" and terms.commands and not stands:
                 waiting = self._waiting.setdefault(
-                    move.guard, _Waiting(now + spec.capture.timeout + SECOND)
+                    move.guard, _Waiting(now + terms.timeout + SECOND)
                 )
                 waiting.gates.add(move.gate)
         if decision.mode == "observe":
@@ -270,7 +276,6 @@ class Guarding:
             if earlier := self._pending.get(move.gate):
                 self._settle([Outcome(earlier[0], "skipped", "overtaken by the next", now)])
             self._pending[move.gate] = decision.id, move.verb
-            told = self.states.get(move.gate)
             if told is not None and told.state == _AIMS.get(move.verb):  # so already: not told anew
                 self._settle([one._replace(time=now) for one in self._heard(told)])
             if move.verb == "fire":
@@ -307,7 +312,7 @@ class Guarding:
 
     def _meant(self, move: Move) -> bool:
         told = self.states.get(move.gate)
-        undoes = move.verb == "open" and told is not None and told.state in ("closed", "closing")
+        undoes = move.verb == "open" and told is not None and told.state in _SHUT
         return undoes or self.enforced(move.guard) or move.by != "guard"
 
     def _tell(self, move: Move, decision: Decision) -> None:

@@ -462,3 +462,32 @@ def test_an_order_is_carried_out_though_the_sampler_is_gone(
     monkeypatch.setattr(here.readings, "capture", gone)
     here.guarding.order("close", "web", here.now, 0, "root (uid 0)", "")
     assert set(here.switches.closed) == {"web"}
+
+
+def test_a_person_who_closes_what_is_closed_does_not_have_it_opened_for_the_capture() -> None:
+    here = Scene(WITH_COMMANDS)
+    here.load(11, 20)
+    assert set(here.switches.closed) == {"web"}
+    here.guarding.order("close", "web", here.now, 0, "root (uid 0)", "")
+    assert set(here.switches.closed) == {"web"}
+
+
+def test_resume_does_not_open_what_its_guard_closes_at_once() -> None:
+    here = Scene()
+    here.load(1, 2)
+    here.guarding.order("close", "web", here.now, 0, "root (uid 0)", "")
+    here.load(11, 2)
+    asked: list[set[str]] = []
+    inner = here.switches.want
+    here.switches.want = lambda closed, now: asked.append(set(closed)) or inner(closed, now)  # type: ignore[method-assign,func-returns-value]
+    here.guarding.order("resume", "web", here.now, 0, "root (uid 0)", "")
+    here.load(11, 10)
+    assert asked
+    assert all(asked), "it would be started, and stopped a second later"
+    assert here.moves()[-2:] == [("resume", "web", "applied"), ("close", "web", "applied")]
+
+
+def test_nothing_is_captured_where_the_policy_wants_nothing_captured() -> None:
+    here = Scene(ONE + "capture = false\n")
+    here.load(11, 2)
+    assert here.readings.asked == []
