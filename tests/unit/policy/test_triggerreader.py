@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tidegate.errors import PolicyError
@@ -40,6 +42,22 @@ def test_it_can_be_switched_off() -> None:
     assert triggers('when = "la1 >= 8", script = "a"', "enabled = false") == ()
 
 
+def test_people_may_be_told_of_what_is_run() -> None:
+    text = '[notify.admins]\nmail = "root"\n[guard.x]\nnotify = ["admins"]\n'
+    (one,) = read([("p", text + 'run = { when = "la1 >= 8", script = "a" }\n')]).policy.triggers
+    assert one.notify == ("admins",)
+
+
+def test_rules_of_sysfences_files_tell_whom_their_guard_tells(tmp_path: Path) -> None:
+    path = tmp_path / "sysfence.conf"
+    path.write_text("rule \"high\" { la1 >= 8 } run once 'logger high'\n")
+    text = (
+        f'[guard.x]\nsysfence = ["{path}"]\nnotify = ["admins"]\n[notify.admins]\nmail = "root"\n'
+    )
+    (one,) = read([("policy", text)]).policy.triggers
+    assert (one.name, one.notify) == ("x.high", ("admins",))
+
+
 @pytest.mark.parametrize(
     ("keys", "beside", "said"),
     [
@@ -52,6 +70,11 @@ def test_it_can_be_switched_off() -> None:
         ('when = "la1 > 1", script = "a", evry = "1m"', "", 'did you mean "every"?'),
         ('when = "la1 > 1", script = "a"', 'service = "a"', "guard.x.service: run stands alone"),
         ('when = "la1 > 1", script = "a"', 'mode = "odd"', "guard.x.mode: expected"),
+        (
+            'when = "la1 > 1", script = "a"',
+            'notify = ["a"]',
+            "guard.x.notify: there is no [notify.a]",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_key(keys: str, beside: str, said: str) -> None:
