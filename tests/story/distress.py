@@ -154,12 +154,13 @@ def hog(group: Enclosure, what: str, number: int) -> Iterator[Background]:
     words = group.words(sys.executable, "-m", "tests.story.hogs", what, str(number))
     with Background(None, *words) as made:
         assert made.process.stdout is not None
-        if (told := made.process.stdout.readline().strip()) != str(number):
-            raise StoryError(f"{what}: asked for {number}, there is {told or 'nothing'}")
+        there = int(made.process.stdout.readline() or 0)
+        if there < 0.9 * number:
+            raise StoryError(f"{what}: asked for {number}, there is {there}")
         try:
             yield made
         finally:
-            freed = group.processes_left() + (0 if what == "memory" else number)
+            freed = group.processes_left() + (0 if what == "memory" else there)
             made.process.kill()
             made.process.stdout.close()
             deadline = time.monotonic() + 60  # what it made ends with it, but not at once
