@@ -8,7 +8,7 @@ ledger no service is stopped (who would know what to start again?), only the ker
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,9 +47,11 @@ _QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 
 @dataclass(slots=True)
 class _Waiting:
-    """A closing that waits for its capture: so that what is kept was seen before it."""
+    """A closing that waits for its capture: so that what is kept was seen before it. Not for longer
+    than `patience`, not even where the clock is set back meanwhile."""
 
-    until: Micros
+    since: Micros
+    patience: Micros
     gates: set[str] = field(default_factory=set)
 
 
@@ -69,6 +71,7 @@ class Guarding:
         self.telling = telling
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
+        self.save: Callable[[Micros], None] = lambda _now: None
         self._kernel = kernel_gates(policy)
         self._dropped: frozenset[str] = frozenset()
         # Gate → the decision that its report settles: its id, and what is to be done.
@@ -220,9 +223,10 @@ class Guarding:
                     self.ledger.attach(number, time, text)
                 except LedgerError as error:
                     log.warning("ledger: %s; what was captured for %s is lost", error, name)
-        for name in [name for name, one in self._waiting.items() if one.until <= now]:
-            del self._waiting[name]
-            self._changed = True
+        for name, one in list(self._waiting.items()):
+            if not 0 <= now - one.since < one.patience:
+                del self._waiting[name]
+                self._changed = True
 
     # -- carrying out -------------------------------------------------------------------------
 
@@ -238,6 +242,9 @@ class Guarding:
         except LedgerError as error:
             written = False
             log.error("ledger: %s; no service is stopped that nobody would start again", error)
+        # Before the effect: keepers forget what a person opened once nobody wants it closed, and
+        # what we forgot we would close again; and what we forgot to have closed we would open.
+        self.save(now)
         refused = []
         for move, decision in zip(moves, decisions, strict=True):
             self._tell(move, decision)
@@ -264,10 +271,8 @@ class Guarding:
             self._captures.setdefault(move.guard, []).append(decision.id)
             stands = told is not None and told.state in _SHUT  # a person may say it again
             if move.verb == "close" and terms.commands and not stands:
-                waiting = self._waiting.setdefault(
-                    move.guard, _Waiting(now + terms.timeout + SECOND)
-                )
-                waiting.gates.add(move.gate)
+                fresh = _Waiting(now, terms.timeout + SECOND)
+                self._waiting.setdefault(move.guard, fresh).gates.add(move.gate)
         if decision.mode == "observe":
             self._settle([Outcome(decision.id, "observed", "", now)])
         elif move.verb in _QUIET or move.gate in self._dropped:

@@ -55,7 +55,11 @@ class Telling:
 
     def tick(self, now: Micros) -> bool:
         """Hand over what is ready; whether there was anything."""
-        ready = [one for one in self._owed if one.number in self._texts or one.until <= now]
+        ready = [
+            one
+            for one in self._owed
+            if one.number in self._texts or not now < one.until <= now + CAPTURE_WITHIN
+        ]
         self._owed = [one for one in self._owed if one not in ready]
         for one in ready:
             spec = spec_of(self.policy, one.move.guard)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from unittest.mock import ANY
 
 import pytest
 
@@ -241,6 +242,19 @@ def test_a_keeper_that_is_gone_refuses_nothing_and_what_a_person_said_then_is_ke
     assert "web.throttle" in here.guarding.guards.closed(here.now)
     here.guarding.order("open", "web.throttle", here.now, 0, "anna (uid 1000)", "")
     assert "web.throttle" not in here.guarding.guards.closed(here.now)
+
+
+def test_what_was_decided_is_saved_before_it_is_done() -> None:
+    here = Scene()
+    saved: list[tuple[list[tuple[str, str, str]], dict[str, Micros]]] = []
+    here.guarding.save = lambda _now: saved.append((here.moves(), dict(here.switches.closed)))
+    here.load(11, 2)
+    here.switches._reports.append(GateReport("web", "taken", here.now))
+    here.load(11)
+    assert saved == [
+        ([("close", "web", "intended")], {}),
+        ([("close", "web", "skipped"), ("open", "web", "intended")], {"web": ANY}),
+    ]
 
 
 def test_what_a_keeper_told_before_it_was_decided_settles_it() -> None:
@@ -491,3 +505,17 @@ def test_nothing_is_captured_where_the_policy_wants_nothing_captured() -> None:
     here = Scene(ONE + "capture = false\n")
     here.load(11, 2)
     assert here.readings.asked == []
+
+
+def test_neither_a_closing_nor_a_notice_waits_for_a_clock_that_was_set_back() -> None:
+    text = (
+        ONE.replace("service", 'notify = ["admins"]\nservice') + '[notify.admins]\nmail = "root"\n'
+    )
+    here = Scene(text.replace("[notify", 'capture = { commands = [["ps"]] }\n[notify'))
+    here.load(11)
+    assert here.switches.closed == {}, "it waits for what is captured"
+    here.now -= 3600 * SECOND
+    here.load(11)
+    here.guarding.telling.tick(here.now)
+    assert set(here.switches.closed) == {"web"}
+    assert len(here.notices.told) == 1
