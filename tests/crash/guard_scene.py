@@ -33,6 +33,7 @@ from tidegate.daemon.privilege import die_with_parent
 from tidegate.daemon.start import start
 from tidegate.errors import ControlError
 from tidegate.gate.switches.record import Records
+from tidegate.model import SECOND
 
 PATIENCE = 60.0
 GROUPS = Path("/sys/fs/cgroup")
@@ -139,6 +140,7 @@ class Scene:
         self.folder.chmod(0o755)
         self.steps = self.folder / "steps"
         self.script = Path("/etc/init.d") / self.name
+        self.link = Path("/etc/rc3.d") / f"S02{self.name}"
         self.places = {
             "freeze": GROUPS / "freezer" / self.name,
             "shares": GROUPS / "cpu" / self.name,
@@ -176,6 +178,15 @@ class Scene:
             victim = self._run(["sleep", "86400"])
         (self.places["freeze"] / "cgroup.procs").write_text(f"{victim.pid}\n")
         self.serve("start")
+        deadline = time.monotonic() + PATIENCE
+        while {"haproxy", "agent"} & {*self.gates} and not self._answers():
+            assert time.monotonic() < deadline, "HAProxy does not answer"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        with suppress(OSError):
+            return bool(self.haproxy("show info"))
+        return False
 
     def _run(self, words: list[str]) -> subprocess.Popen[bytes]:
         made = subprocess.Popen(
@@ -189,6 +200,30 @@ class Scene:
         assert self.space is not None
         with self.space.inside():
             subprocess.run([self.script, verb], check=True)
+
+    def freeze(self, state: str) -> None:
+        """What an administrator does to the control group."""
+        (self.places["freeze"] / "freezer.state").write_text(state)
+
+    def enable(self, enabled: bool) -> None:
+        """Whether the service starts at boot."""
+        if enabled:
+            self.link.parent.mkdir(exist_ok=True)
+            self.link.symlink_to(self.script)
+        else:
+            self.link.unlink(missing_ok=True)
+
+    def calls(self) -> list[str]:
+        """What the service's script was told."""
+        found = (self.folder / "service.calls").read_text().split()
+        return [verb for verb in found if verb != "status"]
+
+    def overdue(self) -> subprocess.Popen[bytes]:
+        """`tidegate open --overdue`, as an administrator runs it."""
+        assert self.space is not None
+        words = ["-m", "tidegate", "open", "--overdue", "--config", f"{self.folder}/tidegate.toml"]
+        with self.space.inside():
+            return self._run([sys.executable, *words])
 
     def heat(self, value: float) -> None:
         """What the host's reading says from now on."""
@@ -208,7 +243,8 @@ class Scene:
         for child in self._children:
             child.kill()
             child.wait()
-        self.script.unlink(missing_ok=True)
+        for path in (self.link, self.script):
+            path.unlink(missing_ok=True)
         for place in self.places.values():
             for _again in range(100):
                 with suppress(FileNotFoundError):
@@ -299,14 +335,23 @@ class Scene:
         return [pid for role in roles for pid in self.ours(role)]
 
     def kill(self, role: str) -> None:
-        """SIGKILL; `all`: of all at once."""
-        found = self.ours("" if role == "all" else role)
+        """SIGKILL, of several at once: `crew` is all but the dead man, `all` him too, and
+        `everybody` also what outlives us, to answer balancers."""
+        found = self._of(role)
         assert found, f"there is no {role}: {self.processes()}"
         for pid in found:  # none may start another meanwhile
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        for pid in {*found, *(self.ours() if role == "all" else ())}:
+        for pid in {*found, *self._of(role)}:
             _kill(pid)
+
+    def _of(self, role: str) -> list[int]:
+        if role == "crew":
+            return self.working()
+        if role == "everybody":
+            beside = [pid for pid, title in self.processes().items() if "responder" in title]
+            return [*self.ours(), *beside]
+        return self.ours("" if role == "all" else role)
 
     def arm(self, step: str) -> None:
         """Hold the daemon there."""
@@ -410,6 +455,10 @@ class Scene:
         """The gates that are to be undone."""
         return [one.gate for one in Records(self.folder / "gates").read()]
 
+    def deadlines(self) -> list[float]:
+        """When what is recorded ends, in seconds of the system's clock."""
+        return [one.deadline / SECOND for one in Records(self.folder / "gates").read()]
+
     def reports(self) -> dict[str, str]:
         """How the daemon says that each gate stands; {} while it does not answer."""
         answer = self._ask()
@@ -418,6 +467,10 @@ class Scene:
             for guard in answer.get("guards", ())
             for gate in guard["gates"]
         }
+
+    def say(self, verb: str, gate: str) -> None:
+        """What a person tells the daemon of a gate. ControlError where it is not taken."""
+        Client(self._socket).post("/gate", {"verb": verb, "gate": gate, "note": "by hand"})
 
     def _ask(self) -> Mapping[str, Any]:
         with suppress(ControlError):

@@ -56,6 +56,7 @@ class Watcher:
             policy, self.pipeline.guards, wiring.ledger, wiring.gate, wiring.switches,
             wiring.readings, Telling(policy, self.notices),
         )  # fmt: skip
+        self.guarding.save = self._checkpoint
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False

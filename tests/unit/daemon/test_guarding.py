@@ -253,7 +253,7 @@ def test_what_was_decided_is_saved_before_it_is_done() -> None:
     here.load(11)
     assert saved == [
         ([("close", "web", "intended")], {}),
-        ([("close", "web", "skipped"), ("open", "web", "intended")], {"web": ANY}),
+        ([("close", "web", "applied"), ("open", "web", "intended")], {"web": ANY}),
     ]
 
 
