@@ -22,6 +22,8 @@ Deliver = Callable[[NoticeSpec, Letter], None]
 
 FIRST_WAIT: Micros = 10 * SECOND
 LONGEST_WAIT: Micros = 10 * MINUTE
+LONGEST_WAY: Micros = 5 * MINUTE
+"""What is under way for longer hangs; it is waited for, and said."""
 PART = "notices"
 """The name of this part of the daemon's memory."""
 
@@ -156,7 +158,11 @@ class Place:
 
     def settle(self, now: Micros) -> bool:
         """Take in what became of the letter under way; False while it is, or if there is none."""
-        if self._under_way is None or self._under_way.is_alive():
+        if self._under_way is None:
+            return False
+        if self._under_way.is_alive():
+            if now - self._under_way.sent > LONGEST_WAY:
+                self.trouble = "one is under way and does not arrive; those after it wait"
             return False
         self._arrived(self._under_way, now)
         self._under_way = None

@@ -91,6 +91,20 @@ def test_nothing_waits_for_a_slow_place() -> None:
     assert post.arrived == [("slow", "number 0"), ("slow", "2 notices, the latest: number 2")]
 
 
+def test_a_letter_that_hangs_is_told_of() -> None:
+    notices, post = made("admins")
+    post.gate.clear()
+    notices.tell(["admins"], NOW, "closed", "")
+    notices.tick(NOW)
+    notices.tick(NOW + 4 * MINUTE)
+    assert notices.failures() == {}
+    notices.tick(NOW + 6 * MINUTE)
+    assert "does not arrive" in notices.failures()["admins"]
+    post.gate.set()
+    settle(notices, NOW + 7 * MINUTE)
+    assert notices.failures() == {"admins": ""}
+
+
 def test_failures_are_told_until_they_are_over_and_tried_again_ever_later() -> None:
     notices, post = made("admins")
     assert notices.failures() == {}
