@@ -111,11 +111,12 @@ class InitScript:
     # -- how it is told ----------------------------------------------------------------------
 
     def _do(self, verb: str, within: float) -> Ran:
+        ranked = verb == "stop"  # it leaves nothing that would be spared as we are
         command = shutil.which("service", path="/usr/sbin:/usr/bin:/sbin")
         own = self._script is not None and self._script.parent == Path("/etc/init.d")
         if own and command and not os.access(str(self._script), os.X_OK):
-            return self._tools.run([command, self.name, verb], within)
-        return self._tools.run([str(self._script), verb], within)
+            return self._tools.run([command, self.name, verb], within, ranked=ranked)
+        return self._tools.run([str(self._script), verb], within, ranked=ranked)
 
     def _running(self) -> tuple[bool, str, processes.Process | None]:
         """Whether it runs, why not, its main process if that is known."""
