@@ -127,6 +127,7 @@ def test_what_a_terminal_shows_fits_and_says_what_to_do(here: Pretended) -> None
     )
     opened = here.terminal("open", "web.stop")
     assert "it is left alone until its open condition holds, or for 1h" in opened
+    assert "\n  To keep its guard from closing it: tidegate hold web.stop\n" in opened
     assert "To let its guard act again: tidegate resume web.stop" in here.terminal(
         "why", "web.stop"
     )
@@ -215,6 +216,8 @@ def test_the_last_member_of_a_pool_is_throttled_and_not_stopped(here: Pretended,
     assert here.host.runs("apache2")
     assert here.states() == {"web.throttle": "closed", "web.stop": "open"}
     assert here.moves().count(("warn", "web.stop")) == 1
+    listed = here.verb("guard", "list").stdout
+    assert "    its guard would close it, but pool web needs 1 in service, and up(" in listed
     if peer == "down":
         return
     assert "unknown" in why

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -25,6 +26,8 @@ from tidegate.policy.models import Paths
 from tidegate.text import printable
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_COMMAND = re.compile(r"tidegate [a-z]+ [\w.:/-]+")
 
 SOCKET = "watcher/control.sock"
 """Where the control socket stands below the run folder."""
@@ -145,12 +148,13 @@ def put(text: str, indent: str = "") -> None:
     if not sys.stdout.isatty():
         click.echo(indent + text)
         return
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", "\u00a0"), text)  # to be copied
     width = min(max(shutil.get_terminal_size().columns, 40), 120)
     for line in textwrap.wrap(
-        text, width, initial_indent=indent, subsequent_indent=indent + "  ",
+        whole, width, initial_indent=indent, subsequent_indent=indent + "  ",
         break_on_hyphens=False, break_long_words=False,
     ) or [indent]:  # fmt: skip
-        click.echo(line)
+        click.echo(line.replace("\u00a0", " "))
 
 
 def left_text(seconds: int) -> str:

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 import click
 
-from tidegate.cli.common import as_json, client, emit, local, ports_text, put, socket_option, table
+from tidegate.cli.common import (
+    as_json,
+    client,
+    clock,
+    emit,
+    local,
+    ports_text,
+    put,
+    socket_option,
+    table,
+)
 from tidegate.text import printable
 
 _NOTHING = ("0", "-", "")
@@ -195,7 +205,7 @@ def _scope(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _source(row: Mapping[str, Any]) -> tuple[str, ...]:
     numbers = (str(row[key]) for key in ("events", "bans", "minutes"))
-    return (row["subject"], *numbers, ", ".join(row["rules"]), local(row["last"]))
+    return (row["subject"], *numbers, ", ".join(row["rules"]), clock(row["last"]))
 
 
 def _gate(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -204,7 +214,7 @@ def _gate(row: Mapping[str, Any]) -> tuple[str, ...]:
     given_up = f", given up {row['given_up']}" if row["given_up"] else ""
     counts = (str(row[what]) for what in ("warnings", "observed", "refused"))
     restarts = f"{row['restarts']}{given_up}"
-    return (row["gate"], times, str(row["minutes"]), by, restarts, *counts, local(row["last"]))
+    return (row["gate"], times, str(row["minutes"]), by, restarts, *counts, clock(row["last"]))
 
 
 def _rate(rate: float | None) -> str:

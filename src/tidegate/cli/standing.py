@@ -70,6 +70,8 @@ def _about(gate: Mapping[str, Any], *, shut: bool) -> Iterable[str]:
     state = gate["state"]
     if gate["observed"] == "closed":
         yield "its guard would have closed it; it only observes: nothing was done"
+    if gate["kept"]:
+        yield f"its guard would close it, but {printable(gate['kept'])}"
     if gate["left_alone"]:
         yield f"its guard decides again at {local(gate['left_alone'])}, or when all is calm"
     if gate["at_most"] and gate["fired"]:

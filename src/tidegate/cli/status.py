@@ -14,6 +14,9 @@ from tidegate.cli.common import as_json, client, clock, emit, local, put, socket
 from tidegate.evidence import backscatter
 from tidegate.text import printable
 
+_FAILED = ("refused", "given up")
+"""States of gates that need somebody."""
+
 
 @click.command(epilog="\b\nExamples:\n  tidegate status\n  tidegate status --json | jq .bans\n")
 @socket_option
@@ -26,6 +29,9 @@ def command(socket: str | None, as_json: bool) -> int:
     else:
         _show(answer)
     healthy = answer["gate"]["state"] == "ok" and not answer["off"]
+    healthy = healthy and not any(
+        gate["state"] in _FAILED for guard in answer["guards"] for gate in guard["gates"]
+    )
     return 0 if healthy and all(one["state"] != "degraded" for one in answer["sources"]) else 1
 
 
@@ -94,7 +100,7 @@ def _guards(guards: Sequence[Mapping[str, Any]]) -> None:
         unknown = ", ".join(one["reading"] for one in guard["unknown"])
         unknown = f"; UNKNOWN: {unknown}" if unknown else ""
         put(f"{guard['name']:<20} {guard['mode']}, {printable(said)}{printable(unknown)}", "  ")
-    worst = ("refused", "given up", "taken", "away")
+    worst = (*_FAILED, "taken", "away")
     if any(
         gate["state"] in worst or gate["held"] for guard in guards for gate in guard["gates"]
     ) or any(guard["unknown"] for guard in guards):

@@ -87,6 +87,7 @@ def gate_view(watcher: Daemon, spec: Spec, gate: GateSpec, now: Micros) -> dict[
         "since": time_text(report.since) if report and report.since else None,
         "detail": well_formed(report.detail) if report else "",
         "opens": opens(spec, stand) if wanted else "",
+        "kept": well_formed(stand.kept),
         "left_alone": time_text(stand.until) if stand.state in _ALONE else None,
         "held": _held(watcher, spec, gate, stand) if stand.held else None,
         "fired": [time_text(one) for one in stand.fired],

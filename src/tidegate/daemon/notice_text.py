@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tidegate.gate.switches.port import LEASE
-from tidegate.model import Move
+from tidegate.model import SECOND, Move
 from tidegate.policy.durations import format_duration
 from tidegate.policy.guards import (
     Agent,
@@ -56,7 +56,7 @@ def said(
     lines = [f"{_headline(move, step)}.", ""]
     if observed:
         lines += ["Nothing was done: it is only observed (mode observe).", ""]
-    lines += [f"When: {time_text(move.time, None)}"]
+    lines += [f"When: {time_text(move.time // SECOND * SECOND, None)}"]
     if move.reason:
         lines += [f"Why: {move.reason}"]
     if move.by != "guard":
@@ -191,7 +191,7 @@ def _outlook(move: Move, guard: GuardSpec | None) -> list[str]:
     if move.verb != "close":
         return []
     if move.until:
-        ends = f"at {time_text(move.until, None)}"
+        ends = f"at {time_text(move.until // SECOND * SECOND, None)}"
     elif move.by != "guard":
         return ["", "It stays closed until somebody opens it or gives it back to its guard."]
     elif guard is not None and guard.stated_open:

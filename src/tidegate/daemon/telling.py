@@ -66,8 +66,9 @@ class Telling:
             guard = spec if isinstance(spec, GuardSpec) else None
             capture = self._texts.pop(one.number, "")
             told = said(one.move, guard, capture, observed=one.observed)
+            time = one.move.time // SECOND * SECOND
             self._notices.tell(
-                spec.notify if spec else (), one.move.time, told.subject, told.text,
+                spec.notify if spec else (), time, told.subject, told.text,
                 about=told.about, clear=told.clear,
             )  # fmt: skip
         return bool(ready)

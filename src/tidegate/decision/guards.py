@@ -25,13 +25,15 @@ _LEVELS: tuple[Level, ...] = ("low", "high", "flood")
 
 class Stand(NamedTuple):
     """How a gate stands for its guard: `state` (see `rung.State`) ends at `until`, a person keeps
-    the guard from it until `held`, it was restarted at `fired`; times 0 for none."""
+    the guard from it until `held`, it was restarted at `fired`; times 0 for none. `kept`: why its
+    pool keeps it open."""
 
     state: State = "open"
     until: Micros = 0
     held: Micros = 0
     fired: tuple[Micros, ...] = ()
     given_up: bool = False
+    kept: str = ""
 
 
 class Guards:
@@ -123,7 +125,8 @@ class Guards:
             return Stand()
         rung = guard.rungs[k]
         held, given_up = _ahead(rung.hold, now), rung.said == "gave up"
-        return Stand(rung.state, rung.until, held, tuple(rung.fired), given_up)
+        kept = guard.missed(k, now) if rung.said == "pool" and rung.state == "open" else ""
+        return Stand(rung.state, rung.until, held, tuple(rung.fired), given_up, kept)
 
     def known(self, name: str, now: Micros) -> list[Sample]:
         """Every reading of this guard as it is now; one without a value says why."""

@@ -12,7 +12,7 @@ from tidegate.cli.standing import closed_rows, show_guards, show_why
 GATE: dict[str, Any] = {
     "gate": "web.stop", "what": "service", "does": "apache2 is stopped", "state": "open",
     "wanted": "open", "observed": "open", "since": None, "detail": "", "opens": "",
-    "left_alone": None, "held": None, "fired": [], "at_most": None,
+    "kept": "", "left_alone": None, "held": None, "fired": [], "at_most": None,
 }  # fmt: skip
 SINCE = "2026-08-21T03:00:00+00:00"
 HELD = {"by": "anna\x1b[2J (uid 1000)", "since": SINCE, "until": None, "note": "upgrade"}
@@ -57,6 +57,7 @@ def test_open_and_closed(capsys: pytest.CaptureFixture[str]) -> None:
         ({"held": HELD}, "its guard closes it no more until: tidegate resume web.stop\n"),
         ({"held": HELD | {"until": SINCE}, "state": "ready"},
          "does not run it until 2026-08-21 03:00:00+00:00, or until: tidegate resume web.stop\n"),
+        ({"kept": "pool web needs 1"}, "its guard would close it, but pool web needs 1\n"),
         ({"observed": "closed"}, "its guard would have closed it; it only observes"),
     ],
 )  # fmt: skip
