@@ -12,6 +12,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,12 +81,17 @@ def watch(folder: Path, now: Callable[[], Micros], tools: Callable[[Runner], Too
     its deadline. What can't be opened is tried again."""
     records = Records(folder)
     tried: dict[str, Micros] = {}
+    seen = 0
     while True:
         if not records.lock("dead man"):
-            if records.worker() == KEEPER:
+            # The first time it may be the word of the one that died: whoever has the lock now, such
+            # as `tidegate open`, may not have said yet what it is.
+            seen = seen + 1 if records.worker() == KEEPER else 0
+            if seen > 1:
                 return
             time.sleep(_EACH)
             continue
+        seen = 0
         try:
             found = records.read()
             if not found:
@@ -103,4 +109,12 @@ def watch(folder: Path, now: Callable[[], Micros], tools: Callable[[Runner], Too
             pass  # tried again: there is nobody to tell
         finally:
             records.unlock()
+        _reap()
         time.sleep(_EACH)
+
+
+def _reap() -> None:
+    """What an attempt has started and left behind: there may be thousands of attempts."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
