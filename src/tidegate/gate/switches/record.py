@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.errors import GateError
+from tidegate.gate.switches.trust import unsafe
 from tidegate.model import MINUTE, Micros
 from tidegate.policy import guards
 
@@ -100,6 +101,7 @@ class Records:
         self.folder = folder
         self._told = told
         self._lock = -1
+        self._fired: dict[str, list[Micros]] = {}  # for when the disk takes nothing
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = folder.stat()
@@ -110,6 +112,8 @@ class Records:
                 f"{folder} must belong to root and be writable by nobody else:"
                 f" chown root {folder}; chmod 0700 {folder}"
             )
+        if why := unsafe(folder / "lock", (os.geteuid(),)):
+            raise GateError(why)
 
     def lock(self, role: str = "") -> bool:
         """Become the one who works with this folder, as that; False while somebody else is."""
@@ -194,6 +198,8 @@ class Records:
 
     def fired(self, gate: str) -> list[Micros]:
         """When this gate was fired, the last thousand times at most."""
+        if gate in self._fired:
+            return self._fired[gate]
         try:
             found = json.loads((self.folder / f"{gate}.fired").read_bytes())
             return [int(one) for one in found]
@@ -201,7 +207,8 @@ class Records:
             return []
 
     def note_fired(self, gate: str, times: Sequence[Micros]) -> None:
-        """Put that on disk. Raises GateError."""
+        """Remember that, on disk too. Raises GateError where the disk refuses."""
+        self._fired[gate] = list(times)[-1000:]
         new = self.folder / f"{gate}.fired.new"
         try:
             self._put(new, json.dumps(list(times)[-1000:]).encode())

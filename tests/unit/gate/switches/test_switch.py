@@ -402,3 +402,20 @@ def test_a_clock_that_was_set_back_holds_up_no_opening_and_no_look(scene):
     scene.door.done.clear()
     scene.want()
     assert "state" in scene.door.done
+
+
+def test_a_disk_that_takes_nothing_makes_no_more_firings_possible(scene, monkeypatch):
+    scene.live(Restart("web", most=2, within=HOUR))
+
+    def full(*_words):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scene.records, "_put", full)
+    monkeypatch.setattr(scene.records, "_fill", full)
+    monkeypatch.setattr(scene.lever, "fire", lambda _terms, _begun: "fired")
+    for _time in range(4):
+        scene.now += MINUTE
+        scene.switch.fire()
+        scene.settle()
+    assert [one.detail for one in scene.seen if one.state == "refused"]
+    assert scene.states.count("closing") == 2
