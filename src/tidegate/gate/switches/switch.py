@@ -16,7 +16,7 @@ from tidegate.gate.switches.kinds import Kind, Once
 from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.record import Before, Record, Records, overdue
 from tidegate.gate.switches.restart import too_often
-from tidegate.gate.switches.wishes import Wishes
+from tidegate.gate.switches.wishes import Wishes, still
 from tidegate.model import MINUTE, SECOND, GateReport, Micros
 from tidegate.policy.guards import GateSpec
 
@@ -82,8 +82,6 @@ class Switch(Wishes):
         while self.wait(self.step() / SECOND):
             pass
 
-    # -- what is to be done ------------------------------------------------------------------
-
     def step(self) -> Micros:
         """Do the next thing; for how long there is nothing more to do unless something is said."""
         wanted, off, fired = self.take()
@@ -107,9 +105,10 @@ class Switch(Wishes):
             self._told = None  # the same refusal is news to who asks now
         self._asked = True
         if self._let_be:
-            self._renew(until)
+            if record is not None:
+                self._renew(record, until)
             return LOOK_EVERY
-        if wait := _still(self._next_try, now):
+        if wait := still(self._next_try, now):
             return wait
         return self._close(until, now)
 
@@ -178,8 +177,8 @@ class Switch(Wishes):
         kind = self._kind_of(record)
         if kind is None:
             return self._refuse(_UNKNOWN, now)
-        self._renew(until)
-        if wait := _still(self._next_look, now):
+        record = self._renew(record, until)
+        if wait := still(self._next_look, now):
             return min(wait, until - now)
         self._next_look = now + LOOK_EVERY
         try:
@@ -190,7 +189,7 @@ class Switch(Wishes):
         if standing == "taken":
             self._tell("taken", why)
             self._let_be = True
-            self._write_if_possible(self._newest(record).at("taken"))
+            self._write_if_possible(record.at("taken"))
         elif standing == "open":
             self._forget()  # we died before it took effect; if it is still wanted, from the start
             if self._until is None:
@@ -198,17 +197,17 @@ class Switch(Wishes):
             return 0
         elif record.stage == "closing":
             if self._until is not None:
-                return self._bring_about(kind, self._newest(record), now)
+                return self._bring_about(kind, record, now)
             self._next_look = 0  # nobody has said yet whether it is to be gone on with
         else:
             if record.stage != "closed":
-                self._write_if_possible(self._newest(record).at("closed"))
+                self._write_if_possible(record.at("closed"))
             if self._told is None or self._told[0] != "closed":
                 self._tell("closed", "taken over from the time before")
         return min(LOOK_EVERY, until - now)
 
     def _open(self, record: Record, now: Micros, *, quiet: bool = False) -> Micros:
-        if (wait := _still(self._next_try, now)) and not self._off:
+        if (wait := still(self._next_try, now)) and not self._off:
             return wait
         kind = self._kind_of(record)
         if kind is None:
@@ -243,14 +242,12 @@ class Switch(Wishes):
             self._tell("open", said)
         return 0
 
-    def _renew(self, until: Micros) -> None:
-        """Move the record's deadline along, not more often than need be."""
-        record = self._record
-        if record is not None and not until - RENEW_AFTER <= record.deadline <= until:
-            self._write_if_possible(replace(record, deadline=until))
-
-    def _newest(self, record: Record) -> Record:
-        return self._record or record
+    def _renew(self, record: Record, until: Micros) -> Record:
+        """Move its deadline along, not more often than need be."""
+        if not until - RENEW_AFTER <= record.deadline <= until:
+            record = replace(record, deadline=until)
+            self._write_if_possible(record)
+        return record
 
     def _fire(self) -> None:
         kind, terms = self._kind, self.spec.terms
@@ -277,8 +274,6 @@ class Switch(Wishes):
         self._forget()
         self._tell("open", said)
 
-    # -- telling and recording -----------------------------------------------------------------
-
     def _refuse(self, why: str, now: Micros) -> Micros:
         self._next_try = now + CLOSE_AGAIN
         self._tell("refused", why)
@@ -303,9 +298,3 @@ class Switch(Wishes):
         self._record, self._undoing = None, False
         with suppress(GateError):
             self._records.remove(self.spec.name)
-
-
-def _still(moment: Micros, now: Micros) -> Micros:
-    """For how long that lies ahead; 0 also where no pause is so long: a clock was set back."""
-    wait = moment - now
-    return wait if 0 < wait <= MINUTE else 0

@@ -9,7 +9,13 @@ from __future__ import annotations
 import threading
 from typing import NamedTuple
 
-from tidegate.model import Micros
+from tidegate.model import MINUTE, Micros
+
+
+def still(moment: Micros, now: Micros) -> Micros:
+    """For how long that lies ahead; 0 also where no pause is so long: a clock was set back."""
+    wait = moment - now
+    return wait if 0 < wait <= MINUTE else 0
 
 
 class Wish(NamedTuple):
