@@ -30,8 +30,7 @@ OFF_FILE = Path("/etc/tidegate/off")
 MOST_BANS = 2_000_000
 """Bans that one replacement may bring; memory is bounded by it."""
 
-_PATIENCE = 10.0
-_TRIES = 3
+_PATIENCE, _TRIES = 10.0, 3
 
 
 def clock() -> Micros:
@@ -65,7 +64,6 @@ class Keeper:
         self._load_charter = load_charter
         self._now = now
         self._off_file = off_file
-        self._off = False
         self._noticed = ""
         self._replacement: Replacement | None = None
         self.malformed = 0
@@ -73,8 +71,8 @@ class Keeper:
         self._charter = load_charter()
         self._tempo = Tempo(self._charter, now())
         gate.allow, gate.gates = self._charter.allow, self._charter.gates
-        if self._is_off():
-            self._off = True
+        self._off = self._is_off()
+        if self._off:
             self._open_all()
 
     def fileno(self) -> int:
