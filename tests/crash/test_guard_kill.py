@@ -89,9 +89,14 @@ def die(scene: Scene, step: str, victim: str, value: float) -> Play:
     scene.arm(step)
     scene.heat(value)
     yield Wait(f"the step {step}", scene.reached)
+    yield from kill(scene, victim)
+
+
+def kill(scene: Scene, victim: str) -> Play:
+    """Somebody is killed; where there is no master left, all others end too."""
     scene.kill(victim)
     scene.go()
-    if victim in ("master", "all"):
+    if victim not in ("watcher", "keeper", "service keeper"):
         yield Wait("all to end", lambda: scene.reaped() and not scene.working())
 
 
@@ -185,11 +190,9 @@ def left_to_a_person(step: str, victim: str, scene: Scene) -> Play:
     """Nobody is left but the kernel, and what answers balancers: a person opens the rest."""
     yield from closed_and_killed(scene, step, victim)
     yield Wait("the kernel", lambda: set(scene.doors().values()) == {None})
+    yield Wait("the ends", lambda: max(scene.deadlines(), default=0) < time.time())
     asked = scene.overdue()
     yield Wait("the verb", lambda: asked.poll() is not None)
-    if scene.records():  # what was closed last was not overdue yet
-        asked = scene.overdue()
-        yield Wait("the verb", lambda: asked.poll() is not None)
     assert asked.returncode == 0
     yield from all_open(scene)
 
@@ -200,6 +203,22 @@ def left_to_the_next_start(step: str, victim: str, scene: Scene) -> Play:
     yield from stands(scene, closed=False)
 
 
+def left_to_itself(step: str, scene: Scene) -> Play:
+    """What a script was about goes on, or not, when the next daemon has long begun."""
+    yield from begin(scene)
+    scene.arm(step)
+    scene.heat(11)
+    yield Wait(f"the step {step}", scene.reached)
+    scene.kill("all")
+    yield Wait("all to end", lambda: scene.reaped() and not scene.working())
+    scene.heat(1)
+    yield from stands(scene, closed=False)
+    scene.go()
+    since = time.monotonic()
+    yield Wait("the script", lambda: time.monotonic() > since + 1)
+    yield from all_open(scene)
+
+
 def dead_man_killed(step: str, scene: Scene) -> Play:
     """He, too, dies at his work."""
     yield from begin(scene)
@@ -208,9 +227,7 @@ def dead_man_killed(step: str, scene: Scene) -> Play:
     scene.arm(step)
     scene.kill("crew")
     yield Wait(f"the dead man at {step}", scene.reached)
-    scene.kill("all")
-    scene.go()
-    yield Wait("the master", scene.reaped)
+    yield from kill(scene, "all")
     scene.heat(1)
     yield from stands(scene, closed=False)
 
@@ -229,6 +246,8 @@ def test_with_nobody_left_a_person_or_the_next_start_opens():
         plays[f"{victim} {step}, {act.__name__}"] = partial(act, step, victim)
     for step in ("before open service", "after open properties", "before forget haproxy"):
         plays[f"dead man {step}"] = partial(dead_man_killed, step)
+    for step in ("during close service", "during close command"):
+        plays[f"script {step}"] = partial(left_to_itself, step)
     perform(plays, lambda: Scene(LEASE))
 
 
@@ -288,9 +307,7 @@ def stopped_before(step: str, victim: str, scene: Scene) -> Play:
     yield from die(scene, step, victim, 11)
     yield from others(scene, closed=True)
     assert let_be(scene, starts)
-    scene.kill(victim)
-    if victim in ("master", "all"):
-        yield Wait("all to end", lambda: scene.reaped() and not scene.working())
+    yield from kill(scene, victim)
     scene.heat(1)
     yield from others(scene, closed=False)
     yield Wait("no records", lambda: not scene.records())
@@ -308,10 +325,7 @@ def stopped_after(step: str, victim: str, scene: Scene) -> Play:
     yield Wait("no record", lambda: not {*THEIRS} & {*scene.records()})
     by_hand(scene)
     starts = scene.calls().count("start")
-    scene.kill(victim)
-    scene.go()
-    if victim in ("master", "all"):
-        yield Wait("all to end", lambda: scene.reaped() and not scene.working())
+    yield from kill(scene, victim)
     yield from others(scene, closed=False)
     yield Wait("no records", lambda: not scene.records())
     assert let_be(scene, starts)
@@ -328,10 +342,7 @@ def started_meanwhile(step: str, victim: str, scene: Scene) -> Play:
     scene.haproxy("set server api/one state ready")
     (scene.folder / "track").write_text("7\n")
     yield Wait(f"the step {step}", scene.reached)
-    scene.kill(victim)
-    scene.go()
-    if victim in ("master", "all"):
-        yield Wait("all to end", lambda: scene.reaped() and not scene.working())
+    yield from kill(scene, victim)
     if not scene.alive():
         scene.spawn()
     stops = scene.calls().count("stop")
@@ -380,9 +391,8 @@ def ordered(victim: str, scene: Scene) -> Play:
     scene.say("close", "throttle")
     yield Wait("both to close", lambda: scene.closed("service") and scene.closed("throttle"))
     for _time in range(2):
-        scene.kill(victim)
-        if victim in ("master", "all"):
-            yield Wait("all to end", lambda: scene.reaped() and not scene.working())
+        yield from kill(scene, victim)
+        if not scene.alive():
             scene.spawn()
         yield Wait("an answer", lambda: scene.reports().get("service") == "closed")
         assert scene.closed("service") and scene.closed("throttle")

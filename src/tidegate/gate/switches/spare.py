@@ -6,6 +6,7 @@ Limits: one command each; the words have at most 128 KiB together.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -27,6 +28,8 @@ ENVIRONMENT = {
     "SHELL": "/bin/sh",
 }
 DIED = "it had died"
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 _BEGINS = "+"  # said before it becomes the command: an end without it is a death
 _LARGEST = 128 << 10
 _BEGINS_WITHIN = 5_000  # milliseconds
@@ -98,6 +101,9 @@ def _stand_by(control: socket.socket, output: int, others: Sequence[int]) -> NoR
             with suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Who would hear of its end, and undo what it did, is gone with its parent: a script that
+        # goes on then would close for good what the next of us has found open.
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         for descriptor in others:
             with suppress(OSError):
                 os.close(descriptor)

@@ -18,12 +18,14 @@ from tidegate.gate.switches.record import Before, Record, Records, overdue
 from tidegate.gate.switches.restart import too_often
 from tidegate.gate.switches.wishes import Wishes, still
 from tidegate.model import MINUTE, SECOND, GateReport, Micros
-from tidegate.policy.guards import GateSpec
+from tidegate.policy.guards import GateSpec, Service
 
 LOOK_EVERY: Micros = 10 * SECOND
 RENEW_AFTER: Micros = 30 * SECOND
 """A record's deadline is written anew when it would move by more than this."""
 CLOSE_AGAIN: Micros = MINUTE
+COMES: Micros = 10 * SECOND
+"""For so long a service that was told to stop by a life that ended then may yet stop."""
 _FIRST_RETRY, _LAST_RETRY = 5 * SECOND, MINUTE
 FIRE_WITHIN: Micros = 6 * MINUTE
 """After this a restart that has not ended is undone by whoever is left."""
@@ -62,6 +64,7 @@ class Switch(Wishes):
         self._plan = plan
         self._undoing = self._asked = False
         self._let_be = record is not None and record.stage == "taken"
+        self._cut_off = record is not None and record.stage == "closing"
         self._told: tuple[str, str] | None = None
         self._next_look = self._next_try = 0
         self._pause = _FIRST_RETRY
@@ -190,6 +193,10 @@ class Switch(Wishes):
             self._tell("taken", why)
             self._let_be = True
             self._write_if_possible(record.at("taken"))
+        elif standing == "open" and self._until is None and self._may_come(record, now):
+            self._next_look = 0
+            self._tell("open", why)
+            return SECOND
         elif standing == "open":
             self._forget()  # we died before it took effect; if it is still wanted, from the start
             if self._until is None:
@@ -218,10 +225,18 @@ class Switch(Wishes):
             standing, why = "closed", str(error)
         if standing == "closed":
             return self._undo(kind, quiet=quiet)
-        self._forget()
+        waits = standing == "open" and self._may_come(record, now)
+        if not waits:
+            self._forget()
         if not quiet:
             self._tell("taken" if standing == "taken" else "open", why)
-        return 0
+        return SECOND if waits else 0
+
+    def _may_come(self, record: Record, now: Micros) -> bool:
+        """Whether a stop that a former life began may yet come true: its daemon was told to end,
+        and is about to. Forgotten now, it would be started by nobody."""
+        within = min(record.terms.stop_within, COMES) if isinstance(record.terms, Service) else 0
+        return self._cut_off and record.since <= now < record.since + within
 
     def _undo(self, kind: Kind, *, quiet: bool = False) -> Micros:
         record = self._record

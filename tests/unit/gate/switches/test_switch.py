@@ -13,7 +13,7 @@ from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.record import Before, Record, Records
 from tidegate.gate.switches.switch import FIRE_WITHIN, Switch
 from tidegate.model import HOUR, MINUTE, SECOND, GateReport
-from tidegate.policy.guards import Command, GateSpec, Restart
+from tidegate.policy.guards import Command, GateSpec, Restart, Service
 
 TERMS = Command(("/bin/a",), ("/bin/b",))
 START = 1_000_000 * SECOND
@@ -292,6 +292,32 @@ def test_a_closing_that_a_former_life_began_is_gone_on_with_once_it_is_wanted(sc
     scene.want()
     assert scene.door.done.count("close") == 1 and scene.stage == "closed"
     assert scene.states == ["closing", "closed"]
+
+
+@pytest.mark.parametrize("wanted", [0, None])
+def test_a_stop_that_a_former_life_began_and_that_comes_late_is_undone(scene, wanted):
+    record = Record("door", Service("web"), {}, "closing", START, START + 60 * SECOND)
+    scene.records.write(record)
+    scene.door.standing = ("open", "it was not stopped")
+    scene.live(Service("web"))
+    if wanted is not None:
+        scene.want(wanted)
+    scene.settle()
+    assert scene.states == ["open"] and scene.stage == "closing"
+    scene.door.standing = ("closed", "")
+    scene.want(0)
+    scene.later(2)
+    assert scene.door.done[-1] == "open" and scene.stage == ""
+
+
+def test_a_stop_that_a_former_life_began_and_that_never_comes_is_forgotten(scene):
+    record = Record("door", Service("web"), {}, "closing", START, START + 60 * SECOND)
+    scene.records.write(record)
+    scene.door.standing = ("open", "it was not stopped")
+    scene.live(Service("web"))
+    scene.want(0)
+    scene.later(11)
+    assert scene.stage == "" and "open" not in scene.door.done
 
 
 def test_a_record_whose_end_is_years_ahead_is_not_believed(scene):
