@@ -8,6 +8,7 @@ Limits: unknown never closes; nothing stays closed that nobody can judge for ten
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 from tidegate.decision.course import Course
@@ -15,7 +16,7 @@ from tidegate.decision.rung import SHUT, Rung, longest
 from tidegate.decision.warning import DARK, Crossing, Evidence
 from tidegate.model import MINUTE, Change, GuardVerb, Micros, Move
 from tidegate.policy.durations import format_duration
-from tidegate.policy.guards import LEASE, ONCE, GuardSpec, Or, Restart
+from tidegate.policy.guards import KERNEL, LEASE, ONCE, GuardSpec, Or, Restart, Step
 
 PROBE: Micros = 2 * MINUTE
 """After a step has opened, the one below it stays closed for this long."""
@@ -314,6 +315,7 @@ class Guard:
         state = {
             "rungs": rungs, "times": times, "course": self._course.packed(),
             "seen": seen, "risen": self._risen, "acts": self._acted,
+            "what": {step.gate.name: _mark(step) for step in self.spec.steps},
         }  # fmt: skip
         return json.dumps(state, separators=(",", ":")).encode()
 
@@ -327,10 +329,21 @@ class Guard:
             acted = bool(found.get("acts", self.acts))
             course = Course()
             course.unpack(found["course"])
+            what = dict(found.get("what", {}))
         except (ValueError, TypeError, KeyError, AttributeError):
             return
+        # A gate of the same name that closes something else is another gate: it begins open.
+        same = {s.gate.name for s in self.spec.steps if what.get(s.gate.name, _mark(s)) == _mark(s)}
+        for name in rungs.keys() - same:
+            del rungs[name]
         self.rungs = [rungs.get(step.gate.name, Rung()) for step in self.spec.steps]
         self._opened, self._quiet, self._undecided = opened, quiet, undecided
         self._seen, self._risen, self._acted = seen, risen, acted
         self._course = course
         self._warning.unpack(warned, calm)
+
+
+def _mark(step: Step) -> int:
+    """What a gate closes, as a number; of one in the kernel only that it does."""
+    terms = step.gate.terms
+    return 0 if isinstance(terms, KERNEL) else zlib.crc32(repr(terms).encode())

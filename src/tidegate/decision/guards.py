@@ -20,6 +20,7 @@ from tidegate.policy.guards import LEASE, GuardSpec, Level
 from tidegate.policy.models import Policy
 from tidegate.policy.needs import guard_conditions, needed
 
+_GONE = "it is not in the policy any more"
 _LEVELS: tuple[Level, ...] = ("low", "high", "flood")
 
 
@@ -180,11 +181,14 @@ class Guards:
             if name in self._firings:
                 self._firings[name].restore(firing.packed())
         self._gone = [
-            Move(0, name, step.gate.name, "open", "it is not in the policy any more", (), k)
+            Move(0, name, step.gate.name, "open", self._why_gone(step.gate.name), (), k)
             for name, guard in old._guards.items()
             for k, (step, rung) in enumerate(zip(guard.spec.steps, guard.rungs, strict=True))
             if rung.state in SHUT and not self._shut(step.gate.name)
         ]
+
+    def _why_gone(self, gate: str) -> str:
+        return "it closes something else now" if gate in self._gates else _GONE
 
     def _shut(self, gate: str) -> bool:
         guard, k = self._gates.get(gate, (None, 0))

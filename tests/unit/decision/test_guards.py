@@ -10,7 +10,17 @@ from tests.unit.decision.acting import LOW, SLOW, START, STOP, THROTTLE, Play, g
 from tidegate.decision.guards import Guards
 from tidegate.evidence.conditions import Evidence
 from tidegate.model import HOUR, MINUTE, SECOND, Change, Sample
-from tidegate.policy.guards import LEASE, Compare, GuardSpec, Held, Service, Step, Trigger
+from tidegate.policy.guards import (
+    LEASE,
+    Compare,
+    GateSpec,
+    GuardSpec,
+    Held,
+    Service,
+    Step,
+    Throttle,
+    Trigger,
+)
 from tidegate.policy.models import Policy
 
 EXIM = GuardSpec(
@@ -141,6 +151,23 @@ def test_on_reload_a_gate_without_a_guard_opens_and_it_is_said() -> None:
     assert play.reason == "it is not in the policy any more"
     assert play.moves[-1].time == play.now
     assert play.to(102) == []
+
+
+def test_on_reload_a_gate_that_closes_something_else_begins_open() -> None:
+    play = Play(guard())
+    play.to(100, la1=20.0)
+    play.reload(guard(GateSpec("apache", Service("nginx.service"))))
+    assert play.closed == [], "no reading ever said that nginx is to be stopped"
+    assert play.to(101, la1=5.0) == ["101 open apache"]
+    assert play.reason == "it closes something else now"
+    assert play.to(160, la1=5.0) == []
+
+
+def test_a_throttle_with_another_rate_stays_closed() -> None:
+    play = Play(guard(THROTTLE))
+    play.to(100, la1=20.0)
+    play.reload(guard(GateSpec("apache.throttle", Throttle((80, 443), rate=5))))
+    assert play.closed == ["apache.throttle"]
 
 
 def test_on_reload_what_moved_to_another_guard_or_is_off_opens() -> None:
