@@ -8,7 +8,6 @@ Limits: root; plays wait by `yield`, so that many run at once on one thread.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -495,7 +494,7 @@ def _kill(pid: int) -> None:
 
 
 def perform(
-    plays: Mapping[str, Callable[[Scene], Play]], make: Callable[[], Scene], most: int = 5
+    plays: Mapping[str, Callable[[Scene], Play]], make: Callable[[], Scene], most: int = 10
 ) -> None:
     """All of them, so many at once; AssertionError with what became of each that failed."""
     waiting = list(plays.items())
@@ -536,6 +535,3 @@ def _advance(
     except (AssertionError, OSError, LookupError, ValueError, RuntimeError) as error:
         return (scene, play, wait, deadline), f"{type(error).__name__}: {error}"
     return (scene, play, wait, deadline), None
-
-
-__all__ = ["GATES", "KERNEL", "SWITCHES", "Iterator", "Play", "Scene", "Wait", "json", "perform"]
