@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
@@ -28,6 +29,9 @@ from tidegate.daemon.privilege import (
     drop,
 )
 from tidegate.gate.charter import Charter
+
+if TYPE_CHECKING:
+    from tidegate.daemon.watcher import Watcher
 
 log = logging.getLogger("tidegate")
 
@@ -165,6 +169,14 @@ def watcher(
     )
     wiring.control.start()
     daemon = Watcher(wiring, alive, setproctitle)
+    _heed_signals(daemon, wake_write)
+    garbage.seldom()
+    garbage.give_back()
+    daemon.run()
+
+
+def _heed_signals(daemon: Watcher, wake: int) -> None:
+    """SIGTERM and SIGINT end it, SIGHUP has it read its policy anew; either wakes its loop."""
 
     def stop(_number: int, _frame: object) -> None:
         daemon.stopping = True
@@ -172,13 +184,10 @@ def watcher(
     def reload(_number: int, _frame: object) -> None:
         daemon.reload_asked = True
 
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGHUP, reload)
-    garbage.seldom()
-    garbage.give_back()
-    daemon.run()
 
 
 def _access() -> Access:
