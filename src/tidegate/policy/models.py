@@ -209,14 +209,14 @@ class Policy:
 
     @property
     def gates(self) -> tuple[GateSpec, ...]:
-        """Every gate of every guard and trigger."""
+        """Every gate of the guards that are switched on, and of every trigger."""
         ran = tuple(one.gate for one in self.triggers if one.gate is not None)
-        return tuple(gate for guard in self.guards for gate in guard.gates) + ran
+        return tuple(gate for one in self.guards if one.enabled for gate in one.gates) + ran
 
     @property
     def guarded(self) -> bool:
-        """Whether there is anything that looks at readings: then there is a sampler."""
-        return bool(self.guards or self.triggers)
+        """Whether anything that is switched on looks at readings: then there is a sampler."""
+        return any(guard.enabled for guard in self.guards) or bool(self.triggers)
 
     @property
     def has_switches(self) -> bool:

@@ -435,3 +435,11 @@ def test_any_table_gives_guards_or_faults(
     reader = Reader(data | {"guard": {"x": guard}})
     reader.policy(("p",), "x")
     assert all(isinstance(said, str) for _key, said in reader.faults)
+
+
+def test_a_guard_that_is_off_needs_no_process_and_no_gate() -> None:
+    text = 'enabled = false\nclose = "la1 >= 10"\nopen = "la1 <= 2"\nservice = "apache2"\n'
+    off = read([("policy", f"[guard.web]\n{text}")]).policy
+    assert (off.gates, off.guarded, off.has_switches) == ((), False, False)
+    on = read([("policy", f"[guard.web]\n{text}".replace("enabled = false\n", ""))]).policy
+    assert ([gate.name for gate in on.gates], on.guarded, on.has_switches) == (["web"], True, True)
