@@ -36,7 +36,7 @@ n=0
 until $TIDEGATE status >/dev/null 2>&1 || [ $n -gt 100 ]; do sleep 0.2; n=$((n + 1)); done
 $TIDEGATE ban 192.0.2.7 --for 1h --ports 25
 echo "banned: $(nft list table inet tidegate | grep -c 192.0.2.7)"
-mkdir -p -m 700 /var/lib/tidegate-gates
+mkdir -m 700 /var/lib/tidegate-gates
 cat >/var/lib/tidegate-gates/door.json <<'END'
 {"version": 1, "gate": "door", "before": {}, "stage": "closed", "since": 1, "deadline": 1,
  "terms": {"kind": "Command", "close": ["/bin/true"], "open": ["/bin/touch", "/run/opened"]}}
