@@ -392,7 +392,9 @@ class Scene:
 
     def state(self) -> str:
         """For whoever has to find out."""
-        return ", ".join(f"{gate}: {self.closed(gate)}" for gate in self.gates)
+        stands = ", ".join(f"{gate}: {self.closed(gate)}" for gate in self.gates)
+        records = ", ".join(map(repr, Records(self.folder / "gates").read()))
+        return f"{stands}; records: {records}; processes: {self.processes()}"
 
     def doors(self) -> dict[str, float | None]:
         """Seconds until the kernel opens each of its gates; None: it is open."""
