@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -288,6 +289,21 @@ def closing(host: Host, name: str, deadline: int, stage: str = "closing") -> Rec
     before = {"by": "init", "enabled": False, "main": [main.pid, main.began]}
     records.write(Record(name, Service(name), before, stage, now(), deadline))  # type: ignore[arg-type]
     return records
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_stop_begun_by_the_dead_is_waited_for_by_whoever_opens_last(host, stops):
+    """Nobody comes after `open --overdue`: it leaves neither a record nor a stopped service."""
+    host.service("web")
+    records = closing(host, "web", now() - 1)
+    stop = threading.Timer(2, lambda: stops and host.stop("web"))
+    stop.start()
+    (found,) = open_overdue(host.folder / "gates", now(), tools=host.tools)
+    stop.join()
+    assert (found.gate, found.state) == ("web", "open")
+    assert host.runs("web")
+    assert records.read() == []
+    assert host.calls("web") == (["start", "stop", "start"] if stops else ["start"])
 
 
 def test_a_closing_that_never_took_effect_is_done_anew_where_it_is_still_wanted(host):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -21,8 +21,8 @@ from tidegate.gate.switches.kinds import Kind, Runner, Tools
 from tidegate.gate.switches.pool import Pool
 from tidegate.gate.switches.record import Record, Records, overdue
 from tidegate.gate.switches.registry import kinds
-from tidegate.gate.switches.switch import Switch
-from tidegate.model import MINUTE, GateReport, Micros
+from tidegate.gate.switches.switch import COMES, Switch
+from tidegate.model import MINUTE, SECOND, GateReport, Micros
 from tidegate.policy.guards import GateSpec
 
 T = TypeVar("T")
@@ -80,7 +80,11 @@ def open_these(
         spec = GateSpec(record.gate, record.terms)
         switch = Switch(spec, kind_of(record), records, report, _clock, record, kind_of)
         switch.want(0)
-        switch.step()
+        wait, patience = switch.step(), time.monotonic() + COMES / SECOND + 1
+        # It runs, but was told to stop a moment ago: nobody comes after us to start it again.
+        while switch.closed and _stands(reports, record) and time.monotonic() < patience:
+            time.sleep(wait / SECOND)
+            wait = switch.step()
         reports.setdefault(record.gate, GateReport(record.gate, "open", _clock()))
 
     threads = [threading.Thread(target=undo, args=(one,), name=one.gate) for one in due]
@@ -97,6 +101,11 @@ def open_these(
         failed = GateReport(one.gate, "refused", _clock(), "opening it failed unexpectedly")
         reports.setdefault(one.gate, failed)
     return [reports[one.gate] for one in due]
+
+
+def _stands(reports: Mapping[str, GateReport], record: Record) -> bool:
+    found = reports.get(record.gate)
+    return found is None or found.state == "open"
 
 
 def _patiently(make: Callable[[], T]) -> T:
