@@ -221,7 +221,7 @@ class Move(NamedTuple):
 
 
 Action = Literal[
-    "ban", "unban", "allow", "disallow",
+    "ban", "unban", "allow", "disallow", "quarantine", "release",
     "close", "open", "fire", "warn", "clear", "give-up", "hold", "resume",
 ]  # fmt: skip
 Mode = Literal["enforce", "observe"]

@@ -15,7 +15,9 @@ from tidegate.model import Subject
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
-_OTHER = re.compile(r"uid:[0-9]{1,10}|service:[A-Za-z0-9:_.@\\-]{1,255}", re.ASCII)
+_OTHER = re.compile(
+    r"uid:[0-9]{1,10}|interface:[A-Za-z0-9_.@-]{1,15}|service:[A-Za-z0-9:_.@\\-]{1,255}", re.ASCII
+)
 
 # Where a /64 would be everybody, the single address is the subject: NAT64 (RFC 6052),
 # Teredo (RFC 4380), 6to4 relays share nothing below /64 and need no exception.

@@ -20,6 +20,7 @@ from tidegate.policy.guards import (
     ReadingSpec,
     Trigger,
 )
+from tidegate.policy.outward import OutwardSpec, Owner
 
 EngineName = Literal["auto", "vectorscan", "re"]
 Start = Literal["end", "beginning"]
@@ -31,11 +32,13 @@ class BanTerms:
     """What a conviction closes and for how long: the n-th offence takes the n-th step.
 
     `service`: the ports are those of the service that was attacked, as its pack states them.
+    `outward`: not kept out, but in: what leaves from the subject is cut off (a quarantine).
     """
 
     ports: tuple[int, ...] = ()
     ladder: tuple[Micros, ...] = (10 * MINUTE, HOUR, DAY, 7 * DAY)
     service: bool = False
+    outward: bool = False
 
 
 TIDES: tuple[Level, ...] = ("low", "high", "flood")
@@ -190,6 +193,8 @@ class Policy:
     readings: tuple[ReadingSpec, ...] = ()
     pools: tuple[Pool, ...] = ()
     notices: tuple[NoticeSpec, ...] = ()
+    outward: OutwardSpec | None = None
+    owners: tuple[Owner, ...] = ()
     limits: Limits = field(default_factory=Limits)
     paths: Paths = field(default_factory=Paths)
     engine: EngineName = "auto"
