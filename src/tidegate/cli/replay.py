@@ -81,7 +81,8 @@ def _spec(planned: Plan, path: str) -> SourceSpec:
     for source in planned.sources:
         if any(Path(path).resolve() == Path(one) or Path(path).match(one) for one in source.files):
             return source
-    return SourceSpec(name="replay")
+    # Nothing comes of it, so packs that are kept apart are asked too.
+    return SourceSpec(name="replay", detectors=tuple(pack.name for pack in planned.packs))
 
 
 def decisions(

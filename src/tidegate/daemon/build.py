@@ -38,6 +38,12 @@ class Plan:
         """The sources that are switched on."""
         return tuple(source for source in self.loaded.policy.sources if source.enabled)
 
+    @property
+    def common(self) -> tuple[str, ...]:
+        """The packs for whose events every source is read that names none: whoever may write some
+        line into a log must not be able to speak as those that are kept apart."""
+        return tuple(pack.name for pack in self.packs if not pack.apart)
+
     def weights(self) -> dict[str, int]:
         """What one event of each kind counts by default."""
         found: dict[str, int] = {}
@@ -54,7 +60,7 @@ class Plan:
         engines: dict[tuple[tuple[str, ...], str], Engine] = {}
         by_source = {}
         for source in self.sources if sources is None else sources:
-            key = source.detectors, source.zone
+            key = source.detectors or self.common, source.zone
             if key not in engines:
                 engines[key] = self.engine(*key)
             by_source[source.name] = engines[key]

@@ -24,7 +24,8 @@ class Example:
 class Detector:
     """A named pattern. `pattern` is expanded, prefix included, without anchors, for `re` on bytes.
 
-    `host`: the address slot takes host names too; `slot`: there is an address slot at all.
+    `host`: the address slot takes host names too; `slot`: there is an address slot at all;
+    `wide`: it takes what else may be a subject: networks, users, interfaces, services.
     `session`: what an event tells of its connection, see `sessions`: opens, ends, joins or "".
     """
 
@@ -37,6 +38,7 @@ class Detector:
     match: tuple[Example, ...] = ()
     reject: tuple[str, ...] = ()
     session: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Pack:
 
     `journal`: inner tuples AND, outer OR; `ports`: what a ban for this service closes by default.
     `kinds`: what each kind means; `notes`: what else a reader of the kinds should know.
-    `bare`: its lines may come without a header that names a program.
+    `bare`: its lines may come without a header that names a program. `apart`: only a source that
+    names it in `detectors` is read for it, as its lines are believed whatever they say of whom.
     """
 
     name: str
@@ -70,3 +73,4 @@ class Pack:
     notes: str = ""
     torn: Torn | None = None
     bare: bool = True
+    apart: bool = False

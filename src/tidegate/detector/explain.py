@@ -154,6 +154,7 @@ class Explainer:
         if matcher.who(found) is None:
             at = next((one.start for one in taken if one.name == "addr"), header.begin - start)
             wanted = "an address or a host name" if matcher.detector.host else "an address"
+            wanted = "an address, a network or uid:N" if matcher.detector.wide else wanted
             return Tried(name, kind, "no address", at, wanted, taken)
         time_from = "arrival"
         if header.time is not None:

@@ -17,7 +17,7 @@ from tidegate.detector.lean import lean
 from tidegate.detector.line import NOT_REPEATED, Shape
 from tidegate.errors import PackError
 from tidegate.model import Kind, Subject
-from tidegate.subject import of_address, of_host
+from tidegate.subject import of_address, of_host, parse
 
 _REMEMBERED = 65_536
 _MERGED = 4_096
@@ -33,9 +33,9 @@ class Slot(dict[bytes | None, Subject | None]):
     Fills itself. Where nothing stands (None or empty) it is `nobody`, if that may be, else refused.
     """
 
-    def __init__(self, *, host: bool, nobody: bool) -> None:
+    def __init__(self, *, host: bool, nobody: bool, wide: bool = False) -> None:
         super().__init__()
-        self._make = of_host if host else of_address
+        self._make = parse if wide else of_host if host else of_address
         self._nobody = NOBODY if nobody else None
 
     def __missing__(self, text: bytes | None) -> Subject | None:
@@ -283,8 +283,9 @@ def matchers_of(
     if unknown:
         raise PackError([f"{name}: unknown detector{_near(name, known)}" for name in unknown])
     slots = {
-        (host, notice): Slot(host=host, nobody=notice)
+        (host, wide, notice): Slot(host=host, nobody=notice, wide=wide)
         for host in (False, True)
+        for wide in (False, True)
         for notice in (False, True)
     }
     return [
@@ -292,7 +293,7 @@ def matchers_of(
             detector,
             number,
             programs,
-            slots[detector.host, may_be_nobody(detector)],
+            slots[detector.host, detector.wide, may_be_nobody(detector)],
             named=detector.kind.name in named,
             told=detector.kind.name in told,
         )

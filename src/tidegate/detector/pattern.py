@@ -17,9 +17,11 @@ from tidegate.detector.tree import LOOPS, NEWLINE, beginning, charset, inner, it
 _IPV4 = r"[0-9.]{7,15}"
 _IPV6 = r"[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,41}(?:%[0-9A-Za-z_.-]{1,15})?"
 _NAME = r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,252}"
+_OTHER = "uid:[0-9]{1,10}|interface:[0-9A-Za-z_.@-]{1,15}|service:[0-9A-Za-z:_.@-]{1,255}"
 SLOTS = {
     "addr": f"(?P<addr>{_IPV4}|{_IPV6})",
     "host": f"(?P<addr>{_IPV4}|{_IPV6}|{_NAME})",
+    "subject": f"(?P<addr>{_OTHER}|{_IPV4}(?:/[0-9]{{1,2}})?|{_IPV6}(?:/[0-9]{{1,3}})?)",
 }
 _MACRO = re.compile(r"(?<!\?P)<([a-z][a-z0-9_-]*)>")
 _NUMBERED = re.compile(r"(?<!\\)(?:\\\\)*(?:\\[1-9]|\(\?\([0-9])")
@@ -30,7 +32,7 @@ _SURE = (sre.POSSESSIVE_REPEAT, sre.ATOMIC_GROUP)
 
 
 def expand(text: str, macros: Mapping[str, str]) -> str:
-    """`text` with `<addr>`, `<host>` and the pack's own macros put in; other `<words>` stay.
+    """`text` with the slots (`<addr>` ...) and the pack's own macros put in; other `<words>` stay.
 
     Raises ValueError where macros contain each other.
     """

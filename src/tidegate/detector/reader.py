@@ -18,6 +18,8 @@ from tidegate.errors import PackError
 from tidegate.model import Class, Kind
 
 LITERAL_LEAST = 5
+APART_LEAST = 4
+"""For packs that are kept apart: nobody else's lines are searched for their literals."""
 
 _PACK_KEYS = {
     "name": str,
@@ -27,6 +29,7 @@ _PACK_KEYS = {
     "kinds": dict,
     "programs": list,
     "bare": bool,
+    "apart": bool,
     "journal": list,
     "files": list,
     "ports": list,
@@ -86,6 +89,7 @@ class _Reader:
         self.origin = origin
         self.judge = judge
         self.where = ""
+        self.apart = False
         self.faults: list[str] = []
 
     def fault(self, text: str) -> None:
@@ -94,6 +98,7 @@ class _Reader:
     def pack(self, table: dict[str, Any]) -> Pack:
         self.keys(table, _PACK_KEYS, ("name", "programs", "detector"))
         name = self.named(table, "name", _NAME, "small letters, digits and -")
+        self.apart = table.get("apart", False)
         macros = self.macros(table)
         names: set[str] = set()
         detectors = []
@@ -126,6 +131,7 @@ class _Reader:
             notes=str(table.get("notes", "")).strip(),
             torn=self.torn(table),
             bare=table.get("bare", True),
+            apart=self.apart,
         )
 
     def detector(
@@ -168,6 +174,7 @@ class _Reader:
             literals=tuple(literal.encode() for literal in literals),
             pattern=expanded.encode(),
             host=patterns.SLOTS["host"] in expanded,
+            wide=patterns.SLOTS["subject"] in expanded,
             slot="(?P<addr>" in expanded,
             match=match,
             reject=reject,
@@ -269,11 +276,10 @@ class _Reader:
         literals = self.texts(table, "literals", None, "texts")
         if not literals and "literals" in table:
             self.fault("literals: expected at least one")
+        least = APART_LEAST if self.apart else LITERAL_LEAST
         for literal in literals:
-            if len(literal.encode()) < LITERAL_LEAST or "\n" in literal:
-                self.fault(
-                    f"literals: expected at least {LITERAL_LEAST} bytes and no newline: {literal!r}"
-                )
+            if len(literal.encode()) < least or "\n" in literal:
+                self.fault(f"literals: expected at least {least} bytes and no newline: {literal!r}")
         return literals
 
     def examples(self, table: dict[str, Any]) -> tuple[Example, ...]:

@@ -12,6 +12,7 @@ import pytest
 from tidegate.daemon import build
 from tidegate.daemon.build import host_zone, journal_matches, plan, with_policy
 from tidegate.errors import PackError, PolicyError
+from tidegate.model import Block
 from tidegate.policy.models import SourceSpec
 
 POLICY = """
@@ -148,3 +149,17 @@ def test_a_host_without_a_zone_is_in_utc(monkeypatch):
 
     monkeypatch.setattr("builtins.open", missing)
     assert host_zone() is UTC
+
+
+FINDING = b"2026-08-21T14:03:22.123456Z tidegate outward: scan uid:33: 14 new destinations\n"
+
+
+def test_only_a_source_that_names_it_speaks_as_a_pack_kept_apart(policy):
+    """Else whoever may write into the system's log could have any user of this host cut off."""
+    found = plan(policy)
+    sources = (SourceSpec("syslog"), SourceSpec("outward", detectors=("outward", "inward")))
+    engines = found.pipeline(sources).engines
+    block = Block("any", FINDING, 0, 1_790_000_000_000_000, 1)
+    assert engines["syslog"].detect(block).events == []
+    assert [event.subject for event in engines["outward"].detect(block).events] == ["uid:33"]
+    assert [event.subject for event in found.engine().detect(block).events] == ["uid:33"]

@@ -25,6 +25,22 @@ def test_slots() -> None:
     assert (address[None], address[b""], host[None], host[b""]) == (None, None, NOBODY, NOBODY)
 
 
+def test_a_wide_slot_takes_every_form_of_a_subject() -> None:
+    wide = Slot(host=False, nobody=False, wide=True)
+    same = (
+        "uid:33",
+        "interface:lan0.7",
+        "service:25",
+        "192.0.2.7",
+        "192.0.2.0/24",
+        "2001:db8::/48",
+    )
+    assert [wide[each.encode()] for each in same] == list(same)
+    assert wide[b"2001:db8:1:2::7"] == "2001:db8:1:2::/64"
+    assert (wide[b"192.0.2.7/24"], wide[b"192.0.2.7/32"]) == ("192.0.2.0/24", "192.0.2.7")
+    assert [wide[each] for each in (b"www-data", b"uid:", b"192.0.2.0/33", b"", None)] == [None] * 5
+
+
 def test_memories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matcher, "_REMEMBERED", 4)
     slot, programs = Slot(host=False, nobody=False), Programs(["p1*"])

@@ -175,6 +175,20 @@ def test_what_is_no_toml() -> None:
         read_pack(b'name = "\xff"', "door.toml")
 
 
+def test_a_pack_kept_apart_may_look_for_short_words() -> None:
+    short = HEAD.replace("programs", "apart = true\nprograms") + GOOD.replace("wrong key", "wkey")
+    pack = read_pack(short.encode(), "door.toml")
+    assert (pack.apart, pack.detectors[0].literals) == (True, (b"wkey",))
+    assert "expected at least 4 bytes" in told(short.replace("wkey", "key"))
+    assert "expected at least 5 bytes" in told(short.replace("apart = true", ""))
+    assert "apart: expected true or false" in told(short.replace("apart = true", "apart = 1"))
+
+
+def test_a_slot_for_any_subject() -> None:
+    pack = read_pack((HEAD + GOOD.replace("<addr>", "<subject>")).encode(), "door.toml")
+    assert [(one.wide, one.host, one.slot) for one in pack.detectors] == [(True, False, True)]
+
+
 def test_tested_packs_need_no_judgement() -> None:
     text = HEAD + GOOD.replace("wrong key by <addr>", "(?:wrong key by <addr>)*")
     assert read_pack(text.encode(), "door.toml", judge=False).detectors

@@ -126,6 +126,7 @@ OWN = frozenset(  # what the program says itself; `pack:` for all that has no na
         "authelia.failed:",
         "honeypots.dionaea-text:",
         "honeypots.conpot:service",
+        "outward:filter",  # named in the policy
     )
 )
 
