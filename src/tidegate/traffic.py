@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 from tidegate.model import Micros, Subject
 
-Outcome = Literal["tried", "answered", "refused", "unanswered"]
-"""`tried`: the first packet went out; `refused`: a reset or an ICMP error came back;
-`unanswered`: given up on without a word."""
+Outcome = Literal["tried", "answered", "refused", "unanswered", "unheard"]
+"""`tried`: the first packet went out, and nothing came back at once; `refused`: a reset or an ICMP
+error came back; `unanswered`: given up on without a word; `unheard`: listening was given up on, so
+that nobody will ever know: a try that was told before must not be held against anybody."""
 
 
 class Contact(NamedTuple):
