@@ -234,6 +234,7 @@ class Decision:
     `id` is a hash of rule, subject, time and offset of the line that triggered it, so that
     deriving it twice is harmless. `until` is event time + duration. `spared` names why it is not
     carried out ("allowlist", "own address", "session", "good record" ...; "" otherwise).
+    `watched`: of a quarantine or a release, until when the source is on probation (0: never).
     """
 
     id: str
@@ -254,6 +255,7 @@ class Decision:
     refs: tuple[Ref, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     collateral: bool = False
+    watched: Micros = 0
 
 
 class Ban(NamedTuple):
@@ -262,6 +264,16 @@ class Ban(NamedTuple):
     subject: Subject
     ports: tuple[int, ...]
     until: Micros
+
+
+class Confined(NamedTuple):
+    """A source that is cut off until a time, and after that under a tighter cap until another.
+
+    `until` 0: not cut off (any more), only watched."""
+
+    subject: Subject
+    until: Micros
+    watched: Micros
 
 
 class Outcome(NamedTuple):

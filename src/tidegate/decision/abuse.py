@@ -1,7 +1,7 @@
 """Turns a verdict into a decision: allowlist, breaker, ladder, in this order.
 
 Touches nothing. The same verdicts in the same order give the same decisions, byte for byte.
-Limits: address bans only; what a gate refuses is none of its business.
+Limits: bans and quarantines only; what a gate refuses is none of its business.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tidegate.decision.allow import Allow, Surroundings
 from tidegate.decision.breaker import FAST, Breaker
 from tidegate.decision.escalation import Escalations
 from tidegate.decision.ladder import Ladder, step
-from tidegate.model import DAY, HOUR, Change, Decision, Micros, Subject, Term, Verdict
+from tidegate.decision.outward import Sources
+from tidegate.model import DAY, HOUR, Change, Decision, Micros, Mode, Subject, Term, Verdict
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Policy, Rule
 
@@ -39,7 +40,7 @@ class Judge:
         self._reasons = {
             rule.name: f"{rule.stated}: {', '.join(rule.kinds)}" for rule in policy.rules
         }
-        self.allow = Allow(policy.allow, policy.proxies)
+        self.allow = Allow(policy.allow, policy.proxies, sources=Sources(policy.outward))
         self.escalations = Escalations(policy.escalation)
         self.ladder = Ladder(capacity or policy.limits.subjects)
         self.breaker = Breaker()
@@ -51,8 +52,11 @@ class Judge:
     def judge(self, verdict: Verdict, good: bool) -> Decision:
         """The decision about one verdict; `good`: the subject succeeded in the last 30 days."""
         rule = self._rules[verdict.rule]
-        time, subject = verdict.time, verdict.subject
-        spared = self.allow.spared(subject, time, good)
+        time, subject, outward = verdict.time, verdict.subject, rule.ban.outward
+        if outward:
+            spared = self.allow.spared_outward(subject, time)
+        else:
+            spared = self.allow.spared(subject, time, good)
         before = 0
         if not spared and not verdict.knocked:  # whose sender can be forged; it starts nothing
             spare, tripped = self.breaker.spares(time, good)
@@ -80,11 +84,10 @@ class Judge:
             reason = f"it still tries (port {verdict.knocked}); {reason}"
         elif verdict.tide:
             reason = f"{_tightened(rule, verdict.tide)} at tide {verdict.tide}; else {reason}"
-        observe = "observe" in (rule.mode, self._policy.mode)
         return Decision(
             id=_identity(verdict),
             time=time,
-            action="ban",
+            action="quarantine" if outward else "ban",
             subject=subject,
             rule=rule.name,
             ports=rule.ban.ports,
@@ -92,18 +95,33 @@ class Judge:
             duration=duration,
             count=verdict.count,
             step=min(before, len(rule.ban.ladder) - 1),
-            mode="observe" if observe else "enforce",
+            mode=self._mode(rule),
             reason=reason,
             spared=spared,
             refs=verdict.refs,
             collateral=good,
+            watched=self._watched(rule, time + duration, before) if outward and not spared else 0,
         )
+
+    def _mode(self, rule: Rule) -> Mode:
+        modes = [rule.mode, self._policy.mode]
+        if rule.ban.outward and self._policy.outward is not None:
+            modes.append(self._policy.outward.mode)
+        return "observe" if "observe" in modes else "enforce"
+
+    def _watched(self, rule: Rule, until: Micros, before: int) -> Micros:
+        """Until when somebody is on probation who is let go then: as long as the next step."""
+        following = step(rule.ban.ladder, before + 1)
+        return until + min(following, self._policy.limits.longest_ban)
 
     def widen(self, decision: Decision, good_in: Callable[[Subject], bool]) -> Iterator[Decision]:
         """The closings of whole networks that a decision makes due, one level after the other.
 
         `good_in`: whether anybody in a network has a good record.
         """
+
+        if decision.action != "ban":  # whose neighbours do the same is cut off by itself
+            return
 
         def hurts(network: Subject) -> bool:
             return good_in(network) or self.allow.pardons(network, decision.time)
@@ -124,10 +142,9 @@ class Judge:
         """How long the rule holds the subject for a decision, and watches it after that."""
         rule = self._rules[decision.rule]
         until, most = decision.until, decision.until + min(decision.duration, DAY)
-        if not rule.probation or decision.spared:
+        if not (rule.probation or rule.ban.outward) or decision.spared:
             return Term(until, 0, most)
-        following = step(rule.ban.ladder, decision.step + 1)
-        return Term(until, until + min(following, self._policy.limits.longest_ban), most)
+        return Term(until, self._watched(rule, until, decision.step), most)
 
     def look(self, surroundings: Surroundings) -> None:
         """Take in what the host looks like now."""

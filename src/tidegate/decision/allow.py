@@ -1,7 +1,7 @@
 """Who must never be closed for: prefix sets, and what of a host is protected.
 
 Touches nothing. Asked once for each conviction, so it costs little where nobody is protected.
-Limits: addresses and networks; a host name is never closed for in any case.
+Limits: addresses and networks; users and interfaces only outward; a host name never.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from tidegate import subject as subjects
+from tidegate.decision.outward import Sources
 from tidegate.model import Micros, Subject
 from tidegate.prefixes import PrefixSet
 from tidegate.subject import Network
@@ -44,6 +45,7 @@ class Allow:
     proxies: tuple[Subject, ...] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     exempt: dict[Subject, Micros] = field(default_factory=dict)
+    sources: Sources = field(default_factory=lambda: Sources(None))
     _listed: PrefixSet = field(init=False)
     _protected: list[tuple[PrefixSet, str]] = field(init=False)
     _everyone: PrefixSet = field(init=False)
@@ -80,6 +82,30 @@ class Allow:
         if good and subject in self.surroundings.sessions:
             return "session"
         return "exempt" if self._is_exempt(subject, found, time) else ""
+
+    def spared_outward(self, subject: Subject, time: Micros) -> str:
+        """Why this source must not be cut off from what leaves; "" if it may be.
+
+        Only who is protected as a whole is: one protected address in a network lets none of the
+        others flood. And no connection to this host protects, since none of them is cut.
+        """
+        if lasting := self.spared_lastingly(subject):
+            return lasting
+        found = subjects.network(subject)
+        if found is None:
+            return "exempt" if time < self.exempt.get(subject, 0) else ""
+        return "exempt" if self._is_exempt(subject, found, time) else ""
+
+    def spared_lastingly(self, subject: Subject) -> str:
+        """The same without what a person said for a while."""
+        found = subjects.network(subject)
+        if found is None:
+            mine = next((why for one, why in self.surroundings.protected if one == subject), "")
+            return mine or self.sources.spared(subject)
+        for members, reason in self._protected:
+            if members.holds(found):
+                return reason
+        return "allowlist" if self._listed.holds(found) else self.sources.spared(subject)
 
     def pardons(self, network: Subject, time: Micros) -> bool:
         """Whether somebody in a network is exempt just now."""

@@ -23,6 +23,7 @@ from tidegate.policy.models import Counted, Rule, Where
 
 Tally = Window | Score | Distinct
 _TERM = Struct(">QQQ")
+_NONE = Term(0)
 
 
 class Windows:
@@ -134,13 +135,27 @@ class Windows:
     def knock(self, subject: Subject, time: Micros, port: int, convict: Convict) -> None:
         """Somebody who is closed for tries again; only scores take notice."""
         for tally in self.windows:
-            if isinstance(tally, Score):
+            if isinstance(tally, Score) and not tally.rule.ban.outward:
                 tally.knock(subject, time, port, convict)
 
     def forget(self, subject: Subject) -> None:
         """A person pardoned the subject: no rule remembers it."""
         for window in self.windows:
             window.forget(subject)
+
+    def holding_outward(self, subject: Subject, now: Micros) -> list[str]:
+        """The rules that cut a source off, or watch it; none of them does: all that could."""
+        outward = [one for one in self.windows if one.rule.ban.outward]
+        held = [one for one in outward if max(one.held.get(subject, _NONE)[:2]) > now]
+        return [one.rule.name for one in held or outward]
+
+    def hold(self, subject: Subject, rules: Sequence[str], term: Term) -> None:
+        """A person cut a source off, or let it back: these rules hold it for such a term."""
+        for window in self.windows:
+            if window.rule.name in rules:
+                window.tallies.pop(subject, None)
+                window.held[subject] = term
+                window.dirty.add(subject)
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint; one row per tally, however often."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from tidegate.ledger.port import AT_ONCE
 from tidegate.ledger.rows import clean
 
-OVER = "coalesce(undone, max(time, until))"
+OVER = "coalesce(undone, max(time, until, watched))"
 """Since when a decision closes, opens or undoes nothing any more."""
 
 

@@ -10,25 +10,36 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.errors import LedgerError
-from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Standing
 from tidegate.ledger.rows import (
+    UNDOES,
     DecisionRow,
     capture_text,
     clean,
+    confined,
     decision_of,
     decision_row,
     deed_of,
     evidence_of,
     evidence_text,
+    lasting,
     latest,
     place,
     places_about,
     ports_of,
     whole,
 )
-from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Position, Subject
-
-_UNDOES = {"unban": "ban", "allow": "ban", "disallow": "allow"}
+from tidegate.model import (
+    Ban,
+    Change,
+    Confined,
+    Decision,
+    Micros,
+    Origin,
+    Outcome,
+    Position,
+    Subject,
+)
 
 
 @dataclass(slots=True)
@@ -53,7 +64,9 @@ class _Row:
 
     @property
     def over(self) -> Micros:
-        return max(self.time, self.values[6]) if self.undone is None else self.undone
+        return (
+            max(self.time, self.values[6], self.values[16]) if self.undone is None else self.undone
+        )
 
     def entry(self) -> Entry:
         decision = decision_of(self.values, evidence_of(self.evidence))
@@ -139,13 +152,13 @@ class MemoryLedger:
         return [] if last is None else [self._rows[last]]
 
     def _undo(self, new: _Row) -> None:
-        undone, rule, ports = _UNDOES.get(new.values[2]), new.values[4], new.values[5]
-        if undone is None or not new.counts:
+        undone, rule, ports = UNDOES.get(new.values[2], ()), new.values[4], new.values[5]
+        if not new.counts:
             return
         for row in self._rows.values():
             if (
                 row.place == new.place
-                and row.values[2] == undone
+                and row.values[2] in undone
                 and row.undone is None
                 and ports in ("", row.values[5])
                 and rule in ("", row.values[4])
@@ -187,8 +200,22 @@ class MemoryLedger:
         """Temporary allows by hand that are not over."""
         return [_ban(row) for row in self._in_force("allow", now)]
 
-    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
-        """The decisions behind `wanted`, in the same order, without their evidence."""
+    def quarantined(self, now: Micros) -> list[Confined]:
+        """Who is cut off or still watched, each once, with the latest end of either."""
+        return confined(self._confining(None), now)
+
+    def _confining(self, subject: Subject | None) -> list[Entry]:
+        self.open()
+        rows = [row for row in self._rows.values() if row.counts and row.undone is None]
+        rows = [row for row in rows if row.values[2] in UNDOES["release"]]
+        return [replace(row, evidence="").entry() for row in _about(rows, subject)]
+
+    def standing(
+        self, now: Micros, subject: Subject | None = None, action: Standing = "ban"
+    ) -> list[Entry]:
+        """The decisions behind `wanted` or `quarantined`, in the same order, without evidence."""
+        if action == "quarantine":
+            return lasting(self._confining(subject), now)
         rows = self._in_force("ban", now)
         return [replace(row, evidence="").entry() for row in _about(rows, subject)]
 

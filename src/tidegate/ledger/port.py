@@ -7,13 +7,14 @@ Limits: any method may raise LedgerError; the caller keeps protecting and says s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from tidegate.model import (
     DAY,
     Action,
     Ban,
     Change,
+    Confined,
     Decision,
     Micros,
     Origin,
@@ -39,6 +40,9 @@ class Entry(NamedTuple):
     state: str
     detail: str
     settled: Micros | None
+
+
+Standing = Literal["ban", "quarantine"]
 
 
 class Deed(NamedTuple):
@@ -69,7 +73,8 @@ class Ledger(Protocol):
 
     Decisions stand in the order in which they were intended. What a ban or allow still closes or
     opens depends on that order alone, not on the times (which are event times): a later `unban` or
-    `allow` undoes every earlier ban of the same subject, a later `disallow` every earlier allow.
+    `allow` undoes every earlier ban of the same subject, a later `disallow` every earlier allow,
+    a later `release` every earlier quarantine and release (which may itself watch its subject).
     An undoing with `ports` undoes those of exactly these ports; with none, of every scope. One that
     names a rule undoes that rule's alone.
     Only decisions of mode `enforce` that are not spared close, open or undo anything.
@@ -134,8 +139,14 @@ class Ledger(Protocol):
     def allowed(self, now: Micros) -> list[Ban]:
         """Temporary allows by hand that are not over, likewise."""
 
-    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
-        """The decisions behind `wanted`, one for each of its bans, in the same order.
+    def quarantined(self, now: Micros) -> list[Confined]:
+        """Who is cut off or still watched, each once, with the latest end of either; sorted."""
+
+    def standing(
+        self, now: Micros, subject: Subject | None = None, action: Standing = "ban"
+    ) -> list[Entry]:
+        """The decisions behind `wanted`, one for each of its bans, in the same order; or those
+        behind `quarantined` (of who is only watched it may be a release).
 
         With `subject`, only those about it, as in `history`. Without their evidence: there may be
         a hundred thousand of them, and `history` has it.

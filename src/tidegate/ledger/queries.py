@@ -9,16 +9,30 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
-from tidegate.ledger.rows import COLUMNS, clean, decision_row, evidence_text, place, places_about
-from tidegate.model import Decision, Subject
+from tidegate.ledger.port import Entry
+from tidegate.ledger.rows import (
+    COLUMNS,
+    UNDOES,
+    clean,
+    decision_of,
+    decision_row,
+    evidence_text,
+    place,
+    places_about,
+    ports_of,
+)
+from tidegate.model import Action, Ban, Decision, Micros, Subject
 
 # Word for word as the partial index has it: SQLite proves nothing beyond that.
 STANDING = (
     "undone IS NULL AND mode = 'enforce' AND spared = '' AND action IN ('ban', 'allow')"
     " AND until > ?"
 )
-_UNDOES = {"unban": ("ban",), "allow": ("ban",), "disallow": ("allow",)}
+CONFINING = (
+    "undone IS NULL AND mode = 'enforce' AND spared = '' AND action IN ('quarantine', 'release')"
+)
 
 PUT_DECISION = (
     f"INSERT INTO decision ({COLUMNS}, place, number)"  # noqa: S608 (our own column names)
@@ -52,6 +66,42 @@ def about(subject: Subject | None) -> tuple[str, list[object]]:
     around, first, last = places_about(clean(subject))
     condition = f"AND (place IN ({','.join('?' * len(around))}) OR place BETWEEN ? AND ?)"
     return condition, [*around, first, last]
+
+
+def in_force(
+    connection: sqlite3.Connection, action: Action, now: Micros, places: Sequence[bytes] = ()
+) -> list[Ban]:
+    """The bans (or allows) that stand, by subject and ports the last end; of these places alone."""
+    # Few subjects are found by their places; the planner would walk all that stands.
+    index = "INDEXED BY decision_place" if places else ""
+    theirs = f"AND place IN ({','.join('?' * len(places))})" if places else ""
+    rows = connection.execute(
+        f"SELECT subject, ports, until FROM decision {index}"  # noqa: S608
+        f" WHERE action = '{action}' AND {STANDING} {theirs} ORDER BY until",
+        (now, *places),
+    ).fetchall()
+    # The last end of each, by a dictionary: half of what GROUP BY and its sorting would take.
+    latest = {(subject, ports): until for subject, ports, until in rows}
+    keys = sorted(latest)
+    return [Ban(Subject(key[0]), ports_of(key[1]), latest[key]) for key in keys]
+
+
+def confining(connection: sqlite3.Connection, subject: Subject | None = None) -> list[Entry]:
+    """Every quarantine and release that nothing has undone, in their order, without evidence."""
+    condition, values = about(subject)
+    rows = connection.execute(
+        f"SELECT {COLUMNS.replace('time', 'decision.time')}, state, detail, outcome.time"  # noqa: S608
+        " FROM decision LEFT JOIN outcome ON outcome.decision = number"
+        f" WHERE {CONFINING} {condition} ORDER BY number",
+        values,
+    )
+    return [bare(row) for row in rows.fetchall()]
+
+
+def bare(row: Sequence[Any]) -> Entry:
+    """The entry behind a row of `COLUMNS` and its outcome, without evidence."""
+    *columns, state, detail, time = row
+    return Entry(decision_of(columns, ()), state or "intended", detail or "", time)
 
 
 def put_memory(
@@ -92,9 +142,9 @@ def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -
         [
             (row[1], place(row[3]), number, undone, row[5], row[5], row[4], row[4])
             for number, decision in numbered
-            if decision.action in _UNDOES and decision.mode == "enforce" and not decision.spared
+            if decision.action in UNDOES and decision.mode == "enforce" and not decision.spared
             for row in (decision_row(decision),)
-            for undone in _UNDOES[decision.action]
+            for undone in UNDOES[decision.action]
         ],
     )
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from tidegate.ledger.port import Deed
-from tidegate.model import Decision, Evidence, Position, Subject
+from tidegate.ledger.port import Deed, Entry
+from tidegate.model import Action, Confined, Decision, Evidence, Micros, Position, Subject
 from tidegate.subject import Network, network
 
 MAX_LINES = 20
@@ -22,9 +22,16 @@ _WIDEST = (1 << 63) - 1
 DecisionRow = tuple[Any, ...]
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
+UNDOES: dict[str, tuple[Action, ...]] = {
+    "unban": ("ban",),
+    "allow": ("ban",),
+    "disallow": ("allow",),
+    "release": ("quarantine", "release"),
+}
+
 COLUMNS = (
     "id, time, action, subject, rule, ports, until, duration, count, step,"
-    " mode, reason, spared, by, note, collateral"
+    " mode, reason, spared, by, note, collateral, watched"
 )
 
 
@@ -48,6 +55,7 @@ def decision_row(decision: Decision) -> DecisionRow:
         clean(d.by),
         clean(d.note),
         int(d.collateral),
+        whole(d.watched),
     )
 
 
@@ -70,8 +78,44 @@ def decision_of(row: Sequence[Any], evidence: tuple[Evidence, ...]) -> Decision:
         by=row[13],
         note=row[14],
         collateral=bool(row[15]),
+        watched=row[16],
         evidence=evidence,
     )
+
+
+def lasting(entries: Iterable[Entry], now: Micros) -> list[Entry]:
+    """Of quarantines and releases that nothing has undone, for each subject the one that counts: by
+    which it is cut off the longest, or else is watched the longest. Sorted by subject."""
+    found: dict[Subject, Entry] = {}
+    for entry in entries:
+        one = entry.decision
+        before = found.get(one.subject)
+        if max(_cut(one, now), one.watched) > now and (
+            before is None or _reach(one, now) > _reach(before.decision, now)
+        ):
+            found[one.subject] = entry
+    return [found[subject] for subject in sorted(found)]
+
+
+def confined(entries: Sequence[Entry], now: Micros) -> list[Confined]:
+    """Until when those of `lasting` are cut off, and until when they are watched in all."""
+    watched: dict[Subject, Micros] = {}
+    for entry in entries:
+        one = entry.decision
+        watched[one.subject] = max(watched.get(one.subject, 0), _cut(one, now), one.watched)
+    return [
+        Confined(one.subject, _cut(one, now), watched[one.subject])
+        for one in (entry.decision for entry in lasting(entries, now))
+    ]
+
+
+def _cut(decision: Decision, now: Micros) -> Micros:
+    """Until when it cuts off; 0: it does not, or not any more."""
+    return decision.until if decision.action == "quarantine" and decision.until > now else 0
+
+
+def _reach(decision: Decision, now: Micros) -> tuple[Micros, Micros]:
+    return _cut(decision, now), decision.watched
 
 
 def deed_of(row: Sequence[Any]) -> Deed:
@@ -86,7 +130,7 @@ def evidence_text(decision: Decision) -> str:
     One text a decision, not one row a line: three times faster to write. Empty without any.
     """
     lines = [
-        (whole(e.time), clean(e.path), whole(e.offset), _cut(e.line))
+        (whole(e.time), clean(e.path), whole(e.offset), _bounded(e.line))
         for e in decision.evidence[-MAX_LINES:]
     ]
     return _ENCODE(lines) if lines else ""
@@ -97,7 +141,7 @@ def evidence_of(text: str | None) -> tuple[Evidence, ...]:
     return tuple(Evidence(*line) for line in json.loads(text)) if text else ()
 
 
-def _cut(text: str) -> str:
+def _bounded(text: str) -> str:
     """A line of at most `MAX_BYTES`; stray bytes (lone surrogates) are kept."""
     if len(text) * 4 <= MAX_BYTES:
         return text

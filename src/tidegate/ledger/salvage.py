@@ -20,6 +20,9 @@ _TABLES = (
     ("outcome", "decision"),
 )
 
+_ADDED = {("decision", 19): (0,)}
+"""What a row of an older version lacks, by the number of its columns."""
+
 
 def salvage(path: str, connection: sqlite3.Connection) -> int:
     """Copy what can be read from the file at `path`; returns the rows saved.
@@ -33,6 +36,7 @@ def salvage(path: str, connection: sqlite3.Connection) -> int:
             old.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             for table, order in _TABLES:
                 for row in _readable(old, table, order):
+                    row = (*row, *_ADDED.get((table, len(row)), ()))
                     put = f"INSERT OR IGNORE INTO {table} VALUES ({','.join('?' * len(row))})"  # noqa: S608
                     with contextlib.suppress(sqlite3.IntegrityError):  # a value of a wrong type
                         saved += connection.execute(put, row).rowcount

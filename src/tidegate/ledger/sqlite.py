@@ -11,28 +11,42 @@ from typing import Literal
 
 from tidegate.ledger.connection import LedgerFile
 from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
-from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Standing
 from tidegate.ledger.queries import (
     DEEDS,
     ENTRIES,
     IN_FORCE,
     STANDING,
     about,
+    bare,
+    confining,
+    in_force,
     put_decisions,
     put_memory,
 )
 from tidegate.ledger.rows import (
     capture_text,
     clean,
+    confined,
     decision_of,
     deed_of,
     evidence_of,
+    lasting,
     latest,
     place,
-    ports_of,
     whole,
 )
-from tidegate.model import Ban, Change, Decision, Micros, Origin, Outcome, Position, Subject
+from tidegate.model import (
+    Ban,
+    Change,
+    Confined,
+    Decision,
+    Micros,
+    Origin,
+    Outcome,
+    Position,
+    Subject,
+)
 
 MAX_FILE = 256 << 20
 _SLICE = 250
@@ -182,15 +196,21 @@ class SqliteLedger:
         """Temporary allows by hand that are not over."""
         return self._in_force("allow", now)
 
-    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
-        """The decisions behind `wanted`, in the same order, without their evidence."""
+    def quarantined(self, now: Micros) -> list[Confined]:
+        """Who is cut off or still watched, each once, with the latest end of either."""
+        with self._file.reading("read who is cut off") as connection:
+            return confined(confining(connection), now)
+
+    def standing(
+        self, now: Micros, subject: Subject | None = None, action: Standing = "ban"
+    ) -> list[Entry]:
+        """The decisions behind `wanted` or `quarantined`, in the same order, without evidence."""
         condition, values = about(subject)
         with self._file.reading("read what stands") as connection:
+            if action == "quarantine":
+                return lasting(confining(connection, subject), now)
             rows = connection.execute(IN_FORCE.format(about=condition), (whole(now), *values))
-            return [
-                Entry(decision_of(row, ()), state or "intended", detail or "", time)
-                for *row, state, detail, time in rows.fetchall()
-            ]
+            return [bare(row) for row in rows.fetchall()]
 
     def ruling(self, now: Micros) -> set[str]:
         """The rules that have a ban standing."""
@@ -224,19 +244,8 @@ class SqliteLedger:
     def _in_force(
         self, action: Literal["ban", "allow"], now: Micros, places: Sequence[bytes] = ()
     ) -> list[Ban]:
-        # Few subjects are found by their places; the planner would walk all that stands.
-        index = "INDEXED BY decision_place" if places else ""
-        theirs = f"AND place IN ({','.join('?' * len(places))})" if places else ""
         with self._file.reading("read what is in force") as connection:
-            rows = connection.execute(
-                f"SELECT subject, ports, until FROM decision {index}"  # noqa: S608
-                f" WHERE action = '{action}' AND {STANDING} {theirs} ORDER BY until",
-                (whole(now), *places),
-            ).fetchall()
-        # The last end of each, by a dictionary: half of what GROUP BY and its sorting would take.
-        latest = {(subject, ports): until for subject, ports, until in rows}
-        keys = sorted(latest)
-        return [Ban(Subject(key[0]), ports_of(key[1]), latest[key]) for key in keys]
+            return in_force(connection, action, whole(now), places)
 
     def _entries(self, tail: str, values: Sequence[object]) -> list[Entry]:
         with self._file.reading("read decisions") as connection:

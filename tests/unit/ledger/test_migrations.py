@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tidegate.errors import LedgerError
 from tidegate.ledger import migrations
 from tidegate.ledger.migrations import STEPS, check, migrate
+from tidegate.ledger.rows import place
+from tidegate.ledger.sqlite import SqliteLedger
+from tidegate.model import Confined, Subject
 
 
 @pytest.fixture
@@ -76,3 +81,25 @@ def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
         "origin", "position", "memory", "decision", "evidence", "outcome", "capture"
     }  # fmt: skip
     assert set(ours.values()) == {1}
+
+
+def test_an_older_ledger_is_read_on_and_written_on(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as older:
+        older.execute(f"PRAGMA application_id = {migrations.APPLICATION}")
+        for step in STEPS[:2]:
+            older.executescript(step)
+        older.execute("PRAGMA user_version = 2")
+        older.execute(
+            "INSERT INTO decision VALUES (1, 'a', 7, 'ban', '192.0.2.7', 'r', '25', 99, 92, 1, 0,"
+            " 'enforce', '', '', 'rule', '', 0, ?, NULL)",
+            (place("192.0.2.7"),),
+        )
+    ledger = SqliteLedger(str(path))
+    (entry,) = ledger.history(9)
+    assert (entry.decision.subject, entry.decision.watched) == ("192.0.2.7", 0)
+    cut = replace(entry.decision, id="b", action="quarantine", ports=(), watched=200)
+    assert ledger.intend([cut, entry.decision]) == [cut]
+    assert ledger.quarantined(8) == [Confined(Subject("192.0.2.7"), 99, 200)]
+    assert len(ledger.wanted(8)) == 1
+    ledger.close()

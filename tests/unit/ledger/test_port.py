@@ -14,6 +14,7 @@ from tidegate.model import (
     SECOND,
     Ban,
     Change,
+    Confined,
     Decision,
     Evidence,
     Origin,
@@ -465,3 +466,93 @@ def test_a_capture_is_bounded_and_goes_with_its_decision(ledger: Ledger, decide:
     assert ledger.forget(NOW + KEEP + DAY) == 1
     ledger.intend([decide("1", time=NOW + 2 * DAY)])
     assert ledger.captured("1") is None
+
+
+# Quarantines.
+
+
+def cut(decide: Decide, name: str, subject: str = A, **other: object) -> Decision:
+    """Cut off for ten minutes, then watched for an hour."""
+    until = other.pop("until", NOW + 10 * MINUTE)
+    watched = other.pop("watched", NOW + 70 * MINUTE)
+    return decide(name, "quarantine", subject, until=until, watched=watched, **other)
+
+
+def test_who_is_cut_off_is_watched_afterwards_and_then_free(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend([cut(decide, "1"), cut(decide, "2", "uid:33", until=NOW + DAY, watched=0)])
+    first, second = NOW + 10 * MINUTE, NOW + 70 * MINUTE
+    user = Confined(Subject("uid:33"), NOW + DAY, NOW + DAY)
+    assert ledger.quarantined(NOW) == [Confined(A, first, second), user]
+    assert ledger.quarantined(first - 1)[0] == Confined(A, first, second)
+    assert ledger.quarantined(first) == [Confined(A, 0, second), user]
+    assert ledger.quarantined(second) == [user]
+    assert ledger.quarantined(NOW + DAY) == []
+    assert ledger.wanted(NOW) == ledger.allowed(NOW) == ledger.standing(NOW) == []
+
+
+def test_of_several_quarantines_each_end_is_the_latest(ledger: Ledger, decide: Decide) -> None:
+    ledger.intend(
+        [
+            cut(decide, "1", watched=NOW + 3 * DAY),
+            cut(decide, "2", until=NOW + DAY, watched=NOW + 2 * DAY),
+            cut(decide, "3", until=NOW + 5, watched=NOW + 6),
+        ]
+    )
+    assert ledger.quarantined(NOW) == [Confined(A, NOW + DAY, NOW + 3 * DAY)]
+    behind = [entry.decision.id for entry in ledger.standing(NOW, action="quarantine")]
+    assert behind == ["2"]
+    later = [entry.decision.id for entry in ledger.standing(NOW + DAY, action="quarantine")]
+    assert later == ["1"]
+
+
+def test_a_release_undoes_a_quarantine_and_may_watch_instead(
+    ledger: Ledger, decide: Decide
+) -> None:
+    ledger.intend([cut(decide, "1"), cut(decide, "2", B), decide("3")])
+    ledger.intend([decide("4", "release", rule="", until=NOW, watched=NOW + MINUTE)])
+    assert ledger.quarantined(NOW)[0] == Confined(A, 0, NOW + MINUTE)
+    assert [one.decision.id for one in ledger.standing(NOW, A, "quarantine")] == ["4"]
+    assert len(ledger.wanted(NOW)) == 1, "the ban stands"
+    ledger.intend([cut(decide, "5", until=NOW + DAY, watched=0)])
+    assert ledger.quarantined(NOW)[0] == Confined(A, NOW + DAY, NOW + DAY)
+    ledger.intend([decide("6", "release", rule="", until=NOW + DAY)])
+    assert ledger.quarantined(NOW) == [Confined(B, NOW + 10 * MINUTE, NOW + 70 * MINUTE)]
+    assert [deed.undone for deed in ledger.deeds(NOW)] == [NOW, None, None, NOW, NOW, None]
+
+
+def test_a_release_that_names_a_rule_undoes_that_rules_alone(
+    ledger: Ledger, decide: Decide
+) -> None:
+    ledger.intend([cut(decide, "1", rule="scan"), cut(decide, "2", rule="flood", until=NOW + DAY)])
+    ledger.intend([decide("3", "release", rule="flood", until=NOW)])
+    assert ledger.quarantined(NOW) == [Confined(A, NOW + 10 * MINUTE, NOW + 70 * MINUTE)]
+
+
+@pytest.mark.parametrize("action", ["unban", "allow", "disallow"])
+def test_what_opens_a_ban_leaves_a_quarantine(ledger: Ledger, decide: Decide, action: str) -> None:
+    ledger.intend([cut(decide, "1"), decide("2", action)])
+    assert len(ledger.quarantined(NOW)) == 1
+
+
+@pytest.mark.parametrize("other", [{"mode": "observe"}, {"spared": "busy"}])
+def test_observed_and_spared_quarantines_cut_nobody_off(
+    ledger: Ledger, decide: Decide, other: dict[str, str]
+) -> None:
+    ledger.intend([cut(decide, "1", **other), cut(decide, "2", B)])
+    ledger.intend([decide("3", "release", B, watched=NOW + DAY, **other)])
+    assert [one.subject for one in ledger.quarantined(NOW)] == [B]
+    assert ledger.standing(NOW, A, "quarantine") == []
+
+
+def test_quarantines_are_in_the_history_and_kept_until_probation_is_over(
+    ledger: Ledger, decide: Decide
+) -> None:
+    one = cut(decide, "1", evidence=(Evidence(NOW, "outward", 0, "scan"),))
+    ledger.intend([one])
+    assert ledger.history(1, A) == [Entry(one, "intended", "", None)]
+    assert ledger.unsettled() == [one]
+    ledger.settle(applied("1"))
+    bare = Entry(cut(decide, "1"), "applied", "", NOW)
+    assert ledger.standing(NOW, Subject("192.0.2.0/24"), "quarantine") == [bare]
+    assert ledger.forget(NOW + KEEP + 11 * MINUTE) == 0
+    assert ledger.forget(NOW + KEEP + 70 * MINUTE) == 1

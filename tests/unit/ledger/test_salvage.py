@@ -105,3 +105,11 @@ def test_of_another_schema_nothing_is_saved(tmp_path: Path, column: str) -> None
     ledger = SqliteLedger(str(tmp_path / "new.db"))
     assert ledger.history(9) == []
     ledger.close()
+
+
+def test_a_file_of_an_older_version_is_saved_too(old: str, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(old)) as connection:
+        connection.execute("DROP INDEX decision_confining")
+        connection.execute("ALTER TABLE decision DROP COLUMN watched")
+        connection.commit()
+    assert saved(old, str(tmp_path / "new.db")) == 10

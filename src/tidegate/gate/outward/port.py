@@ -10,20 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from tidegate.gate.port import Refusal
+from tidegate.model import Confined as Confined
 from tidegate.model import Micros, Subject
 from tidegate.policy.outward import OutwardSpec
 
 MOST = 4096
-
-
-class Confined(NamedTuple):
-    """A source that is cut off until a time, and after that under a tighter cap until another.
-
-    `until` 0: not cut off (any more), only watched."""
-
-    subject: Subject
-    until: Micros
-    watched: Micros
 
 
 class Capped(NamedTuple):
