@@ -10,6 +10,8 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
+from tidegate.daemon.backlog import Backlog
+from tidegate.daemon.confining import ACTIONS, Confining, without_gate
 from tidegate.daemon.orders import opened
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate, Request
@@ -19,17 +21,11 @@ from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate.watcher")
 
-_UNWRITTEN_LIMIT = 10_000
 _VERBS: dict[Action, Literal["ban", "unban", "allow", "disallow"]] = {
     "ban": "ban",
     "unban": "unban",
     "allow": "allow",
     "disallow": "disallow",
-}
-_UNDOES: dict[Action, tuple[Action, ...]] = {
-    "unban": ("ban",),
-    "allow": ("ban",),
-    "disallow": ("allow",),
 }
 
 
@@ -50,22 +46,23 @@ class Actor:
         self.refused = 0
         self.repaired = 0
         self.out_of_step = ""  # why the gate may not be as wanted; "" while it is
-        self._unwritten: list[Decision] = []
-        self._unsettled: list[Outcome] = []
+        self._backlog = Backlog()
+        self.confining = Confining(ledger, gate, self._backlog)
         self._orphaned: Policy | None = None  # bans of rules that it lacks could not be opened yet
 
     def act(self, decisions: Sequence[Decision], now: Micros) -> list[Result]:
         """Write down, carry out, write down what became of it."""
         fresh = self._intend(decisions)
-        outcomes = {one.id: Outcome(one.id, *_without_gate(one, now), now) for one in fresh}
+        outcomes = {one.id: Outcome(one.id, *without_gate(one, now), now) for one in fresh}
         due = [one for one in fresh if outcomes[one.id].state == "applied"]
-        outcomes.update(self._apply(due, now))
-        if self.out_of_step:
-            # Not settled: the next tick makes the gate as it is wanted, and settles then.
-            outcomes_now = [outcomes[one.id] for one in fresh if one not in due]
-        else:
-            outcomes_now = list(outcomes.values())
-        self._settle(outcomes_now)
+        outward = [one for one in due if one.action in ACTIONS]
+        inward = [one for one in due if one.action not in ACTIONS]
+        outcomes.update(self.confining.apply(outward, now))
+        outcomes.update(self._apply(inward, now))
+        # Not settled: the next tick makes the gate as it is wanted, and settles then.
+        open_ = {one.id for one in inward} if self.out_of_step else set()
+        open_ |= {one.id for one in outward} if self.confining.out_of_step else set()
+        self._settle([one for one in outcomes.values() if one.id not in open_])
         for one in fresh:
             self._tell(one, outcomes[one.id])
         return [Result(one, outcomes[one.id]) for one in fresh]
@@ -74,6 +71,7 @@ class Actor:
         """After a start: open what no rule wants any more, then make the gate as it is wanted."""
         self._open_orphans(policy, now)
         self._reconcile("start", now)
+        self.confining.govern(policy, now)
 
     def reload(self, before: Policy, after: Policy) -> bool:
         """Have the gate read its own limits anew; whether it has to be made as wanted after that.
@@ -87,6 +85,7 @@ class Actor:
         """After a reload: bans of removed rules open; the gate's own limits may have changed."""
         if self._open_orphans(after, now) or changed:
             self._reconcile("reload", now)
+        self.confining.govern(after, now)
 
     def heed(self, now: Micros) -> None:
         """What the keeper said by itself: repair. Raises GateError if it is gone."""
@@ -97,8 +96,8 @@ class Actor:
 
     def tick(self, now: Micros) -> None:
         """Notice drift and repair it; write down what a full disk kept back."""
-        if self._unwritten or self._unsettled:
-            self._write_again()
+        if self._backlog:
+            self._backlog.write(self.ledger)
         if self._orphaned is not None and self._open_orphans(self._orphaned, now):
             self._reconcile("reload", now)
         try:
@@ -108,6 +107,7 @@ class Actor:
             drifted = True
         if drifted or self.out_of_step:
             self._reconcile("drift" if drifted and not self.out_of_step else "retry", now)
+        self.confining.tick(now, False)
 
     def forget(self, now: Micros, parts: Collection[str]) -> bool:
         """Keep the ledger within its bounds; `parts` of memory are known. Whether there is more."""
@@ -119,7 +119,7 @@ class Actor:
 
     def wanted(self, now: Micros) -> list[Ban]:
         """Every ban that should stand now. Raises LedgerError where nobody can know."""
-        return self._with_unwritten("ban", self.ledger.wanted(now), now)
+        return self._backlog.over("ban", self.ledger.wanted(now), now)
 
     def in_force(self, now: Micros) -> int | None:
         """How many bans should stand now; None while the ledger can't be read."""
@@ -127,23 +127,6 @@ class Actor:
             return len(self.wanted(now))
         except LedgerError:
             return None
-
-    def _with_unwritten(self, action: Action, bans: Sequence[Ban], now: Micros) -> list[Ban]:
-        """What the ledger wants, and on top of it what a full disk kept out of it."""
-        if not self._unwritten:
-            return list(bans)
-        found = {(ban.subject, ban.ports): ban.until for ban in bans}
-        for one in self._unwritten:
-            key = one.subject, one.ports
-            if one.mode == "observe" or one.spared:
-                continue
-            if one.action == action:
-                if one.until > now:
-                    found[key] = max(one.until, found.get(key, 0))
-            elif action in _UNDOES.get(one.action, ()):
-                for other in [k for k in found if k[0] == key[0] and one.ports in ((), k[1])]:
-                    del found[other]
-        return [Ban(subject, ports, until) for (subject, ports), until in found.items()]
 
     def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
         """The decisions behind the bans in force, about one subject if given."""
@@ -156,10 +139,7 @@ class Actor:
             return self.ledger.intend(decisions)
         except LedgerError as error:
             log.warning("ledger: %s; the decision is carried out all the same", error)
-            known = {one.id for one in self._unwritten}
-            fresh = [one for one in decisions if one.id not in known]
-            self._unwritten = (self._unwritten + fresh)[-_UNWRITTEN_LIMIT:]
-            return fresh
+            return self._backlog.keep(decisions)
 
     def _apply(self, due: Sequence[Decision], now: Micros) -> dict[str, Outcome]:
         if not due:
@@ -194,28 +174,19 @@ class Actor:
             bans = self.ledger.wanted(now, subjects) if subjects else []
         except LedgerError:
             bans = []
-        bans = self._with_unwritten("ban", bans, now)
+        bans = self._backlog.over("ban", bans, now)
         return {(ban.subject, ban.ports): ban.until for ban in bans}
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         try:
             self.ledger.settle(outcomes)
         except LedgerError:
-            self._unsettled = [*self._unsettled, *outcomes][-_UNWRITTEN_LIMIT:]
-
-    def _write_again(self) -> None:
-        try:
-            self.ledger.intend(self._unwritten)
-            self.ledger.settle(self._unsettled)
-        except LedgerError:
-            return
-        self._unwritten, self._unsettled = [], []
-        log.info("ledger: well again, everything kept back is written down")
+            self._backlog.keep_outcomes(outcomes)
 
     def _reconcile(self, why: str, now: Micros) -> None:
         try:
             bans = self.wanted(now)
-            allows = self._with_unwritten("allow", self.ledger.allowed(now), now)
+            allows = self._backlog.over("allow", self.ledger.allowed(now), now)
             refusals = self.gate.replace(bans, allows, now)
         except (GateError, LedgerError) as error:
             self._lost(str(error))
@@ -227,6 +198,7 @@ class Actor:
         for refusal in refusals[:5]:
             log.warning("gate: %s refused: %s", bans[refusal.index].subject, refusal.reason)
         self.out_of_step = ""
+        self.confining.tick(now, True)  # what struck the one table may have struck the other
         refused = {bans[one.index].subject: one.reason for one in refusals if one.index < len(bans)}
         try:
             unsettled = [one for one in self.ledger.unsettled() if one.action in _VERBS]
@@ -278,20 +250,8 @@ class Actor:
         )  # fmt: skip
 
 
-def _without_gate(
-    decision: Decision, now: Micros
-) -> tuple[Literal["applied", "skipped", "observed", "spared"], str]:
-    if decision.spared:
-        return "spared", decision.spared
-    if decision.mode == "observe":
-        return "observed", ""
-    if decision.action in ("ban", "allow") and decision.until <= now:
-        return "skipped", "already over"
-    return "applied", ""
-
-
 def _settled(decision: Decision, refused: dict[Subject, str], now: Micros) -> Outcome:
-    state, detail = _without_gate(decision, now)
+    state, detail = without_gate(decision, now)
     if state == "applied" and decision.subject in refused:
         return Outcome(decision.id, "refused", refused[decision.subject], now)
     return Outcome(decision.id, state, detail, now)

@@ -27,6 +27,7 @@ def by_hand(
     reason: str = "",
     note: str = "",
     rule: str = "",
+    watched: Micros = 0,
 ) -> Decision:
     """A decision that no rule took: a person's, or the daemon's own."""
     told = f"{action}\0{subject}\0{ports}\0{now}\0{by}\0{rule}"
@@ -45,4 +46,5 @@ def by_hand(
         reason=reason or "by hand",
         by=by,
         note=note,
+        watched=watched,
     )

@@ -171,6 +171,19 @@ class Pipeline:
         self.judge.pardon(subject, now)
         self.aftermath.opened(subject, now)
 
+    def cut_off(self, subject: Subject, until: Micros, watched: Micros, now: Micros) -> None:
+        """A person cut a source off: an offence like any other, the next step is due after it."""
+        for rule in self.windows.cut_off(subject, until, watched):
+            self.judge.ladder.climb(rule.name, subject, now, rule.forget)
+
+    def let_back(self, subject: Subject, now: Micros, watched: Micros) -> None:
+        """A person let a source back: on probation until then, or (0) with nothing against it."""
+        if watched:
+            self.windows.let_back(subject, now, watched)
+        else:
+            self.windows.forget(subject)
+            self.judge.ladder.pardon(subject)
+
     def expire(self, now: Micros) -> None:
         """Drop what is over; called now and then with the current time."""
         self.record.expire(now)

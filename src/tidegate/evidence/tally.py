@@ -48,6 +48,12 @@ class Tallies:
         self.held[verdict.subject] = term
         return True
 
+    def hold(self, subject: Subject, term: Term) -> None:
+        """Hold a subject for a term that a person said; its tally begins anew."""
+        self.tallies.pop(subject, None)
+        self.held[subject] = term
+        self.dirty.add(subject)
+
     def forget(self, subject: Subject) -> None:
         """Drop a subject's tally and let it be counted again."""
         self.held.pop(subject, None)

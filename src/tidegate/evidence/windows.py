@@ -143,19 +143,21 @@ class Windows:
         for window in self.windows:
             window.forget(subject)
 
-    def holding_outward(self, subject: Subject, now: Micros) -> list[str]:
-        """The rules that cut a source off, or watch it; none of them does: all that could."""
+    def cut_off(self, subject: Subject, until: Micros, watched: Micros) -> list[Rule]:
+        """A person cut a source off: as if every rule that could had done so. Those rules."""
+        outward = [one for one in self.windows if one.rule.ban.outward]
+        for window in outward:
+            held = window.held.get(subject, _NONE)
+            term = Term(max(until, held.until), max(watched, held.watched))
+            window.hold(subject, term)
+        return [one.rule for one in outward]
+
+    def let_back(self, subject: Subject, now: Micros, watched: Micros) -> None:
+        """A person let a source back: whoever cut it off watches it until then."""
         outward = [one for one in self.windows if one.rule.ban.outward]
         held = [one for one in outward if max(one.held.get(subject, _NONE)[:2]) > now]
-        return [one.rule.name for one in held or outward]
-
-    def hold(self, subject: Subject, rules: Sequence[str], term: Term) -> None:
-        """A person cut a source off, or let it back: these rules hold it for such a term."""
-        for window in self.windows:
-            if window.rule.name in rules:
-                window.tallies.pop(subject, None)
-                window.held[subject] = term
-                window.dirty.add(subject)
+        for window in held or outward:
+            window.hold(subject, Term(now, watched))
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint; one row per tally, however often."""

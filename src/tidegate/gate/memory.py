@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from tidegate.gate.book import Book, requests_of
 from tidegate.gate.closings import Closings
+from tidegate.gate.outward.port import OutwardState
 from tidegate.gate.port import CAPACITY, Closed, Dropped, Knock, Refusal, Request, Throttled
-from tidegate.model import Ban, GateReport, Micros, Subject
+from tidegate.model import Ban, Confined, GateReport, Micros, Subject
 from tidegate.policy.guards import GateSpec
 from tidegate.subject import Network
 
@@ -37,6 +38,7 @@ class MemoryGate:
         self._book = Book(capacity)
         self._disturbed = False
         self._knocks: list[Knock] = []
+        self.confined: tuple[Confined, ...] = ()
 
     @property
     def gates(self) -> tuple[GateSpec, ...]:
@@ -90,8 +92,21 @@ class MemoryGate:
         """Nothing: no packet comes by here."""
         return [Throttled(spec.name, 0, 0) for spec in self._closings.specs]
 
+    def confine(self, confined: Sequence[Confined], now: Micros) -> list[Refusal]:
+        """Remember who is cut off or watched; see `OutwardGate.confine`."""
+        self.confined = tuple(confined)
+        return []
+
+    def outward_state(self, now: Micros) -> OutwardState:
+        """Who is cut off or watched now; nothing is capped here."""
+        ahead = (one._replace(until=one.until if one.until > now else 0) for one in self.confined)
+        return OutwardState(
+            "", confined=tuple(one for one in ahead if max(one.until, one.watched) > now)
+        )
+
     def open_all(self) -> None:
         """Forget everything; like the kernel's table, which is then gone."""
+        self.confined = ()
         evicted = self._book.evicted
         self._book = Book(self._book.capacity)
         self._book.evicted = evicted
@@ -101,6 +116,7 @@ class MemoryGate:
     def disturb(self) -> None:
         """Lose everything, as by a stranger's `nft flush ruleset`."""
         self._book.sets.clear()
+        self.confined = ()
         self._disturbed = True
 
     def knock(self, subject: Subject, port: int) -> None:
