@@ -25,7 +25,7 @@ from tidegate.daemon.draft import Draft, draft
 from tidegate.daemon.survey import Survey, booted, survey
 from tidegate.detector.pack import Pack, load_packs
 from tidegate.errors import ControlError, OperatorError, WorldError
-from tidegate.policy.loader import DEFAULT, cross_check, read
+from tidegate.policy.loader import DEFAULT, SHIPPED, cross_check, read
 
 _KEPT = ".before-init"
 
@@ -112,7 +112,7 @@ def _drafted(target: Path, observe: bool, fresh: bool) -> tuple[Survey, Draft, s
     packs = load_packs(sorted(folder.glob("*.toml")) if folder.is_dir() else [])
     text = resources.files("tidegate.policy").joinpath("shipped.toml").read_text("utf-8")
     kinds, names = _known(packs)
-    shipped = cross_check(read([("shipped policy", text)]), kinds, names).policy
+    shipped = cross_check(read([(SHIPPED, text)]), kinds, names).policy
     try:
         before = target.read_text("utf-8")
     except FileNotFoundError:

@@ -53,7 +53,7 @@ def _tried(planned: Plan) -> list[str]:
 
 
 def _trouble(spec: SourceSpec) -> list[str]:
-    if spec.stdin:
+    if spec.stdin or spec.outward:
         return []
     if spec.journal is not None:
         missing = shutil.which("journalctl") is None

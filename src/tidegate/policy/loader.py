@@ -24,11 +24,14 @@ from types import MappingProxyType
 from typing import Any
 
 from tidegate.errors import PolicyError
+from tidegate.policy import outwardnotes
 from tidegate.policy.guardreader import Fetch
 from tidegate.policy.models import Counted, Paths, Policy, Rule
 from tidegate.policy.tables import PATHS, Reader
 
 DEFAULT = Path("/etc/tidegate/tidegate.toml")
+SHIPPED = "shipped policy"
+"""How messages name the policy that holds where there is none."""
 _LARGEST = 1 << 20
 _HEADER = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+\s*(?:#.*)?$")
 _KEY = re.compile(r'\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=')
@@ -59,7 +62,7 @@ def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
     main = config or DEFAULT
     if config is None and not main.exists():
         text = resources.files("tidegate.policy").joinpath("shipped.toml").read_text("utf-8")
-        return read([("shipped policy", text)])
+        return read([(SHIPPED, text)])
     files = [main, *sorted(main.parent.glob("policy.d/*.toml"))]
     if trusted:
         faults = [fault for path in files for fault in untrusted(path)]
@@ -128,7 +131,8 @@ def cross_check(
     ports: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
 ) -> Loaded:
     """The policy with each `*` in a rule's kinds written out, and a rule for each service where
-    one closes a service's own ports; `ports` are those of each pack.
+    one closes a service's own ports; `ports` are those of each pack. What is allowed and yet worth
+    a look, now that kinds are known, is added to the notes.
 
     Raises PolicyError: every kind must be seen by some detector, every named pack must be there.
     """
@@ -153,7 +157,13 @@ def cross_check(
                 fault(f"source.{source.name}.detectors", f"no such detectors {pack!r}", packs)
     if faults:
         raise PolicyError(faults)
-    return replace(loaded, policy=replace(loaded.policy, rules=tuple(rules)))
+    policy = replace(loaded.policy, rules=tuple(rules))
+    noted = [
+        f"{_where(key, loaded, policy.files)}: {key}: {said}"
+        for key, said in outwardnotes.notes(policy)
+        if policy.files != (SHIPPED,)  # it has rules for whoever adds [outward] to a copy
+    ]
+    return replace(loaded, policy=policy, notes=(*loaded.notes, *noted))
 
 
 def _written(on: Sequence[Counted], kinds: Sequence[str]) -> tuple[Counted, ...]:

@@ -139,7 +139,8 @@ class SourceSpec:
     """A named source: files (paths or globs) or the journal, and which detectors read it.
 
     `journal` None: not the journal; (): the trusted matches of its detectors' packs.
-    `zone` is an IANA name or ""; `start` applies where no position is known.
+    `zone` is an IANA name or ""; `start` applies where no position is known. `outward`: what we
+    write ourselves of traffic that leaves; it is there where `[outward]` is.
     """
 
     name: str
@@ -150,6 +151,11 @@ class SourceSpec:
     start: Start = "end"
     enabled: bool = True
     stdin: bool = False
+    outward: bool = False
+
+
+OUTWARD = SourceSpec("outward", detectors=("outward", "inward"), outward=True)
+"""The source of our own findings; no other may have its name."""
 
 
 @dataclass(frozen=True, slots=True)

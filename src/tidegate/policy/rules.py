@@ -23,8 +23,8 @@ Table = Mapping[str, Any]
 
 
 class RuleReader:
-    """Reads one rule. `raw` and `ban` are its tables as they were written, `data` and `terms` what
-    of them could be read, `tides` what it says of tides; `faults` is added to."""
+    """Reads one rule. `raw` is its table as it was written, `data` what was readable of it, `terms`
+    what of its `ban` or `quarantine`, `tides` what it says of tides; `faults` is added to."""
 
     def __init__(
         self,
@@ -145,14 +145,20 @@ class RuleReader:
 
     def _ban(self) -> BanTerms:
         written, terms = self._raw.get("ban"), self._terms
-        if written is None:
+        outward = "quarantine" in self._raw
+        key = "quarantine" if outward else "ban"
+        if outward and written is not None:
+            self._fault("", 'expected only one of "ban" and "quarantine"')
+        elif written is None and not outward:
             self._fault("", '"ban" is missing, such as ban = { ports = [25] }')
-        elif isinstance(written, Mapping) and "ports" not in written:
+        elif not outward and isinstance(written, Mapping) and "ports" not in written:
             said = '"ports" is missing; [] closes every port, "service" those of the service'
             self._fault("ban", said)
         if "for" in terms and "ladder" in terms:
-            self._fault("ban", 'expected only one of "for" and "ladder"')
+            self._fault(key, 'expected only one of "for" and "ladder"')
         steps = (terms["for"],) if "for" in terms else terms.get("ladder", BanTerms().ladder)
+        if outward:
+            return BanTerms(ladder=steps, outward=True)
         ports = terms.get("ports", ())
         if ports == values.SERVICE:
             return BanTerms(ladder=steps, service=True)

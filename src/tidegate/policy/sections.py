@@ -46,9 +46,9 @@ class Sections:
         self.faults.append((path, f"expected a table, found {data!r}"))
         return {}
 
-    def names(self, section: str) -> list[str]:
-        """The names in `[section.NAME]`."""
-        names = list(self.table(section, self.data.get(section, {})))
+    def names(self, section: str, table: Mapping[str, Any] | None = None) -> list[str]:
+        """The names in `[section.NAME]`; `table`: what stands there, where that is further down."""
+        names = list(self.table(section, self.data.get(section, {})) if table is None else table)
         for name in names:
             if not _NAME.fullmatch(name):
                 said = "expected a name of letters, digits, dots, - and _"

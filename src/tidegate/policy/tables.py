@@ -11,10 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PolicyError
-from tidegate.policy import guardreader, values
+from tidegate.policy import guardreader, outwardreader, values
 from tidegate.policy.durations import parse_duration
 from tidegate.policy.guardreader import Fetch, GuardReader
-from tidegate.policy.models import TIDES, Escalation, Limits, Paths, Policy, Rule, SourceSpec
+from tidegate.policy.models import (
+    OUTWARD,
+    TIDES,
+    Escalation,
+    Limits,
+    Paths,
+    Policy,
+    Rule,
+    SourceSpec,
+)
+from tidegate.policy.outwardreader import OutwardReader
 from tidegate.policy.rules import CONDITIONS, RuleReader
 from tidegate.policy.sections import Read, Sections, subtable
 
@@ -64,6 +74,7 @@ BAN: dict[str, Read] = {
     "ladder": values.ladder,
     "for": parse_duration,
 }
+QUARANTINE: dict[str, Read] = {key: BAN[key] for key in ("ladder", "for")}
 LIMITS: dict[str, Read] = {
     "subjects": values.whole(1_000, 50_000_000),
     "ledger": values.size,
@@ -86,17 +97,21 @@ SECTIONS: dict[str, dict[str, Read]] = {
         "pool": subtable,
         "reading": subtable,
         "notify": subtable,
+        "outward": subtable,
+        "owner": subtable,
         "limits": subtable,
         "paths": subtable,
     },
     "allow": ALLOW,
     "proxies": PROXIES,
     "source.NAME": SOURCE,
-    "rule.NAME": {**RULE, "when": subtable, "ban": subtable},
+    "rule.NAME": {**RULE, "when": subtable, "ban": subtable, "quarantine": subtable},
     "rule.NAME.when.LEVEL": WHEN,
     "rule.NAME.ban": BAN,
+    "rule.NAME.quarantine": QUARANTINE,
     "escalation.NAME": ESCALATION,
     **guardreader.SECTIONS,
+    **outwardreader.SECTIONS,
     "limits": LIMITS,
     "paths": PATHS,
 }
@@ -118,12 +133,15 @@ class Reader(Sections):
         """The Policy; meaningless where `faults` is not empty afterwards."""
         top = self.section("", self.data, SECTIONS[""])
         guarding = GuardReader(self, self._fetch).read()
+        leaving = OutwardReader(self, [one.name for one in guarding.notices])
+        outward = leaving.spec()
+        sources = tuple(self._source(name) for name in self.names("source"))
         return Policy(
             mode=top.get("mode", "enforce"),
             engine=top.get("engine", "auto"),
             allow=self._named("allow", ALLOW).get("addresses", ()),
             proxies=self._named("proxies", PROXIES).get("addresses", ()),
-            sources=tuple(self._source(name) for name in self.names("source")),
+            sources=sources if outward is None else (*sources, OUTWARD),
             rules=tuple(self._rule(name) for name in self.names("rule")),
             escalation=tuple(self._escalation(name) for name in self.names("escalation")),
             guards=guarding.guards,
@@ -131,6 +149,8 @@ class Reader(Sections):
             readings=guarding.readings,
             pools=guarding.pools,
             notices=guarding.notices,
+            outward=outward,
+            owners=leaving.owners(),
             limits=_limits(self._named("limits", LIMITS)),
             paths=Paths(**self._named("paths", PATHS)),
             hash=digest,
@@ -144,6 +164,9 @@ class Reader(Sections):
         path = f"source.{name}"
         raw = self.table(path, self.data["source"][name])
         data = self.section(path, raw, SOURCE)
+        if name == OUTWARD.name:
+            said = "this name is taken by what Tidegate itself sees of traffic that leaves"
+            self.fault(path, f"{said}; expected another")
         given = [key for key in ("file", "journal", "stdin") if key in raw]
         if len(given) != 1:
             self.faults.append((path, 'expected exactly one of "file", "journal" and "stdin"'))
@@ -164,8 +187,9 @@ class Reader(Sections):
         path = f"rule.{name}"
         raw = self.table(path, self.data["rule"][name])
         data = self.section(path, raw, SECTIONS["rule.NAME"])
-        ban = f"{path}.ban"
-        terms = self.section(ban, self.table(ban, raw.get("ban", {})), BAN)
+        kind, keys = ("quarantine", QUARANTINE) if "quarantine" in raw else ("ban", BAN)
+        where = f"{path}.{kind}"
+        terms = self.section(where, self.table(where, raw.get(kind, {})), keys)
         when = self._tides(f"{path}.when", raw.get("when", {}))
         return RuleReader(path, raw, data, terms, self.faults, when).rule(name)
 
