@@ -39,7 +39,7 @@ def _of(rule: Rule, policy: Policy) -> Iterator[Fault]:
         yield f"{path}.on", f"{said}; {PAGE} says how to begin, enabled = false is as good"
     elif rule.ban.outward and policy.outward is None:
         yield f"{path}.quarantine", f"there is no [outward] that could cut anybody off; see {PAGE}"
-    if inward := _counts(rule, "inward."):
+    if inward := _counts(rule, "inward.syn_flood"):
         said = f"{inward[0]} is about a service as a whole: there is nobody to close for"
         yield f"{path}.on", said
     if not rule.ban.outward and (outward := _counts(rule, "outward.")):
