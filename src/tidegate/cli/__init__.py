@@ -31,6 +31,8 @@ VERBS = {
     "ban": "Close for an address by hand.",
     "unban": "Open for an address, forget what counted against it, leave it alone for an hour.",
     "allow": "Never close for an address, for a while.",
+    "quarantine": "Cut a source off from what leaves, by hand.",
+    "release": "Let a source back that was cut off, on probation.",
     "close": "Close a guard's gate by hand: throttle, drain or stop.",
     "open": "Open a guard's gate by hand.",
     "hold": "Leave a gate as it is: its guard watches, but does not act.",

@@ -9,6 +9,7 @@ import click
 
 from tidegate.cli.common import as_json, client, note, socket_option
 from tidegate.cli.results import show
+from tidegate.cli.whom import user_number
 
 
 @click.command(
@@ -24,6 +25,10 @@ Examples:
 @socket_option
 @as_json
 def command(address: str, span: str, note: str, socket: str | None, as_json: bool) -> int:
-    """Never close for ADDRESS until the time is over; opens for it now if it is closed."""
-    body = {"subject": address, "for": span, "note": note}
+    """Never close for ADDRESS until the time is over; opens for it now if it is closed.
+
+    Where it is cut off as a source, or is on probation, it is freed and not cut off until then; a
+    user's name works for that, too. The caps of [outward] hold for it all the same.
+    """
+    body = {"subject": address, "user": user_number(address), "for": span, "note": note}
     return show(client(socket).post("/allow", body), as_json)

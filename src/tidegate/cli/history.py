@@ -21,6 +21,7 @@ from tidegate.cli.common import (
     socket_option,
     table,
 )
+from tidegate.cli.whom import source_text, user_number
 from tidegate.text import printable
 
 _NOTHING = "Nothing has happened yet."
@@ -31,6 +32,7 @@ _NOTHING = "Nothing has happened yet."
 Examples:
   tidegate history --limit 20
   tidegate history 192.0.2.7 --json
+  tidegate history www-data          a user of this host, whose traffic was cut off
   tidegate history apache.stop       a gate, or a guard with all its gates
 """
 )
@@ -40,7 +42,9 @@ Examples:
 @as_json
 def command(address: str | None, limit: int, socket: str | None, as_json: bool) -> int:
     """Decisions, the newest first: by which rule or by which person, and what became of them."""
-    query = {"limit": str(limit)} | ({"subject": address} if address else {})
+    query = {"limit": str(limit)}
+    if address:
+        query |= {"subject": address, "user": user_number(address)}
     rows = client(socket).lines("/history", query)
     if as_json:
         for row in rows:
@@ -55,8 +59,8 @@ def command(address: str | None, limit: int, socket: str | None, as_json: bool) 
             (
                 clock(row["time"]),
                 row["action"],
-                row["subject"].removeprefix("gate:"),
-                "-" if _is_gate(row) else ports_text(row["ports"]),
+                source_text(row["subject"].removeprefix("gate:")),
+                "-" if _portless(row) else ports_text(row["ports"]),
                 row["rule"] if row["by"] in ("rule", "guard") else row["by"],
                 row["spared"] or row["state"],
                 "-" if _is_gate(row) and row["until"] <= row["time"] else clock(row["until"]),
@@ -75,11 +79,13 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         empty = False
         ports, end = "", ""
-        if not _is_gate(row):
+        if not _portless(row):
             ports = f" (ports {ports_text(row['ports'])})" if row["action"] != "unban" else ""
         if row["until"] > row["time"]:
             end = f" until {clock(row['until'])}"
-        name = printable(row["subject"].removeprefix("gate:"))
+        if row.get("watched"):
+            end += f", on probation until {clock(row['watched'])}"
+        name = printable(source_text(row["subject"].removeprefix("gate:")))
         by = row["rule"] if row["by"] in ("rule", "guard") else row["by"]
         why = row["note"] or (row["reason"] if _is_gate(row) else "")
         put(
@@ -93,3 +99,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _is_gate(row: Mapping[str, Any]) -> bool:
     return bool(row["subject"].startswith("gate:"))
+
+
+def _portless(row: Mapping[str, Any]) -> bool:
+    return _is_gate(row) or row["action"] in ("quarantine", "release")

@@ -21,6 +21,7 @@ from tidegate.cli.common import (
     socket_option,
     table,
 )
+from tidegate.cli.confined import confined_rows
 from tidegate.cli.standing import closed_rows
 from tidegate.cli.targets import BY, TITLE, cells
 
@@ -45,7 +46,8 @@ Examples:
 @socket_option
 @as_json
 def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> int:
-    """Every ban in force: subject, ports, rule, time left; and every gate that is closed.
+    """Every ban in force: subject, ports, rule, time left; every source that is cut off or on
+    probation; and every gate that is closed.
 
     With --by: sites, pages, mailboxes, accounts, ports or services that were abused within the last
     ten minutes, with rates. An event counts for everything that its line names.
@@ -59,11 +61,15 @@ def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> in
         return 0
     found = list(rows)
     gates = [row for row in found if "gate" in row]
-    bans = [row for row in found if "gate" not in row]
-    if bans or not gates:
+    confined = [row for row in found if "confined" in row]
+    bans = [row for row in found if "gate" not in row and "confined" not in row]
+    if bans or not (gates or confined):
         _bans(bans)
-    if gates:
+    if confined:
         click.echo("\n" * bool(bans), nl=False)
+        confined_rows(confined)
+    if gates:
+        click.echo("\n" * bool(bans or confined), nl=False)
         closed_rows(gates)
     return 0
 

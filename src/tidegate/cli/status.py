@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tidegate.cli.common import as_json, client, clock, emit, local, put, socket_option
+from tidegate.cli.confined import outward
 from tidegate.evidence import backscatter
 from tidegate.text import printable
 
@@ -32,6 +33,7 @@ def command(socket: str | None, as_json: bool) -> int:
     healthy = healthy and not any(
         gate["state"] in _FAILED for guard in answer["guards"] for gate in guard["gates"]
     )
+    healthy = healthy and (answer["outward"] or {"state": "ok"})["state"] == "ok"
     return 0 if healthy and all(one["state"] != "degraded" for one in answer["sources"]) else 1
 
 
@@ -49,6 +51,9 @@ def _show(answer: Mapping[str, Any]) -> None:
     if gate["knocks"] or gate["knocks_missed"]:
         missed = f", {gate['knocks_missed']} more were too many" if gate["knocks_missed"] else ""
         click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
+    if answer["outward"]:
+        for line in outward(answer["outward"]):
+            put(line)
     if answer["guards"]:
         shut = f"; closed: {', '.join(answer['closed'])}" if answer["closed"] else ""
         put(f"tide     {answer['tide']}{shut}")

@@ -10,6 +10,7 @@ import click
 
 from tidegate.cli.common import as_json, client, note, socket_option
 from tidegate.cli.results import show
+from tidegate.cli.whom import user_number
 from tidegate.errors import OperatorError
 
 
@@ -21,15 +22,22 @@ Examples:
 """
 )
 @click.argument("address", required=False)
-@click.option("--all", "everything", is_flag=True, help="Open for everybody.")
+@click.option("--all", "everything", is_flag=True, help="Open for everybody who is banned.")
 @note
 @socket_option
 @as_json
 def command(
     address: str | None, everything: bool, note: str, socket: str | None, as_json: bool
 ) -> int:
-    """Open for ADDRESS at once, forget its offences, and leave it alone for an hour."""
+    """Open for ADDRESS at once, forget its offences, and leave it alone for an hour.
+
+    Where it is cut off or on probation as a source, it is freed from that too. --all: bans only.
+    """
     if (address is None) != everything:
         raise OperatorError("expected either ADDRESS or --all")
-    body = {"all": True, "note": note} if everything else {"subject": address, "note": note}
+    body = (
+        {"all": True, "note": note}
+        if everything
+        else {"subject": address, "user": user_number(address), "note": note}
+    )
     return show(client(socket).post("/unban", body), as_json)

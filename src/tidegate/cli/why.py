@@ -1,4 +1,4 @@
-"""`tidegate why ADDRESS|GATE`: the rule, the count and the very lines behind a ban or a closing.
+"""`tidegate why ADDRESS|GATE`: rule, count and the very lines behind a ban, a cut or a closing.
 
 Touches the daemon through its control socket. Works for an address inside a banned network too.
 Limits: lines as they were when the ban was decided, at most 20 a ban.
@@ -12,6 +12,8 @@ from typing import Any
 import click
 
 from tidegate.cli.common import as_json, client, doors, emit, local, socket_option
+from tidegate.cli.confined import advice, heading, say
+from tidegate.cli.whom import source_text, user_number
 from tidegate.text import printable
 
 
@@ -20,6 +22,7 @@ from tidegate.text import printable
 Examples:
   tidegate why 192.0.2.7
   tidegate why 2001:db8:1:2::99 --json
+  tidegate why www-data             a user of this host, whose traffic is cut off
   tidegate why apache.stop          the gate of a guard: readings, and how the host looked
 """
 )
@@ -27,8 +30,9 @@ Examples:
 @socket_option
 @as_json
 def command(address: str, socket: str | None, as_json: bool) -> int:
-    """Why ADDRESS (or a guard's GATE) is closed, was closed, or what is counted towards it."""
-    answer = client(socket).get("/why", {"address": address})
+    """Why ADDRESS (or a guard's GATE, or a user) is closed or cut off, was closed, or what is
+    counted towards it."""
+    answer = client(socket).get("/why", {"address": address, "user": user_number(address)})
     if as_json:
         emit(answer)
     elif "gates" in answer:
@@ -45,17 +49,26 @@ def _show(answer: Mapping[str, Any]) -> None:
         end = local(row["until"])
         click.echo(f"{row['subject']}: {doors(row['ports'])} closed until {end}.")
         _explain(row)
-    if not answer["banned"]:
-        click.echo(f"{answer['subject']} is not closed.")
-    if answer["protected"]:
+    for row in answer["quarantined"]:
+        say(heading(row))
+        _explain(row)
+        say(advice(row))
+    by_address = not answer["subject"].startswith(("uid:", "interface:"))
+    if not answer["banned"] and not answer["quarantined"]:
+        closed = "closed" if by_address else "cut off"
+        click.echo(f"{source_text(answer['subject'])} is not {closed}.")
+    if answer["protected"] and by_address:
         click.echo(f"  It can't be banned: {answer['protected']}.")
+    if answer["spared_outward"] and not by_address:
+        click.echo(f"  It can't be cut off: {answer['spared_outward']}.")
     for row in answer["tallies"]:
         click.echo(f"  Counting: {row['count']} towards {row['rule']} ({row['stated']}).")
     if answer["earlier"]:
         click.echo("Earlier:")
     for row in answer["earlier"]:
         who = f"rule {row['rule']}" if row["by"] == "rule" else row["by"]
-        end = f" until {local(row['until'])}" if row["action"] == "ban" else ""
+        lasts = row["action"] in ("ban", "quarantine")
+        end = f" until {local(row['until'])}" if lasts else ""
         state = row["spared"] or row["state"]
         click.echo(f"  {local(row['time'])}  {row['action']} by {who}{end}: {state}")
 

@@ -21,7 +21,7 @@ def decision_view(
     """One decision: `v`, `id`, `time`, `action`, `subject`, `rule`, `ports`, `until` … `evidence`.
 
     With `now` also `left`: whole seconds until it is over, 0 when it is. Times are RFC 3339 in
-    `zone` (None: the host's).
+    `zone` (None: the host's). Quarantines and releases also have `watched`, a time or null.
     """
     view: dict[str, Any] = {
         "v": VERSION,
@@ -41,6 +41,8 @@ def decision_view(
         "reason": well_formed(decision.reason),
         "collateral": decision.collateral,
     }
+    if decision.action in ("quarantine", "release"):
+        view["watched"] = time_text(decision.watched, zone) if decision.watched else None
     if now is not None:
         view["left"] = max(0, (decision.until - now) // SECOND)
     view["evidence"] = [evidence_view(line, zone) for line in decision.evidence]

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from tidegate import subject as subjects
 from tidegate.control.call import Call
-from tidegate.control.views import decision_view, entry_view
-from tidegate.daemon import asked, gateview, gatework, overview
-from tidegate.daemon.act import Actor, Result
+from tidegate.control.views import entry_view
+from tidegate.daemon import asked, gateview, gatework, outview, outwork, overview
+from tidegate.daemon.act import Actor
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.orders import by_hand
@@ -73,6 +73,8 @@ class Answerer:
             ("POST", "/ban"): self._ban,
             ("POST", "/unban"): self._unban,
             ("POST", "/allow"): self._allow,
+            ("POST", "/quarantine"): partial(outwork.quarantine, watcher),
+            ("POST", "/release"): partial(outwork.release, watcher),
             ("POST", "/reload"): self._reload,
         }
 
@@ -103,8 +105,11 @@ class Answerer:
         entries = self._watcher.actor.standing(now)
         gates = list(gateview.closed(self._watcher, now))
 
+        confined = list(outview.rows(self._watcher, now))
+
         def rows() -> Iterator[object]:
             yield from gates
+            yield from confined
             for entry in entries:
                 view = entry_view(entry)
                 view["left"] = max(0, (entry.decision.until - now) // SECOND)
@@ -116,18 +121,22 @@ class Answerer:
         name = call.query.get("address", "")
         if gatework.names_gate(self._watcher, name):
             return 200, gatework.why(self._watcher, name, now)
-        subject = gatework.subject(self._watcher, name)
-        ledger = self._watcher.wiring.ledger
+        subject = self._subject(name, call)
+        ledger, allow = self._watcher.wiring.ledger, self._watcher.pipeline.judge.allow
         entries = ledger.history(100, subject)
         standing = {entry.decision.id for entry in ledger.standing(now, subject)}
+        cut = {entry.decision.id for entry in outview.standing(self._watcher, now, subject)}
+        known = standing | cut
         return 200, {
             "v": 1,
             "subject": subject,
             "banned": [entry_view(one) for one in entries if one.decision.id in standing],
-            "earlier": [entry_view(one) for one in entries if one.decision.id not in standing],
-            "protected": self._watcher.pipeline.judge.allow.spared(
-                subject, now, self._good(subject)
-            ),
+            "quarantined": [
+                outview.row(self._watcher, one, now) for one in entries if one.decision.id in cut
+            ],
+            "earlier": [entry_view(one) for one in entries if one.decision.id not in known],
+            "protected": allow.spared(subject, now, self._good(subject)),
+            "spared_outward": allow.spared_outward(subject, now),
             "tallies": [
                 {"rule": window.rule.name, "stated": window.rule.stated, "count": count}
                 for window in self._watcher.pipeline.windows.windows
@@ -140,9 +149,13 @@ class Answerer:
         limit = asked.number(call.query.get("limit", "100"), LONGEST_HISTORY)
         entries = gatework.history(self._watcher, given, limit) if given else []
         if not entries and not (given and gatework.names_gate(self._watcher, given)):
-            subject = gatework.subject(self._watcher, given) if given else None
+            subject = self._subject(given, call) if given else None
             entries = self._watcher.wiring.ledger.history(limit, subject)
         return 200, (entry_view(entry) for entry in entries)
+
+    def _subject(self, name: str, call: Call) -> Subject:
+        found = outview.named(self._watcher, name, call.query.get("user", ""))
+        return found or gatework.subject(self._watcher, name)
 
     # -- acting -------------------------------------------------------------------------------
 
@@ -153,7 +166,10 @@ class Answerer:
             at_most = format_duration(limit.longest_ban)
             raise asked.WrongError(f"for: at most {at_most} (limits.longest-ban)")
         if subjects.network(subject) is None:
-            raise asked.WrongError(f"{subject}: only addresses and networks can be banned")
+            raise asked.WrongError(
+                f"{subject}: only addresses and networks can be banned;"
+                f" to keep in what it sends: tidegate quarantine {subject}"
+            )
         ports = asked.ports(call.body)
         spared = judge.allow.spared(subject, now, self._good(subject))
         if spared == "exempt":
@@ -166,7 +182,7 @@ class Answerer:
         # Who was allowed by hand is not any more: an allow stands before every ban.
         if any(one.subject == subject for one in self._watcher.wiring.ledger.allowed(now)):
             decisions.insert(0, by_hand("disallow", subject, (), now, now, **words))
-        return self._done(decisions, now)
+        return outwork.done(self._watcher, decisions, now)
 
     def _good(self, subject: Subject) -> bool:
         return self._watcher.pipeline.record.ever(subject)
@@ -176,40 +192,43 @@ class Answerer:
         if call.body.get("all") is True:
             chosen = [entry.decision.subject for entry in standing(now)]
         else:
-            chosen = [asked.subject(call.body.get("subject"))]
+            chosen = [self._whom(call)]
         words = {"by": call.peer.label, "note": asked.note(call.body)}
+        if len(chosen) == 1 and subjects.network(chosen[0]) is None:
+            return outwork.leave_alone(self._watcher, chosen[0], now + HOUR, now=now, **words)
         decisions = []
         for subject in dict.fromkeys(chosen):
+            if call.body.get("all") is not True:
+                decisions += outwork.freed(self._watcher, subject, now=now, **words)
             self._watcher.pipeline.pardon(subject, now)
             decisions.append(by_hand("unban", subject, (), now, now + HOUR, **words))
-        status, answer = self._done(decisions, now)
+        status, answer = outwork.done(self._watcher, decisions, now)
         if len(chosen) == 1:
             around = subjects.covering(chosen[0])
             still = {one.decision.subject for one in standing(now, chosen[0])}
+            cut = outview.standing(self._watcher, now, chosen[0])
+            still |= {one.decision.subject for one in cut}
             answer["still"] = [network for network in around if network in still]
         return status, answer
 
     def _allow(self, call: Call, now: Micros) -> Answer:
-        subject, span = asked.subject(call.body.get("subject")), asked.span(call.body, "1d")
+        subject, span = self._whom(call), asked.span(call.body, "1d")
+        words = {"by": call.peer.label, "note": asked.note(call.body)}
+        if subjects.network(subject) is None:
+            return outwork.leave_alone(self._watcher, subject, now + span, now=now, **words)
+        decisions = outwork.freed(self._watcher, subject, now=now, **words)
         self._watcher.pipeline.judge.exempt(subject, now + span)
-        decision = by_hand(
-            "allow", subject, (), now, now + span, by=call.peer.label, note=asked.note(call.body)
-        )
-        return self._done([decision], now)
+        decisions.append(by_hand("allow", subject, (), now, now + span, **words))
+        return outwork.done(self._watcher, decisions, now)
+
+    def _whom(self, call: Call) -> Subject:
+        """An address or a network; or a source of `[outward]`, where there is such a thing."""
+        if self._watcher.pipeline.policy.outward is None:
+            return asked.subject(call.body.get("subject"))
+        return outview.source(self._watcher, call.body)
 
     def _reload(self, _call: Call, now: Micros) -> Answer:
         faults = self._watcher.reload(now)
         if faults:
             return 400, {"error": "\n".join(faults), "faults": faults}
         return 200, {"v": 1, "policy": self._watcher.pipeline.policy.hash}
-
-    def _done(self, decisions: list[Any], now: Micros) -> tuple[int, dict[str, Any]]:
-        results = self._watcher.actor.act(decisions, now)
-        self._watcher.checkpoint(now)
-        return 200, {"v": 1, "results": [_result_view(one) for one in results]}
-
-
-def _result_view(result: Result) -> dict[str, Any]:
-    view = decision_view(result.decision)
-    view["state"], view["detail"] = result.outcome.state, result.outcome.detail
-    return view

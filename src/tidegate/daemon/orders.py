@@ -7,6 +7,7 @@ Limits: whether they may be carried out is for the answerer and the keeper to sa
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from tidegate.model import Action, Decision, Micros, Subject
 
@@ -14,6 +15,11 @@ from tidegate.model import Action, Decision, Micros, Subject
 def opened(ban: Decision, by: str, why: str, now: Micros) -> Decision:
     """The decision that undoes a ban."""
     return by_hand("unban", ban.subject, ban.ports, now, now, by=by, reason=why, rule=ban.rule)
+
+
+def on_probation(decision: Decision, watched: Micros) -> Decision:
+    """The same decision, with the source under a tighter cap until then."""
+    return replace(decision, watched=watched)
 
 
 def by_hand(
@@ -27,7 +33,6 @@ def by_hand(
     reason: str = "",
     note: str = "",
     rule: str = "",
-    watched: Micros = 0,
 ) -> Decision:
     """A decision that no rule took: a person's, or the daemon's own."""
     told = f"{action}\0{subject}\0{ports}\0{now}\0{by}\0{rule}"
@@ -46,5 +51,4 @@ def by_hand(
         reason=reason or "by hand",
         by=by,
         note=note,
-        watched=watched,
     )

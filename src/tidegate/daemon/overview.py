@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tidegate import __version__
 from tidegate.control.call import Call
 from tidegate.control.views import target_view
-from tidegate.daemon import asked, gateview
+from tidegate.daemon import asked, gateview, outview
 from tidegate.daemon.effect import Effect
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
@@ -53,6 +53,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
             "knocks_missed": getattr(actor.gate, "missed", 0),
         },
         "bans": actor.in_force(now),
+        "outward": outview.status(watcher, now),
         "tide": pipeline.guards.tide(now),
         "closed": sorted(watcher.guarding.closed(now)),
         "guards": gateview.every(watcher, now),

@@ -26,7 +26,7 @@ from tidegate.daemon.troubles import Troubles
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
-from tidegate.model import MINUTE, SECOND, Block, Change, Micros
+from tidegate.model import MINUTE, SECOND, Block, Change, Micros, Subject
 from tidegate.source.port import Source
 
 log = logging.getLogger("tidegate.watcher")
@@ -229,7 +229,8 @@ class Watcher:
             self._dirty = True
 
     def _look(self) -> None:
-        self.pipeline.judge.look(Surroundings(protected(), sessions()))
+        ours = Subject(f"uid:{os.geteuid()}"), "Tidegate's own user"
+        self.pipeline.judge.look(Surroundings((*protected(), ours), sessions()))
 
     def _checkpoint(self, now: Micros) -> None:
         positions = [place for source in self.sources.values() for place in source.positions()]

@@ -100,8 +100,8 @@ class Allow:
         """The same without what a person said for a while."""
         found = subjects.network(subject)
         if found is None:
-            mine = next((why for one, why in self.surroundings.protected if one == subject), "")
-            return mine or self.sources.spared(subject)
+            ours = (why for one, why in self.surroundings.protected if one == subject)
+            return self.sources.spared(subject) or next(ours, "")
         for members, reason in self._protected:
             if members.holds(found):
                 return reason

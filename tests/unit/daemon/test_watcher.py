@@ -128,15 +128,15 @@ def planned(text: str = POLICY) -> Plan:
 class Bench:
     """A watcher and everything around it; `turn` is one turn of its loop at a given second."""
 
-    def __init__(self) -> None:
-        plan = planned()
-        self.ledger, self.gate, self.source = KeptLedger(), FarGate(), OddSource("exim")
+    def __init__(self, plan: Plan | None = None, source: str = "exim") -> None:
+        plan = plan or planned()
+        self.ledger, self.gate, self.source = KeptLedger(), FarGate(), OddSource(source)
         self.alive: list[bytes] = []
         self.titles: list[str] = []
         self.wake, self._write = os.pipe()
         self.now = NOW
         self.wiring = LooseWiring(
-            config=None, plan=plan, pipeline=plan.pipeline(), sources={"exim": self.source},
+            config=None, plan=plan, pipeline=plan.pipeline(), sources={source: self.source},
             ledger=self.ledger, gate=self.gate, gate_kind="memory", control=Silence(),
             wake_fd=self.wake, observe=False, trusted=False,
         )  # fmt: skip
