@@ -1,6 +1,6 @@
 """The `tidegate` command, and `python -m tidegate`: in haste where people ask a host in trouble.
 
-Touches the priority of this process, as root and for verbs that are over at once, before anything
+Touches the priority of this process, as root and for verbs that are over soon, before anything
 is imported: with a load of hundreds that is most of the time. Limits: none of its own.
 """
 
@@ -8,8 +8,8 @@ import os
 import sys
 
 HASTY = frozenset(
-    {"off", "on", "open", "close", "hold", "resume", "guard", "why", "list", "status"}
-    | {"ban", "unban", "allow"}
+    {"off", "on", "open", "close", "hold", "resume", "guard", "why", "list", "status", "incident"}
+    | {"ban", "unban", "allow", "top"}
 )
 HASTE = -15
 

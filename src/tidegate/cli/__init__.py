@@ -28,6 +28,7 @@ VERBS = {
     "why": "Why an address is closed: the rule, the count, and the very lines.",
     "history": "Who did what, and when: machine or person.",
     "report": "What was done, and what it was good for.",
+    "top": "Who floods now, in and out: source, program, port, packets a second.",
     "ban": "Close for an address by hand.",
     "unban": "Open for an address, forget what counted against it, leave it alone for an hour.",
     "allow": "Never close for an address, for a while.",

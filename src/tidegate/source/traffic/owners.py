@@ -69,8 +69,9 @@ class Owners:
         found = self.find(Flow(protocol, local, local_port, remote, remote_port), user)
         return UNKNOWN if found is None else str(found)
 
-    def find(self, flow: Flow, user: int | None = None) -> Program | None:
-        """The program behind a flow; the likeliest of the user's where its socket is gone."""
+    def find(self, flow: Flow, user: int | None = None, *, raw: bool = True) -> Program | None:
+        """The program behind a flow; the likeliest of the user's where its socket is gone, or with
+        `raw` of those that can forge packets."""
         began = self._clock()
         self._saved = min(SAVED, self._saved + (began - self._last) * SHARE)
         self._last = began
@@ -78,7 +79,7 @@ class Owners:
             return None
         deadline = began + self._saved
         try:
-            return self._find(flow, user, deadline)
+            return self._find(flow, user, deadline, raw)
         finally:
             self._saved -= self._clock() - began
 
@@ -88,7 +89,7 @@ class Owners:
         # Of a connection that only waits for stragglers (TIME_WAIT) the kernel says nobody: 0.
         return found.user if found is not None and (found.number or found.user) else None
 
-    def _find(self, flow: Flow, user: int | None, deadline: float) -> Program | None:
+    def _find(self, flow: Flow, user: int | None, deadline: float, raw: bool) -> Program | None:
         found = self._socket(flow)
         if found is not None and found.number:
             pid = self._holder(found, deadline)
@@ -97,8 +98,12 @@ class Owners:
             user = found.user
         elif user is None:
             user = self.user_of(flow)
+        if user is None and not raw:
+            return None
         self._processes.look()
-        likely = self._forgers(user, deadline) or (self._of(user) if user is not None else [])
+        likely = self._forgers(user, deadline) if raw else []
+        if not likely and user is not None:
+            likely = self._of(user)
         for one in self._processes.busiest(likely):
             named = self._program(one.pid, one.user, sure=False)
             if named is not None:
