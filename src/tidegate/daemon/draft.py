@@ -55,6 +55,7 @@ def draft(
     """
     present = parsed(before)
     kept = {} if fresh else present
+    outward = {"outward"} if not kept or "outward" in kept else set()
     counted = {kind.partition(".")[0] for rule in shipped.rules if rule.enabled
                for kind in rule.kinds}  # fmt: skip
     covered = {name.partition(".")[0] for source in kept.get("source", {}).values()
@@ -64,7 +65,8 @@ def draft(
     sources = tuple(_sources(found, wanted, shipped, kept.get("source", {})))
     read = {pack for source in sources for pack in source.detectors}
     silent = tuple(one for one in wanted if one.pack not in read)
-    rules = _rules(shipped, shipped_text, read | covered, kept.get("rule", {}), found.ssh_ports)
+    seen = read | covered | outward
+    rules = _rules(shipped, shipped_text, seen, kept.get("rule", {}), found.ssh_ports)
     allowed = _allowed(found, texts(present.get("allow", {}).get("addresses")))
     guards = guard_texts(found.workloads, kept.get("guard", {}))
     mode = "observe" if observe else str(present.get("mode", "enforce"))

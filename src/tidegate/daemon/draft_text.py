@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from tidegate.daemon.draft_guards import ABOUT, HEADING
+from tidegate.daemon.draft_outward import HEADING as HEADING_OUTWARD
+from tidegate.daemon.draft_outward import outward_text
 from tidegate.daemon.survey import Service, Survey
 from tidegate.errors import PolicyError
 from tidegate.model import Subject
@@ -61,6 +63,7 @@ def whole(
         parts.append(_block("Here, but no rule counts what they say:", [f"  {', '.join(idle)}"]))
     parts.append(f"# {'-' * 4} what is counted {'-' * 57}\n")
     parts += list(rules.values())
+    parts += [HEADING_OUTWARD, outward_text(found)]
     if guards:
         parts += [HEADING, ABOUT, *guards.values()]
     return "\n".join(parts)

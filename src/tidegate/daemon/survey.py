@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tidegate.daemon import host
 from tidegate.daemon.neighbourhood import Neighbour, administrators, networks
+from tidegate.daemon.senders import Sender, busy, forwards
 from tidegate.daemon.workloads import Workload, workloads
 from tidegate.detector.definition import Pack
 from tidegate.model import DAY, Micros, Subject
@@ -77,7 +78,8 @@ class Service:
 class Survey:
     """What this host looks like. `journal`: journald runs, or has written; `booted`: what starts
     services here (systemd, openrc, sysv or ""); `ssh_ports`: where its configuration puts sshd;
-    `workloads`: what runs and could be held back when the load is high."""
+    `workloads`: what runs and could be held back when the load is high; `busy`: who sends much for
+    good reasons; `forwards`: packets of others pass through."""
 
     services: tuple[Service, ...] = ()
     journal: bool = False
@@ -87,6 +89,8 @@ class Survey:
     people: tuple[Neighbour, ...] = ()
     ssh_ports: tuple[int, ...] = ()
     workloads: tuple[Workload, ...] = ()
+    busy: tuple[Sender, ...] = ()
+    forwards: bool = False
 
 
 def survey(
@@ -110,6 +114,8 @@ def survey(
         people=administrators(root, environ, pid),
         ssh_ports=ssh_ports(root),
         workloads=tuple(workloads(look.running, look.listening, booted(root), root)),
+        busy=busy(look.running, root),
+        forwards=forwards(root),
     )
 
 

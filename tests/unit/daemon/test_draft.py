@@ -50,6 +50,7 @@ def sources(made: Draft) -> dict[str, tuple[tuple[str, ...], bool, tuple[str, ..
     return {
         one.name: (one.files, one.journal is not None, one.detectors)
         for one in loaded(made).policy.sources
+        if not one.outward
     }
 
 
