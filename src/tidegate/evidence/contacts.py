@@ -15,6 +15,7 @@ from tidegate import subject as subjects
 from tidegate.evidence.cusum import Floods, Handshakes
 from tidegate.evidence.finding import Finding, FindingKind, endpoint, listed, span_text
 from tidegate.evidence.generations import Generations
+from tidegate.evidence.silence import Silence
 from tidegate.evidence.throttle import PATIENCE, QUEUE, SIGNATURES, Backlog, leak_of, most_of
 from tidegate.evidence.walk import Walk
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Subject
@@ -26,8 +27,6 @@ SOURCES = 4096
 PAIRS_IN_ALL = 131_072
 """Above so many destinations remembered in all, a source may keep `FEW` of them."""
 FEW = 64
-ALIVE = 2 * SECOND
-"""Somebody was answered within this span: the network works."""
 TORRENT = 1000
 """So many packets kept back within a second need no further proof."""
 IRC_FOR = HOUR
@@ -76,7 +75,7 @@ class Contacts:
         self._sources: Generations[_Source] = Generations(SOURCES, DAY)
         self._lively: dict[Subject, _Source] = {}
         self._floods = Floods()
-        self._answered: Micros | None = None  # somebody was, then
+        self._silence = Silence()
         self._crowded = False
         self._found: list[Finding] = []
 
@@ -148,7 +147,7 @@ class Contacts:
             return
         answered = contact.outcome == "answered"
         if answered:
-            self._answered = max(self._answered or 0, time)
+            self._silence.heard(time)
         if source.spared:
             return
         walk = source.walk
@@ -156,12 +155,14 @@ class Contacts:
             walk.answered(contact.destination, time)
         else:
             label = endpoint(contact.destination, contact.port, contact.protocol)
-            if contact.outcome == "tried":
+            if contact.outcome == "unheard":
+                walk.unheard(contact.destination)
+            elif contact.outcome == "tried":
                 walk.tried(contact.destination, label, time)
                 self._lively[source.subject] = source
             else:
-                counts = self._proves(source, time)
-                walk.missed(contact.destination, label, time, counts=counts)
+                judge = walk.missed if contact.outcome == "refused" else walk.gave_up
+                judge(contact.destination, label, time, counts=self._proves(source, time))
         self._judge(source, time)
 
     def _inward(self, contact: Contact) -> None:
@@ -172,11 +173,10 @@ class Contacts:
         if begun or finished:
             self._floods.add(contact.port, int(begun), int(finished))
 
-    def _proves(self, source: _Source, time: Micros) -> bool:
-        """Whether a failure is the source's own: while nobody at all is answered, the network is
-        what fails, and whoever has a good record is not to blame."""
-        alive = self._answered is not None and time - self._answered <= ALIVE
-        return alive or not source.walk.good
+    def _proves(self, source: _Source, now: Micros, tried: Micros | None = None) -> bool:
+        """Whether a failure is the source's own: who has a good record is not to blame for a dead
+        network."""
+        return not source.walk.good or not self._silence.explains(now, tried)
 
     def _cut(self, cut: Cut) -> None:
         source = self._of(cut.source, cut.time)
@@ -211,9 +211,12 @@ class Contacts:
         second = cut.time // SECOND
         before = source.second[1] if source.second[0] == second else 0
         source.second = (second, before + cut.packets)
-        if source.second[1] > TORRENT or self._proves(source, cut.time):
-            self._backlog(source, "destinations", _QUEUED, cut)
-            self._judge(source, cut.time, cut)
+        self._backlog(source, "destinations", _QUEUED, cut)
+        self._judge(source, cut.time, cut)
+
+    def _torrent(self, source: _Source, now: Micros) -> bool:
+        """Whether so much is kept back that no dead network explains it."""
+        return source.second[1] > TORRENT and now - source.second[0] * SECOND <= 2 * SECOND
 
     def _flood(self, source: _Source, what: str, cut: Cut) -> None:
         rate = {"syn": self.spec.syn, "udp": self.spec.udp, "smtp": self.spec.smtp}[what]
@@ -233,14 +236,16 @@ class Contacts:
     def _judge(self, source: _Source, now: Micros, cut: Cut | None = None) -> None:
         """Scan or not, by what has come of its contacts, and by how much waits behind the cap."""
         walk = source.walk
-        for destination, label in walk.overdue(now):
-            walk.missed(destination, label, now, counts=self._proves(source, now))
+        for destination, label, tried in walk.overdue(now):
+            walk.missed(destination, label, now, counts=self._proves(source, now, tried))
         if self._crowded and len(walk.pairs) > FEW:
             walk.pairs.shrink(FEW)
         backlog = source.backlogs.get("destinations")
         if walk.crossed or walk.slow:
             self._scan(source, now, self._text_of(walk, now))
         elif backlog is not None:
+            if not self._proves(source, now) and not self._torrent(source, now):
+                backlog.clear()
             backlog.leak(now)
             walk.lately(now)
             late = walk.waiting(now - PATIENCE)

@@ -18,6 +18,8 @@ THRESHOLD = 10
 FLOOR = -20
 """No more credit than this for destinations that did answer."""
 GRACE = 3 * SECOND
+HASTE = SECOND // 4
+"""The same for who has `PENDING` tries waiting."""
 FADE = MINUTE
 """A miss is forgiven each so long: what fails once in a while never adds up."""
 PAIRS = 1024
@@ -70,13 +72,15 @@ class Walk:
 
     def tried(self, destination: str, label: str, time: Micros) -> None:
         """A first packet went there. `label`: how the destination is called in a finding."""
-        if self.pairs.get(destination) is not None:
+        if destination in self.pending or self.pairs.get(destination) is not None:
+            return
+        if len(self.pending) >= PENDING:
+            self.unknown += (
+                1  # this one is not waited for; should it answer, it counts all the same
+            )
             return
         self.pairs.put(destination, _TRIED, time)
         self.pending[destination] = (time, label)
-        if len(self.pending) > PENDING:  # too many to wait for: nothing is known of the oldest
-            del self.pending[next(iter(self.pending))]
-            self.unknown += 1
 
     def answered(self, destination: str, time: Micros) -> None:
         """It answered, for the first time or again."""
@@ -96,11 +100,17 @@ class Walk:
             self.value -= 2
         else:
             self.value -= 1
-        self.value = max(self.value, FLOOR)
+        # With each try a miss until it is answered, the floor is one for both together.
+        self.value = max(self.value, FLOOR - len(self.pending))
         if self.value <= 0:
             self.answers_run = self.misses_run = 0
             self.begun = time
             self.named.clear()
+
+    def gave_up(self, destination: str, label: str, time: Micros, *, counts: bool) -> None:
+        """It was given up on, long after the try. Whoever is not remembered any more was judged."""
+        if self.pairs.get(destination) is not None:
+            self.missed(destination, label, time, counts=counts)
 
     def missed(self, destination: str, label: str, time: Micros, *, counts: bool = True) -> None:
         """It refused, or never answered. `counts` False: that says nothing about the source."""
@@ -121,13 +131,19 @@ class Walk:
         self.value += 1
         self.named = [*self.named[-_NAMED + 1 :], label]
 
-    def overdue(self, now: Micros) -> list[tuple[str, str]]:
-        """Destinations, with labels, that were tried long enough ago to be taken for misses."""
+    def unheard(self, destination: str) -> None:
+        """Nobody will ever know what came of it."""
+        if self.pending.pop(destination, None) is not None:
+            self.unknown += 1
+
+    def overdue(self, now: Micros) -> list[tuple[str, str, Micros]]:
+        """Destinations, with labels and times, tried long enough ago to be taken for misses."""
         found = []
+        grace = GRACE if len(self.pending) < PENDING else HASTE
         for destination, (time, label) in self.pending.items():
-            if now - time < GRACE:
+            if now - time < grace:
                 break
-            found.append((destination, label))
+            found.append((destination, label, time))
         return found
 
     def waiting(self, since: Micros) -> int:
@@ -142,7 +158,7 @@ class Walk:
     @property
     def slow(self) -> bool:
         """Whether it scans, too slowly for the walk."""
-        misses, hits = self.misses + self._before[0], self.hits + self._before[1]
+        misses, hits = self.day
         return misses >= DISTINCT and misses > 2 * hits
 
     @property
@@ -152,8 +168,9 @@ class Walk:
 
     @property
     def good(self) -> bool:
-        """Whether enough of its destinations have answered for its failures to be explained."""
-        return self.hits + self._before[1] >= GOOD
+        """Whether many of its destinations have answered, and more than did not."""
+        misses, hits = self.day
+        return hits >= GOOD and hits > misses
 
     def lately(self, now: Micros) -> None:
         """Let what was lately (`answers`, `failures`) fade: by half each ten seconds."""
