@@ -27,7 +27,7 @@ def drop(
         f" WHERE {where} ORDER BY time, number LIMIT ?",
         (*values, limit),
     ).fetchall()
-    for table in ("evidence", "outcome", "capture"):
+    for table in ("evidence", "outcome", "capture", "remark"):
         connection.executemany(f"DELETE FROM {table} WHERE decision = ?", numbers)  # noqa: S608
     connection.executemany("DELETE FROM decision WHERE number = ?", numbers)
     return len(numbers)

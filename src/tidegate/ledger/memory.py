@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.errors import LedgerError
-from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Standing
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Remark, Standing
 from tidegate.ledger.rows import (
     UNDOES,
     DecisionRow,
@@ -27,9 +27,11 @@ from tidegate.ledger.rows import (
     place,
     places_about,
     ports_of,
+    remark_text,
     whole,
 )
 from tidegate.model import (
+    Action,
     Ban,
     Change,
     Confined,
@@ -86,6 +88,7 @@ class MemoryLedger:
         self._memory: dict[tuple[str, bytes], bytes] = {}
         self._rows: dict[str, _Row] = {}
         self._captures: dict[str, tuple[Micros, str]] = {}
+        self._remarks: list[Remark] = []
         self._closed = False
 
     def open(self) -> None:
@@ -186,6 +189,34 @@ class MemoryLedger:
         self.open()
         return self._captures.get(clean(number))
 
+    def remark(self, one: Remark) -> bool:
+        """Keep what a person says with a decision."""
+        self.open()
+        number = clean(one.number)
+        if number not in self._rows:
+            return False
+        kept = Remark(whole(one.time), clean(one.by), remark_text(one.text), number)
+        self._remarks.append(kept)
+        return True
+
+    def remarks(self) -> list[Remark]:
+        """Everything that people said; the oldest first."""
+        self.open()
+        return sorted(self._remarks, key=lambda one: one.time)
+
+    def entries(self, numbers: Collection[str]) -> list[Entry]:
+        """The decisions of these ids, in the order of their times."""
+        self.open()
+        rows = [self._rows[one] for one in {clean(one) for one in numbers} & self._rows.keys()]
+        return [row.entry() for row in sorted(rows, key=lambda row: (row.time, row.number))]
+
+    def after(self, row: int, actions: Collection[Action]) -> tuple[int, list[tuple[int, Entry]]]:
+        """What was written down behind that row, and the newest row of all."""
+        self.open()
+        top = max((one.number for one in self._last()), default=0)
+        new = [one for one in self._rows.values() if one.number > row and one.values[2] in actions]
+        return top, [(one.number, one.entry()) for one in new[:AT_ONCE]]
+
     def unsettled(self) -> list[Decision]:
         """Intended but not settled, in the order they were intended."""
         self.open()
@@ -278,6 +309,7 @@ class MemoryLedger:
         for row in old[:AT_ONCE]:
             del self._rows[row.values[0]]
             self._captures.pop(row.values[0], None)
+        self._remarks = [one for one in self._remarks if one.number in self._rows]
         return len(old[:AT_ONCE])
 
     def _forget_places(self) -> None:

@@ -75,6 +75,15 @@ STEPS = (
         WHERE undone IS NULL AND mode = 'enforce' AND spared = ''
         AND action IN ('quarantine', 'release');
     """,
+    """
+    -- What people say of an incident, with a decision of it; several to one.
+    CREATE TABLE remark (
+        number INTEGER PRIMARY KEY,
+        decision INTEGER NOT NULL,
+        time INTEGER NOT NULL, by TEXT NOT NULL, text TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX remark_decision ON remark (decision);
+    """,
 )
 
 

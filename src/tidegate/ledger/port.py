@@ -68,6 +68,15 @@ class Deed(NamedTuple):
     detail: str
 
 
+class Remark(NamedTuple):
+    """What a person says of an incident: when, who, what, and the decision that it stands with."""
+
+    time: Micros
+    by: str
+    text: str
+    number: str
+
+
 class Ledger(Protocol):
     """Durable memory. Thread-bound: used from the watcher's main loop only.
 
@@ -124,6 +133,20 @@ class Ledger(Protocol):
 
     def captured(self, number: str) -> tuple[Micros, str] | None:
         """What was kept with the decision of this id, and when it was taken."""
+
+    def remark(self, one: Remark) -> bool:
+        """Keep what a person says with the decision of this id, durably; False: there is none."""
+
+    def remarks(self) -> list[Remark]:
+        """Everything that people said, as long as its decision is kept; the oldest first."""
+
+    def entries(self, numbers: Collection[str]) -> list[Entry]:
+        """The decisions of these ids, as far as they are kept, in the order of their times."""
+
+    def after(self, row: int, actions: Collection[Action]) -> tuple[int, list[tuple[int, Entry]]]:
+        """What was written down behind that row (0: the first), of these actions; rows ascend, at
+        most `AT_ONCE`. With it the newest row of all, which is less than `row` where the newest
+        were dropped: go on from there then."""
 
     def unsettled(self) -> list[Decision]:
         """Intended but not settled: we died in between. In the order they were intended."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from tidegate.ledger.port import Entry
+from tidegate.ledger.port import AT_ONCE, Entry
 from tidegate.ledger.rows import (
     COLUMNS,
     UNDOES,
     clean,
     decision_of,
     decision_row,
+    evidence_of,
     evidence_text,
     place,
     places_about,
@@ -57,6 +58,36 @@ IN_FORCE = (
     f" (SELECT {COLUMNS}, number, max(until) FROM decision WHERE action = 'ban' AND {STANDING}"
     " {about} GROUP BY subject, ports) AS latest LEFT JOIN outcome ON outcome.decision = number"
 )
+
+
+PUT_REMARK = (
+    "INSERT INTO remark (decision, time, by, text)"
+    " SELECT number, ?, ?, ? FROM decision WHERE id = ?"
+)
+REMARKS = (
+    "SELECT remark.time, remark.by, remark.text, id FROM remark"
+    " JOIN decision ON decision.number = remark.decision ORDER BY remark.time, remark.number"
+)
+
+
+def after(
+    connection: sqlite3.Connection, row: int, actions: Collection[str]
+) -> tuple[int, list[tuple[int, Entry]]]:
+    """The newest row of all, and what stands behind `row` of these actions, with its evidence."""
+    (top,) = connection.execute("SELECT coalesce(max(number), 0) FROM decision").fetchone()
+    if top <= row:
+        return top, []
+    rows = connection.execute(
+        ENTRIES.replace("SELECT ", "SELECT number, ", 1)  # noqa: S608
+        + "WHERE number > ? AND action IN (SELECT value FROM json_each(?))"
+        " ORDER BY number LIMIT ?",
+        (row, json.dumps(list(actions)), AT_ONCE),
+    )
+    found = []
+    for number, *columns, lines, state, detail, time in rows:
+        decision = decision_of(columns, evidence_of(lines))
+        found.append((number, Entry(decision, state or "intended", detail or "", time)))
+    return top, found
 
 
 def about(subject: Subject | None) -> tuple[str, list[object]]:

@@ -171,11 +171,17 @@ def clean(text: str) -> str:
 
 
 MAX_CAPTURE = 64 << 10
+MAX_REMARK = 4 << 10
 
 
 def capture_text(text: str) -> str:
     """What was captured, bounded, in text that any UTF-8 file can hold."""
     return text.encode("utf-8", "backslashreplace")[:MAX_CAPTURE].decode("utf-8", "ignore")
+
+
+def remark_text(text: str) -> str:
+    """What a person said, bounded likewise."""
+    return text.encode("utf-8", "backslashreplace")[:MAX_REMARK].decode("utf-8", "ignore")
 
 
 def whole(number: int) -> int:

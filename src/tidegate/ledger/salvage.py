@@ -18,6 +18,7 @@ _TABLES = (
     ("decision", "number"),
     ("evidence", "decision"),
     ("outcome", "decision"),
+    ("remark", "number"),
 )
 
 _ADDED = {("decision", 19): (0,)}
@@ -41,7 +42,7 @@ def salvage(path: str, connection: sqlite3.Connection) -> int:
                     with contextlib.suppress(sqlite3.IntegrityError):  # a value of a wrong type
                         saved += connection.execute(put, row).rowcount
             # What lost its decision would one day speak of another.
-            for table in ("evidence", "outcome"):
+            for table in ("evidence", "outcome", "remark"):
                 connection.execute(
                     f"DELETE FROM {table} WHERE decision NOT IN (SELECT number FROM decision)"  # noqa: S608
                 )

@@ -6,18 +6,22 @@ Limits: thread-bound; WAL with synchronous=NORMAL unless a call asks for `durabl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
 from tidegate.ledger.connection import LedgerFile
 from tidegate.ledger.keeping import OVER, drop, forget_places, give_back, used
-from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Standing
+from tidegate.ledger.port import AT_ONCE, KEEP, Deed, Entry, Remark, Standing
 from tidegate.ledger.queries import (
     DEEDS,
     ENTRIES,
     IN_FORCE,
+    PUT_REMARK,
+    REMARKS,
     STANDING,
     about,
+    after,
     bare,
     confining,
     in_force,
@@ -34,9 +38,11 @@ from tidegate.ledger.rows import (
     lasting,
     latest,
     place,
+    remark_text,
     whole,
 )
 from tidegate.model import (
+    Action,
     Ban,
     Change,
     Confined,
@@ -174,6 +180,29 @@ class SqliteLedger:
                 (clean(number),),
             ).fetchone()
         return None if row is None else (row[0], row[1])
+
+    def remark(self, one: Remark) -> bool:
+        """Keep what a person says with a decision."""
+        values = (whole(one.time), clean(one.by), remark_text(one.text), clean(one.number))
+        return self._file.durably(
+            "keep a note", lambda there: there.execute(PUT_REMARK, values).rowcount > 0
+        )
+
+    def remarks(self) -> list[Remark]:
+        """Everything that people said; the oldest first."""
+        with self._file.reading("read the notes") as connection:
+            return [Remark(*row) for row in connection.execute(REMARKS)]
+
+    def entries(self, numbers: Collection[str]) -> list[Entry]:
+        """The decisions of these ids, in the order of their times."""
+        ids = json.dumps([clean(one) for one in numbers])
+        where = "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY decision.time, number"
+        return self._entries(where, (ids,))
+
+    def after(self, row: int, actions: Collection[Action]) -> tuple[int, list[tuple[int, Entry]]]:
+        """What was written down behind that row, and the newest row of all."""
+        with self._file.reading("read what is new") as connection:
+            return after(connection, whole(row), actions)
 
     def unsettled(self) -> list[Decision]:
         """Intended but not settled, in the order they were intended."""

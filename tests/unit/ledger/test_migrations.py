@@ -78,7 +78,7 @@ def test_every_table_is_strict(connection: sqlite3.Connection) -> None:
     tables = connection.execute("PRAGMA table_list").fetchall()
     ours = {row[1]: row[5] for row in tables if not row[1].startswith("sqlite_")}
     assert set(ours) == {
-        "origin", "position", "memory", "decision", "evidence", "outcome", "capture"
+        "origin", "position", "memory", "decision", "evidence", "outcome", "capture", "remark",
     }  # fmt: skip
     assert set(ours.values()) == {1}
 
