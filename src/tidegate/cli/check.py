@@ -121,7 +121,8 @@ def _summary(checked: Plan) -> dict[str, object]:
 
 
 def _troubles(checked: Plan) -> list[str]:
-    """What each source would say to the watcher."""
-    from tidegate.daemon.try_sources import troubles
+    """What each source would say to the watcher, and what this host lacks."""
+    from tidegate.daemon import try_outward, try_sources
 
-    return troubles(checked)
+    found = try_sources.troubles(checked)
+    return [*found, *try_outward.troubles(checked.loaded.policy.outward)]

@@ -27,7 +27,7 @@ def outward_text(found: Survey) -> str:
     if found.forwards:
         named = [f'"{one.subject}"' for one in found.networks if one.sure] or ['"lan0"']
         lines += [
-            "# Packets of others pass through here. Who sends them is a source too, if you name it:",
+            "# Packets of others pass through here. Whoever sends them is a source too, if named:",
             "# an interface as a whole, or a network, each address of it by itself.",
             f'# sources = ["uids", {", ".join(named)}]',
         ]

@@ -61,3 +61,29 @@ def test_guards_are_counted_and_what_is_worth_a_look_fails_nothing(tmp_path: Pat
     assert (told["guards"], len(told["notes"])) == (1, 1)
     shown = tidegate("check", "--config", str(policy), "--show").stdout
     assert f'guard.apache.service = "apache2"    # {policy}:4' in shown
+
+
+def test_what_outward_lacks_is_said_and_fails_nothing(tmp_path: Path) -> None:
+    policy = tmp_path / "tidegate.toml"
+    policy.write_text(
+        """
+[outward]
+sources = ["uids", "no-such-lan0"]
+busy = ["no-such-user"]
+[outward.filter.slammer]
+protocol = "udp"
+port = 1434
+length = 404
+"""
+    )
+    done = tidegate("check", "--config", str(policy), "--show")
+    assert done.returncode == 0, done.stderr
+    lacks = (
+        f"note: {policy}:4: outward.busy: no-such-user: no such user on this host; passed over",
+        f"note: {policy}:2: outward: caps hold, but no rule that counts outward.* has quarantine",
+        "warning: outward: there is no interface no-such-lan0 yet",
+    )
+    assert [one for one in lacks if one not in done.stderr] == []
+    assert f'outward.sources = ["uids", "no-such-lan0"]    # {policy}:3' in done.stdout
+    shown = 'outward.filter.slammer = { protocol = "udp", port = 1434, length = 404 }'
+    assert f"{shown}    # {policy}:5" in done.stdout
