@@ -43,7 +43,7 @@ off = "{folder}/off"
 detectors = "{folder}/detectors"
 gates = "{folder}/gates"
 """
-ROLES = ("keeper", "watcher", "service keeper", "sampler")
+ROLES = ("keeper", "watcher", "service keeper", "sampler", "meter")
 SOURCE = """
 [source.exim]
 file = "{folder}/log/mainlog"

@@ -31,6 +31,11 @@ def protected(root: str = "") -> tuple[tuple[Subject, str], ...]:
     return tuple((Subject(address), reason) for address, reason in found.items())
 
 
+def own(root: str = "") -> Iterator[str]:
+    """Every address of this host, as text."""
+    return _own(root)
+
+
 def sessions() -> frozenset[Subject]:
     """The subjects behind every established TCP connection, in this network namespace."""
     found = set()

@@ -24,6 +24,7 @@ from tidegate.daemon import garbage
 from tidegate.daemon.privilege import (
     CAP_DAC_READ_SEARCH,
     CAP_NET_ADMIN,
+    CAP_SYS_PTRACE,
     Identity,
     die_with_parent,
     drop,
@@ -115,6 +116,32 @@ def sampler(
     serve(end, policy)
 
 
+def meter(
+    end: socket.socket, config: Path | None, trusted: bool, to: Identity, master: int
+) -> None:
+    """Listen to the kernel about what leaves: connections, packets that caps kept back, and which
+    program is behind them."""
+    from tidegate.daemon.host import own
+    from tidegate.policy.loader import load
+    from tidegate.policy.models import Policy
+    from tidegate.source.traffic.meter import serve
+    from tidegate.source.traffic.owners import Owners
+
+    setproctitle("tidegate: meter")
+    first = [load(config, trusted=trusted).policy]
+    if first[0].guarded:
+        distress.lock()
+    drop(to, keep=(CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH))
+    die_with_parent(master)
+
+    def policy() -> Policy:
+        return first.pop() if first else load(config, trusted=trusted).policy
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    garbage.seldom()
+    serve(end, policy, own, Owners())
+
+
 def watcher(
     ends: Mapping[str, socket.socket],
     alive: Alive,
@@ -126,7 +153,7 @@ def watcher(
 ) -> None:
     """Read, decide, remember; ask the keepers (or, without them, their twins in memory) to act."""
     from tidegate.daemon.watcher import Watcher
-    from tidegate.daemon.wiring import Wiring, open_sources, planned
+    from tidegate.daemon.wiring import Wiring, open_sources, planned, unmetered
     from tidegate.detector.budget import CpuBudget
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
@@ -135,6 +162,8 @@ def watcher(
     from tidegate.ledger.sqlite import SqliteLedger
     from tidegate.source.readings.memory import MemoryReadings
     from tidegate.source.readings.remote import RemoteReadings
+    from tidegate.source.traffic.port import MemoryTraffic
+    from tidegate.source.traffic.remote import RemoteTraffic
 
     found = planned(config, observe=observe, trusted=trusted, budget=CpuBudget())
     policy = found.loaded.policy
@@ -145,6 +174,8 @@ def watcher(
         die_with_parent(master)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     limits = policy.limits
+    gate = RemoteGate(ends["keeper"]) if "keeper" in ends else MemoryGate()
+    traffic = RemoteTraffic(ends["meter"]) if "meter" in ends else MemoryTraffic(unmetered(policy))
     ledger = SqliteLedger(
         os.path.join(policy.paths.state, "ledger.sqlite"), limits.keep, limits.ledger_bytes
     )
@@ -152,12 +183,13 @@ def watcher(
         config=config,
         plan=found,
         pipeline=found.pipeline(),
-        sources=open_sources(found, ledger),
+        sources=open_sources(found, ledger, traffic, gate),
         ledger=ledger,
-        gate=RemoteGate(ends["keeper"]) if "keeper" in ends else MemoryGate(),
+        gate=gate,
         gate_kind="nftables" if "keeper" in ends else "in memory (nothing is closed)",
         switches=RemoteSwitches(ends["switches"]) if "switches" in ends else MemorySwitches(),
         readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
+        traffic=traffic,
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
             mode=0o666,  # who may do what is decided by peer credentials, not by the file

@@ -89,6 +89,9 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
     def sample(end: socket.socket) -> None:
         roles.sampler(end, config, True, watcher_identity, master)
 
+    def measure(end: socket.socket) -> None:
+        roles.meter(end, config, True, watcher_identity, master)
+
     def watch(ends: Mapping[str, socket.socket], alive: roles.Alive) -> None:
         roles.watcher(ends, alive, config, observe, True, watcher_identity, master)
 
@@ -103,6 +106,8 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
         children["switches"] = switch
     if policy.guarded:
         children["sampler"] = sample
+    if policy.outward is not None:
+        children["meter"] = measure
     return Master(children, watch).run()
 
 

@@ -7,7 +7,8 @@ Limits: one ledger and one gate a process.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,21 +17,24 @@ from typing import NamedTuple
 from tidegate.control.server import ControlServer
 from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
+from tidegate.daemon.outward import OutwardSource
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
-from tidegate.errors import PolicyError
+from tidegate.errors import PolicyError, SourceError
 from tidegate.gate.port import Gate, Knock
 from tidegate.gate.switches.memory import MemorySwitches
 from tidegate.gate.switches.port import Switches
 from tidegate.ledger.port import Ledger
 from tidegate.model import Origin, Position
-from tidegate.policy.models import SourceSpec
+from tidegate.policy.models import Policy, SourceSpec
+from tidegate.policy.outward import OutwardSpec
 from tidegate.source.file import FileSource
 from tidegate.source.journal import JournalSource
 from tidegate.source.port import Source
 from tidegate.source.readings.memory import MemoryReadings
 from tidegate.source.readings.port import Readings
 from tidegate.source.stdin import StdinSource
+from tidegate.source.traffic.port import MemoryTraffic, Traffic
 
 
 class Saved(NamedTuple):
@@ -66,6 +70,7 @@ class Wiring:
     trusted: bool
     switches: Switches = field(default_factory=MemorySwitches)
     readings: Readings = field(default_factory=MemoryReadings)
+    traffic: Traffic = field(default_factory=MemoryTraffic)
 
     def title(self) -> str:
         """Role and duty, for the list of processes."""
@@ -99,13 +104,15 @@ class Wiring:
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
-        for needed, here in (
-            (fresh.loaded.policy.has_switches, self.plan.loaded.policy.has_switches),
-            (fresh.loaded.policy.guarded, self.plan.loaded.policy.guarded),
+        after, before = fresh.loaded.policy, self.plan.loaded.policy
+        for needed, here, what in (
+            (after.has_switches, before.has_switches, "the first guard"),
+            (after.guarded, before.guarded, "the first guard"),
+            (after.outward is not None, before.outward is not None, "[outward]"),
         ):
             if needed and not here and self.trusted:
                 raise PolicyError(
-                    ["the first guard needs a process of its own: systemctl restart tidegate"]
+                    [f"{what} needs a process of its own: systemctl restart tidegate"]
                 )
         found = Fresh(fresh, fresh.pipeline(), saved(self.ledger))
         garbage.give_back()
@@ -126,10 +133,23 @@ class Wiring:
             else:
                 source.close()
         self.plan = fresh.plan
+        self._govern(kept.values())
         return {
-            spec.name: kept.get(spec.name) or open_source(spec, fresh.plan, self.ledger, known)
+            spec.name: kept.get(spec.name)
+            or open_source(spec, fresh.plan, self.ledger, known, self.traffic, self.gate)
             for spec in fresh.plan.sources
         }
+
+    def _govern(self, kept: Iterable[Source]) -> None:
+        """What leaves is listened to by the new policy."""
+        policy = self.plan.loaded.policy
+        if isinstance(self.traffic, MemoryTraffic):
+            self.traffic.trouble = unmetered(policy)
+        with suppress(SourceError):  # the source itself says that the meter is gone
+            self.traffic.reload()
+        for source in kept:
+            if isinstance(source, OutwardSource) and policy.outward is not None:
+                source.govern(policy.outward)
 
 
 def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget) -> Plan:
@@ -139,10 +159,21 @@ def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget
     return with_policy(found, mode="observe") if observe else found
 
 
-def open_sources(found: Plan, ledger: Ledger) -> dict[str, Source]:
+def open_sources(
+    found: Plan, ledger: Ledger, traffic: Traffic | None = None, gate: Gate | None = None
+) -> dict[str, Source]:
     """Every source of the policy, at its saved position. Raises LedgerError."""
     known = saved(ledger)
-    return {spec.name: open_source(spec, found, ledger, known) for spec in found.sources}
+    return {
+        spec.name: open_source(spec, found, ledger, known, traffic, gate) for spec in found.sources
+    }
+
+
+def unmetered(policy: Policy) -> str:
+    """Why nobody listens to what leaves, where there is no meter; "" where nobody need."""
+    if policy.outward is None:
+        return ""
+    return "not root: what leaves is neither capped nor listened to; run: sudo tidegate run"
 
 
 def saved(ledger: Ledger) -> Saved:
@@ -150,13 +181,26 @@ def saved(ledger: Ledger) -> Saved:
     return Saved(ledger.positions(), ledger.origins())
 
 
-def open_source(spec: SourceSpec, found: Plan, ledger: Ledger, known: Saved) -> Source:
-    """One source; never raises for what is missing, it recovers by itself."""
+def open_source(
+    spec: SourceSpec,
+    found: Plan,
+    ledger: Ledger,
+    known: Saved,
+    traffic: Traffic | None = None,
+    gate: Gate | None = None,
+) -> Source:
+    """One source; never raises for what is missing, it recovers by itself. Of what leaves,
+    `traffic` tells; the outward gate counts what it keeps back."""
     register = partial(_register, ledger, spec.name)
     mine = [place for place in known.places if place.source == spec.name]
     origins = [one for one in known.origins if one.source == spec.name]
     if spec.stdin:
         return StdinSource(spec.name, register=register)
+    if spec.outward:
+        return OutwardSource(
+            spec.name, found.loaded.policy.outward or OutwardSpec(), traffic or MemoryTraffic(),
+            register=register, state_of=getattr(gate, "outward_state", None),
+        )  # fmt: skip
     if spec.journal is not None:
         matches = journal_matches(spec, found.packs)
         return JournalSource(
@@ -174,7 +218,7 @@ def _register(ledger: Ledger, source: str, path: str, identity: str, rereadable:
 def _read(spec: SourceSpec, found: Plan) -> tuple[object, ...]:
     """What a source reads; who looks at it, and in which zone, is the engine's business."""
     matches = journal_matches(spec, found.packs) if spec.journal is not None else None
-    return spec.files, spec.stdin, matches
+    return spec.files, spec.stdin, spec.outward, matches
 
 
 def _many(count: int, name: str) -> str:

@@ -68,6 +68,7 @@ class Meter:
         self._handshakes: list[list[Any]] = []
         self._errors: list[Frame] = []
         self.unsent = 0
+        self._beat = False
         self._heard_at = 0.0
         self._told: Micros = 0
         self._counted: Micros = 0
@@ -113,7 +114,10 @@ class Meter:
     def _collect(self, moment: Micros) -> None:
         """Take over what has come of it, within bounds."""
         self._contacts += map(list, self.listening.outcomes.take())
+        waited = self.listening.cuts.due()
         self._cuts += map(list, self.listening.cuts.take(moment))
+        # The watcher judges when it wakes: also a while after the last packet was kept back.
+        self._beat |= waited and not self.listening.cuts.due()
         if not 0 <= moment - self._counted < SECOND:
             self._counted = moment
             self._handshakes += map(list, self.listening.outcomes.handshakes(moment))
@@ -127,14 +131,14 @@ class Meter:
         if self._errors and self._channel.offer(self._errors[0]):
             del self._errors[0]
         late = not 0 <= moment - self._told < SOON
-        if not self._cuts and not (late and (self._contacts or self._handshakes)):
+        if not (self._cuts or self._beat or (late and (self._contacts or self._handshakes))):
             self._say_health(moment)
             return
         rows = (self._contacts, self._cuts, self._handshakes)
         first = [one[:MOST_IN_FRAME] for one in rows]
         names = ("contacts", "cuts", "handshakes")
         if self._channel.offer({"type": "traffic", **dict(zip(names, first, strict=True))}):
-            self._told = moment
+            self._told, self._beat = moment, False
             for one in rows:
                 del one[:MOST_IN_FRAME]
 

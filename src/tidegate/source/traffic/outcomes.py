@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from tidegate.model import SECOND, Micros, Subject
 from tidegate.source.traffic import filters
 from tidegate.source.traffic.filters import V4, V6, Layout, Share, heard
 from tidegate.source.traffic.messages import attributes
 from tidegate.source.traffic.packets import PORTED, address_text
+from tidegate.source.traffic.port import Counted
 from tidegate.source.traffic.reach import LOCAL, Reach, folded
 from tidegate.traffic import Contact, Outcome
 
@@ -34,15 +34,6 @@ _STATE = bytes.fromhex("10000480" if filters.LITTLE else "00108004")
 
 UserOf = Callable[[int, str, int, str, int], Subject | None]
 """(protocol, local address, port, remote address, port) → `uid:N`; None where nobody knows."""
-
-
-class Handshakes(NamedTuple):
-    """TCP connections that came in for one of our ports: begun, and finished shaking hands."""
-
-    time: Micros
-    port: int
-    begun: int
-    finished: int
 
 
 class _Pending:
@@ -183,10 +174,10 @@ class Outcomes:
         found, self._out = self._out, []
         return found
 
-    def handshakes(self, now: Micros) -> list[Handshakes]:
+    def handshakes(self, now: Micros) -> list[Counted]:
         """What came in since last asked, reckoned up from the share that was listened to."""
         found = [
-            Handshakes(
+            Counted(
                 now, port,
                 round(self._begun[port] * self.weight), round(self._finished[port] * self.weight),
             )

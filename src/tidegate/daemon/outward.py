@@ -1,0 +1,239 @@
+"""The source `outward`: what the meter hears becomes findings, and each finding a line of our own.
+
+Touches the conversation with the meter, and the keeper's counters where packets were kept back.
+The lines go through the ordinary pipeline, so that what follows is explained as any ban is.
+Limits: not re-readable (the last 16 MiB are kept), nothing is known of a line after a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from tidegate.errors import GateError, SourceError
+from tidegate.evidence.contacts import Contacts
+from tidegate.evidence.cusum import Handshakes
+from tidegate.evidence.finding import Finding, line
+from tidegate.gate.outward.port import Capped, OutwardState
+from tidegate.model import SECOND, Block, Micros, Origin, Position, Subject
+from tidegate.policy.outward import OutwardSpec
+from tidegate.source.origins import Origins
+from tidegate.source.port import Health, Register
+from tidegate.source.stream import Ring
+from tidegate.source.traffic.port import Heard, MeterHealth, Traffic
+from tidegate.text import time_text
+from tidegate.traffic import Cut
+
+TICK: Micros = SECOND // 4
+COUNT_SHARE = 50
+"""The kernel's counters are asked for so seldom that it takes one part of so many of the time."""
+
+StateOf = Callable[[Micros], OutwardState]
+
+
+class OutwardSource:
+    """Findings as lines. `state_of`: the outward gate's state, None where nobody can tell."""
+
+    more = False
+
+    def __init__(
+        self,
+        name: str,
+        spec: OutwardSpec,
+        traffic: Traffic,
+        *,
+        register: Register | None = None,
+        state_of: StateOf | None = None,
+    ) -> None:
+        self.name = name
+        self.traffic = traffic
+        self.findings = 0
+        self._spec = spec
+        self._stage = Contacts(spec)
+        self._counters = Counters(state_of)
+        self._origins = Origins(name, register)
+        # Offsets begin anew with each life, and so does their origin.
+        self._identity = f"outward:{time.time_ns()}"
+        self._origin = 0
+        self._ring = Ring()
+        self._offset = 0
+        self._ticked: Micros = 0
+        self._read: Micros = 0
+        self._gone = ""
+
+    def fds(self) -> Sequence[int]:
+        """The meter's, while it is there."""
+        fd = self.traffic.fileno()
+        return () if fd < 0 or self._gone else (fd,)
+
+    def govern(self, spec: OutwardSpec) -> None:
+        """The policy was read anew. What is remembered of sources stays where caps are the same."""
+        if spec != self._spec:
+            self._spec, self._stage = spec, Contacts(spec)
+
+    def read(self, now: Micros) -> list[Block]:
+        """The lines of what was found since."""
+        heard = self._heard()
+        self._counters.look(now)
+        found: list[Finding] = []
+        if heard.handshakes:
+            found += self._stage.handshakes([Handshakes(*one) for one in heard.handshakes], now)
+        if heard.contacts or heard.cuts:
+            found += self._stage.feed(heard.contacts, self._counters.whole(heard.cuts, now), now)
+            self._ticked = now
+        elif not 0 <= now - self._ticked < TICK:
+            found += self._stage.tick(now)
+            self._ticked = now
+        return self._written(found, now)
+
+    def _heard(self) -> Heard:
+        if self._gone:
+            return Heard()
+        try:
+            return self.traffic.take()
+        except SourceError as error:
+            self._gone = str(error)
+            raise
+
+    def _written(self, found: Sequence[Finding], now: Micros) -> list[Block]:
+        if not found:
+            return []
+        data = "".join(f"{line(one)}\n" for one in found).encode("utf-8", "backslashreplace")
+        block = Block(self.name, data, self._offset, now, self._number())
+        self._ring.add(self._offset, data)
+        self._offset += len(data)
+        self._read = now
+        self.findings += len(found)
+        return [block]
+
+    def _number(self) -> int:
+        if not self._origin:
+            self._origin = self._origins.number("outward", self._identity, rereadable=False)
+        return self._origin
+
+    def positions(self) -> list[Position]:
+        """None: what was heard is not said again."""
+        return []
+
+    def origins(self) -> list[Origin]:
+        """Itself, once there was a line."""
+        return self._origins.all()
+
+    def fetch(self, origin: int, offset: int) -> bytes | None:
+        """The line that starts there; None if it left the ring, or is of another life."""
+        if not origin or origin != self._origin:
+            return None
+        return self._ring.line(offset)
+
+    def health(self) -> Health:
+        """Degraded where something is not heard at all; what was left out is said in any case."""
+        troubles = [self._gone, self.traffic.trouble, *self.traffic.health.troubles]
+        said = "; ".join(one for one in troubles if one)
+        if said:
+            return Health("degraded", said, 0, self._read)
+        return Health("ok", _left_out(self.traffic.health), 0, self._read)
+
+    def view(self) -> dict[str, object]:
+        """How the listening is, for `status`."""
+        health = self.traffic.health
+        return {
+            "share": health.share,
+            "loud": health.loud,
+            "cost": health.cost,
+            "events": health.events,
+            "waiting": health.waiting,
+            "lost": health.lost,
+            "unsent": health.unsent,
+            "nameless": health.nameless,
+            "given_up": health.given_up,
+            "findings": self.findings,
+            "remembered": dict(self._stage.counts),
+            "last_finding": time_text(self._read) if self._read else None,
+        }
+
+    def close(self) -> None:
+        """The meter stays: whoever started it ends it."""
+
+
+class Counters:
+    """How much each cap has kept back of each source, by the kernel's own counters: the log tells
+    of a few packets a second only. Asked for only after packets were kept back."""
+
+    def __init__(self, state_of: StateOf | None) -> None:
+        self._state_of = state_of
+        self._known: dict[tuple[Subject, str], int] | None = None
+        self._next: Micros = 0
+
+    def look(self, now: Micros) -> None:
+        """What was kept back before we began to listen is nobody's news."""
+        if self._known is None:
+            self._known = {}
+            self._fresh(now)
+
+    def whole(self, cuts: Sequence[Cut], now: Micros) -> list[Cut]:
+        """The cuts with all packets that were kept back, where that is known."""
+        if not any(map(_counted, cuts)):
+            return list(cuts)
+        if 0 <= self._next - now < SECOND:
+            for cut in cuts:
+                key = cut.source, cut.what
+                if self._known and key in self._known:
+                    self._known[key] += cut.packets  # so that it counts once
+            return list(cuts)
+        fresh = self._fresh(now)
+        found = []
+        for cut in cuts:
+            more = fresh.pop((cut.source, cut.what), 0)
+            found.append(cut._replace(packets=max(cut.packets, more)))
+        # Who was not logged this time (the log is limited) keeps what has gathered for the next.
+        known = self._known or {}
+        for key, packets in fresh.items():
+            known[key] -= packets
+        return found
+
+    def _fresh(self, now: Micros) -> dict[tuple[Subject, str], int]:
+        """Packets since last asked."""
+        began = time.monotonic()
+        capped = self._ask(now)
+        took = int((time.monotonic() - began) * SECOND)
+        self._next = now + min(SECOND - 1, max(TICK, took * COUNT_SHARE))
+        before, self._known = self._known or {}, _sums(capped)
+        return {
+            key: packets - before.get(key, 0) if packets >= before.get(key, 0) else packets
+            for key, packets in self._known.items()
+        }
+
+    def _ask(self, now: Micros) -> Sequence[Capped]:
+        if self._state_of is None:
+            return ()
+        try:
+            return self._state_of(now).capped
+        except GateError:  # said by whoever keeps the gate in step
+            return ()
+
+
+def _sums(capped: Iterable[Capped]) -> dict[tuple[Subject, str], int]:
+    found: dict[tuple[Subject, str], int] = {}
+    for one in capped:
+        key = one.subject, one.what
+        found[key] = found.get(key, 0) + one.packets
+    return found
+
+
+def _counted(cut: Cut) -> bool:
+    return cut.what in ("destinations", "syn", "udp", "smtp")
+
+
+def _left_out(health: MeterHealth) -> str:
+    """What was not listened to, or lost on the way; "" where that is nothing."""
+    parts = []
+    if health.share < 1:
+        parts.append(
+            f"so much begins that {health.share:.1%} of the sources are listened to, others every"
+            " ten seconds"
+        )
+    if health.loud:
+        parts.append(f"{health.loud} loud sources are heard in part")
+    if health.lost or health.unsent:
+        parts.append(f"{health.lost + health.unsent} events were lost, nobody is blamed for these")
+    return "; ".join(parts)
