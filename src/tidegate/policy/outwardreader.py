@@ -83,16 +83,19 @@ class OutwardReader:
         sources = data.pop("sources", read.Sources())
         filters = tuple(self._filters(raw.get("filter", {})))
         busy = tuple(self._busy(data.pop("busy", ()), uids=sources.uids))
-        customers = data.pop("customers", ())
+        # Whoever looks for the customer of an address takes the first: the narrowest.
+        customers = sorted(_placed(data.pop("customers", ()), "customers"),
+                           key=lambda one: -one.range.length)  # fmt: skip
+        networks = _placed(sources.networks, "sources")
         if not raw.get("sources") and not raw.get("customers") and not filters:
             said = 'nobody to look at: "sources" is missing, such as sources = ["uids"]'
             self._sections.fault("outward", said)
-        self._apart(sources.networks, customers, busy)
+        self._somebody(networks, customers, _placed(busy, "busy"))
         return OutwardSpec(
             uids=sources.uids,
-            networks=sources.networks,
+            networks=tuple(one.subject for one, outer in _inside(networks) if outer is None),
             interfaces=sources.interfaces,
-            customers=customers,
+            customers=tuple(one.subject for one in customers),
             busy=busy,
             filters=filters,
             **data,
@@ -118,20 +121,17 @@ class OutwardReader:
             else:
                 yield number
 
-    def _apart(
-        self, networks: Sequence[Subject], customers: Sequence[Subject], busy: Sequence[Subject]
+    def _somebody(
+        self, networks: Sequence[Placed], customers: Sequence[Placed], busy: Sequence[Placed]
     ) -> None:
-        """Each address belongs to one source, and somebody is left to be looked at."""
-        capped = [*_placed(networks, "sources"), *_placed(customers, "customers")]
-        for inner, outer in _inside(capped):
-            if outer is not None:
-                said = f"{inner.subject} lies in {outer.subject} of {outer.key}; expected each"
-                said += " address in one of them only, as it would count twice"
-                self._sections.fault(f"outward.{inner.key}", said)
-        spared = _placed(busy, "busy")
-        for one in capped:
-            over = next((each for each in spared if each.range.holds(one.range)), None)
-            if over is not None:
+        """Of each network that is named somebody is left to be looked at."""
+        for one in networks:
+            if over := _over(one, customers):
+                said = f"customers has {over.subject} as a whole, so no address of {one.subject}"
+                said += " would ever count by itself; expected it in one of them"
+                self._sections.fault("outward.sources", said)
+        for one in (*networks, *customers):
+            if over := _over(one, busy):
                 said = f"{over.subject} leaves nobody of {one.subject} in {one.key}; expected the"
                 said += " few who are busy, by their addresses"
                 self._sections.fault("outward.busy", said)
@@ -219,6 +219,11 @@ def _placed(written: Iterable[Subject], key: str) -> list[Placed]:
     """The networks among these, with the key that names them."""
     ranges = ((one, subjects.network(one)) for one in written)
     return [Placed(one, range_, key) for one, range_ in ranges if range_ is not None]
+
+
+def _over(one: Placed, others: Sequence[Placed]) -> Placed | None:
+    """The first of the others that holds all of it."""
+    return next((each for each in others if each.range.holds(one.range)), None)
 
 
 def _inside(placed: Sequence[Placed]) -> Iterator[tuple[Placed, Placed | None]]:
