@@ -117,6 +117,7 @@ class Summary:
         self._bans: Counter[Subject] = Counter()
         self._by_rule: Counter[str] = Counter()
         self._spared: Counter[str] = Counter()
+        self._cut = False  # whether anybody was
 
     def add(self, decision: Decision) -> None:
         """Take in one decision."""
@@ -126,6 +127,7 @@ class Summary:
         self.banned.setdefault(decision.subject, decision)
         self._bans[decision.subject] += 1
         self._by_rule[decision.rule] += 1
+        self._cut = self._cut or decision.action == "quarantine"
 
     def show(self, pipeline: Pipeline) -> None:
         """Print it."""
@@ -149,10 +151,11 @@ class Summary:
         for name, count in odd.items():
             if count:
                 click.echo(f"  {count:>9}  lines {name}")
+        done = "cut off or banned" if self._cut else "banned"
         if not self.banned:
             click.echo("Nobody would be banned.")
         else:
-            click.echo(f"{len(self.banned)} would be banned:")
+            click.echo(f"{len(self.banned)} would be {done}:")
             for subject, count in self._bans.most_common(50):
                 click.echo(f"  {_told(self.banned[subject], count)}")
             if len(self._bans) > 50:
@@ -160,7 +163,8 @@ class Summary:
         for rule in self._policy.rules:
             if rule.ban.service and not self._by_rule[rule.name]:
                 continue
-            click.echo(f"  rule {rule.name} ({rule.stated}): {self._by_rule[rule.name]} bans")
+            click.echo(f"  rule {rule.name} ({rule.stated}): {self._by_rule[rule.name]}"
+                       f" {'quarantines' if rule.ban.outward else 'bans'}")  # fmt: skip
         for reason, count in self._spared.most_common():
             click.echo(f"  spared {count} times: {reason}")
         collateral = [one for one in self.banned if pipeline.record.ever(one)]
@@ -177,7 +181,9 @@ def _told(decision: Decision, count: int) -> str:
     again = f", {count} times" if count > 1 else ""
     span = format_duration(decision.duration)
     view = decision_view(decision)
+    ports = f"ports {ports_text(decision.ports)}"
+    scope = "what leaves" if decision.action == "quarantine" else ports
     return (
-        f"{decision.subject}  {view['time']}  for {span}, ports {ports_text(decision.ports)},"
+        f"{decision.subject}  {view['time']}  for {span}, {scope},"
         f" by {decision.rule}: {decision.count} counted{again}"
     )

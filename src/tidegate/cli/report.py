@@ -23,6 +23,7 @@ from tidegate.cli.common import (
     socket_option,
     table,
 )
+from tidegate.cli.whom import source_text
 from tidegate.text import printable
 
 _NOTHING = ("0", "-", "")
@@ -109,6 +110,14 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
             _many(sum(row["warnings"] for row in gates), "warning"),
         ]
         yield f"guards: {', '.join(parts)}"
+    outward = answer.get("outward")
+    if outward and (outward["quarantines"] or outward["observed"]):
+        yield (
+            f"{_many(outward['quarantines'], 'quarantine')} of"
+            f" {_many(outward['sources'], 'source')}, {outward['again']} of them more than once;"
+            f" {outward['minutes']} minutes cut off, {outward['released']} let back by a person"
+            + (f", {outward['observed']} only observed" if outward["observed"] else "")
+        )
     yield f"{sum(answer['refused'].values())} decisions refused by the kernel or the keeper"
 
 
@@ -148,6 +157,13 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
                 "LAST",
             ),
             [_gate(row) for row in answer["gates"]],
+            "",
+        )
+    if answer.get("outward", {}).get("longest"):
+        yield Section(
+            "Cut off from what leaves",
+            ("SOURCE", "TIMES", "MINUTES", "NOW", "BY", "LAST"),
+            [_cut(row) for row in answer["outward"]["longest"]],
             "",
         )
     good = answer["good"]
@@ -215,6 +231,12 @@ def _gate(row: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (str(row[what]) for what in ("warnings", "observed", "refused"))
     restarts = f"{row['restarts']}{given_up}"
     return (row["gate"], times, str(row["minutes"]), by, restarts, *counts, clock(row["last"]))
+
+
+def _cut(row: Mapping[str, Any]) -> tuple[str, ...]:
+    now = "cut off" if row["cut_off_now"] else "-"
+    who, numbers = source_text(row["subject"]), (str(row["times"]), str(row["minutes"]))
+    return (who, *numbers, now, ", ".join(row["by"]), clock(row["last"]))
 
 
 def _rate(rate: float | None) -> str:

@@ -33,7 +33,7 @@ def command(socket: str | None, as_json: bool) -> int:
     healthy = healthy and not any(
         gate["state"] in _FAILED for guard in answer["guards"] for gate in guard["gates"]
     )
-    healthy = healthy and (answer["outward"] or {"state": "ok"})["state"] == "ok"
+    healthy = healthy and (answer.get("outward") or {"state": "ok"})["state"] == "ok"
     return 0 if healthy and all(one["state"] != "degraded" for one in answer["sources"]) else 1
 
 
@@ -51,7 +51,7 @@ def _show(answer: Mapping[str, Any]) -> None:
     if gate["knocks"] or gate["knocks_missed"]:
         missed = f", {gate['knocks_missed']} more were too many" if gate["knocks_missed"] else ""
         click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
-    if answer["outward"]:
+    if answer.get("outward"):
         for line in outward(answer["outward"]):
             put(line)
     if answer["guards"]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.daemon.closings import Closings
+from tidegate.daemon.cutoffs import Cutoffs
 from tidegate.evidence.aftermath import SPAN, Course
 from tidegate.ledger.port import Deed
 from tidegate.model import MINUTE, Micros, Subject
@@ -81,6 +82,7 @@ class Effect:
     def __init__(self, now: Micros, courses: Mapping[str, Course], since: Micros = 0) -> None:
         self._now = now
         self._gates = Closings(since, now)
+        self._cutoffs = Cutoffs(now)
         self._courses = courses
         self._parts: dict[str, Part] = {}
         self._sources: dict[Subject, Source] = {}
@@ -98,6 +100,7 @@ class Effect:
         for deed in deeds:
             self._decisions += 1
             self._gates.take(deed)
+            self._cutoffs.take(deed)
             if deed.state == "refused":
                 self._refused[deed.detail] += 1
             if deed.action == "ban":
@@ -184,6 +187,7 @@ class Effect:
             "refused": {well_formed(why): n for why, n in self._refused.most_common(MOST)},
             "sources": list(self._costliest()),
             "gates": list(self._gates.view()),
+            "outward": self._cutoffs.view(),
         }
 
     def _rules(self) -> Iterator[dict[str, Any]]:
