@@ -7,6 +7,7 @@ Limits: whether rules make use of it is judged where the packs are known, by `ou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -144,6 +145,9 @@ class OutwardReader:
         seen: dict[tuple[str, int, int], str] = {}
         for name in names:
             path = f"outward.filter.{name}"
+            if not _FILTER_NAME.fullmatch(name):
+                said = "expected a name of letters, digits and _, at most 32, as the kernel has it"
+                self._sections.fault(path, said)
             raw = self._sections.table(path, table[name])
             data = self._sections.section(path, raw, FILTER)
             for key in ("protocol", "port"):
@@ -212,6 +216,7 @@ class OutwardReader:
         return Owner(name, uids=tuple(uids), **data)
 
 
+_FILTER_NAME = re.compile(r"[A-Za-z0-9_]{1,32}", re.ASCII)
 _SUCH = {"protocol": 'protocol = "udp"', "port": "port = 1434"}
 
 

@@ -181,6 +181,7 @@ FILTER = "[outward.filter.x]\n"
             "a.toml:5: outward.filter.y: says the same as outward.filter.x",
         ),
         ('[outward.filter."a b"]\n', "outward.filter.a b: expected a name of letters"),
+        ("[outward.filter.a-b]\n", "outward.filter.a-b: expected a name of letters, digits and _, at"),
         ("[outward]\nfilter = 7\n", "outward.filter: expected a table, found 7"),
         ("[owner.x]\n", 'a.toml:1: owner.x: owns nothing; expected "addresses", "uids" or "vhosts"'),
         (
