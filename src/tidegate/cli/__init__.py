@@ -29,6 +29,7 @@ VERBS = {
     "history": "Who did what, and when: machine or person.",
     "report": "What was done, and what it was good for.",
     "top": "Who floods now, in and out: source, program, port, packets a second.",
+    "incident": "What happened, as a whole: list, show, note, feed, minutes closed.",
     "ban": "Close for an address by hand.",
     "unban": "Open for an address, forget what counted against it, leave it alone for an hour.",
     "allow": "Never close for an address, for a while.",

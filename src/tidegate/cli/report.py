@@ -27,6 +27,7 @@ from tidegate.cli.whom import source_text
 from tidegate.text import printable
 
 _NOTHING = ("0", "-", "")
+_MOST_INCIDENTS = 20
 
 
 class Section(NamedTuple):
@@ -110,6 +111,10 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
             _many(sum(row["warnings"] for row in gates), "warning"),
         ]
         yield f"guards: {', '.join(parts)}"
+    if found := answer.get("incidents"):
+        going = sum(one["state"] == "open" for one in found)
+        more = " or more" if len(found) >= _MOST_INCIDENTS else ""
+        yield f"{_many(len(found), 'incident')}{more}, {going} of them open: tidegate incident list"
     outward = answer.get("outward")
     if outward and (outward["quarantines"] or outward["observed"]):
         yield (
@@ -157,6 +162,13 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
                 "LAST",
             ),
             [_gate(row) for row in answer["gates"]],
+            "",
+        )
+    if answer.get("incidents"):
+        yield Section(
+            "Incidents",
+            ("ID", "STATE", "SINCE", "UNTIL", "WHAT"),
+            [_incident(row) for row in answer["incidents"]],
             "",
         )
     if answer.get("outward", {}).get("longest"):
@@ -231,6 +243,11 @@ def _gate(row: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (str(row[what]) for what in ("warnings", "observed", "refused"))
     restarts = f"{row['restarts']}{given_up}"
     return (row["gate"], times, str(row["minutes"]), by, restarts, *counts, clock(row["last"]))
+
+
+def _incident(row: Mapping[str, Any]) -> tuple[str, ...]:
+    end = clock(row["end"]) if row["end"] else "-"
+    return (row["id"][:8], row["state"], clock(row["start"]), end, row["title"])
 
 
 def _cut(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -57,6 +57,11 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["guards"]:
         shut = f"; closed: {', '.join(answer['closed'])}" if answer["closed"] else ""
         put(f"tide     {answer['tide']}{shut}")
+    for one in answer.get("incidents", ()):
+        put(
+            f"INCIDENT {printable(one['title'])}, since {clock(one['start'])};"
+            f" tidegate incident show {one['id'][:8]}"
+        )
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
     click.echo("sources" if answer["sources"] else "sources  none")

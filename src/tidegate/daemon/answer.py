@@ -14,9 +14,10 @@ from typing import Protocol
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import entry_view
-from tidegate.daemon import asked, gateview, gatework, outview, outwork, overview
+from tidegate.daemon import asked, gateview, gatework, incidentwork, outview, outwork, overview
 from tidegate.daemon.act import Actor
 from tidegate.daemon.guarding import Guarding
+from tidegate.daemon.incidents import Incidents
 from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
@@ -34,6 +35,7 @@ class Daemon(Protocol):
     sources: dict[str, Source]
     actor: Actor
     guarding: Guarding
+    incidents: Incidents
     wiring: Wiring
     started: Micros
     loaded_at: Micros
@@ -69,6 +71,11 @@ class Answerer:
             ("GET", "/targets"): partial(overview.targets, watcher),
             ("GET", "/report"): partial(overview.report, watcher),
             ("GET", "/guards"): partial(gatework.guards, watcher),
+            ("GET", "/incidents"): partial(incidentwork.listed, watcher),
+            ("GET", "/incident"): partial(incidentwork.shown, watcher),
+            ("GET", "/feed"): partial(incidentwork.feed, watcher),
+            ("GET", "/minutes"): partial(incidentwork.minutes, watcher),
+            ("POST", "/note"): partial(incidentwork.note, watcher),
             ("POST", "/gate"): partial(gatework.order, watcher),
             ("POST", "/ban"): self._ban,
             ("POST", "/unban"): self._unban,

@@ -31,6 +31,8 @@ PART = "notices"
 class Notices:
     """All places that notices go to. Nothing here waits."""
 
+    part = PART
+
     def __init__(self, specs: Iterable[NoticeSpec], deliver: Deliver = carried) -> None:
         self._deliver = deliver
         self._places = {spec.name: Place(spec, deliver) for spec in specs}

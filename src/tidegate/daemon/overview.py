@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tidegate import __version__
 from tidegate.control.call import Call
 from tidegate.control.views import target_view
-from tidegate.daemon import asked, gateview, outview
+from tidegate.daemon import asked, gateview, incidentwork, outview
 from tidegate.daemon.effect import Effect
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
@@ -56,6 +56,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
         "outward": outview.status(watcher, now),
         "tide": pipeline.guards.tide(now),
         "closed": sorted(watcher.guarding.closed(now)),
+        "incidents": incidentwork.open_now(watcher, now),
         "guards": gateview.every(watcher, now),
         "sources": [_source(watcher, name) for name in watcher.sources],
         "rules": _rules(watcher),
@@ -142,5 +143,6 @@ def report(watcher: Daemon, call: Call, now: Micros) -> tuple[int, dict[str, obj
         "started": time_text(watcher.started),
         "in_force": watcher.actor.in_force(now),
         "gate": watcher.wiring.gate_kind,
+        "incidents": incidentwork.reported(watcher, since, now),
         **effect.view(pipeline.drops.since(since)),
     }

@@ -18,7 +18,9 @@ from tidegate.daemon.clock import now_micros
 from tidegate.daemon.ears import Ears
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import protected, sessions
-from tidegate.daemon.notices import PART, Notices
+from tidegate.daemon.incidents import Incidents
+from tidegate.daemon.notices import Notices
+from tidegate.daemon.owners import OwnerNotices
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import told
 from tidegate.daemon.telling import Telling
@@ -52,6 +54,8 @@ class Watcher:
         self.actor = Actor(wiring.ledger, wiring.gate)
         policy = self.pipeline.policy
         self.notices = Notices(policy.notices)
+        self.owners = OwnerNotices(policy.owners, wiring.ledger, self.notices)
+        self.incidents = Incidents()
         self.guarding = Guarding(
             policy, self.pipeline.guards, wiring.ledger, wiring.gate, wiring.switches,
             wiring.readings, Telling(policy, self.notices),
@@ -156,6 +160,7 @@ class Watcher:
     def _process(self, source: Source, block: Block) -> None:
         self._dirty = True
         decisions, batch = self.pipeline.feed(block)
+        self.owners.noticed(batch, block)
         for line in batch.quarantined:
             log.warning(
                 "source %s: the line at byte %d was set aside, detector %s: %s",
@@ -215,8 +220,11 @@ class Watcher:
         if _due(self._last_expiry, 10 * MINUTE, now):
             self._last_expiry = now
             self.pipeline.expire(now)
-            if self.actor.forget(now, {*self.pipeline.parts(), PART}):
+            parts = {one.part for one in self._memories}
+            if self.actor.forget(now, self.pipeline.parts() | parts):
                 self._last_expiry = 0  # there is more to drop: go on at the next tick
+        if self.owners.tick(now):  # behind `forget`: rows that it drops are numbered anew
+            self._checkpoint(now)
         for notes in (self.wiring.ledger.notes, self.wiring.control.notes):
             while notes:
                 log.warning("%s", notes.pop())
@@ -232,11 +240,16 @@ class Watcher:
         ours = Subject(f"uid:{os.geteuid()}"), "Tidegate's own user"
         self.pipeline.judge.look(Surroundings((*protected(), ours), sessions()))
 
+    @property
+    def _memories(self) -> tuple[Notices, OwnerNotices, Incidents]:
+        """What is remembered beside the core's memory."""
+        return self.notices, self.owners, self.incidents
+
     def _checkpoint(self, now: Micros) -> None:
         positions = [place for source in self.sources.values() for place in source.positions()]
         self._last_checkpoint = now
         # What a full disk refused is kept, coalesced, and tried again with what came since.
-        changes = chain(self.pipeline.changes(), self.notices.changes())
+        changes = chain(self.pipeline.changes(), *(one.changes() for one in self._memories))
         self._unsaved.update(((one.part, one.key), one) for one in changes)
         try:
             self.wiring.ledger.checkpoint(positions, self._unsaved.values())
@@ -248,7 +261,7 @@ class Watcher:
 
     def _restore(self) -> None:
         left = self.pipeline.restore(self.wiring.ledger.memory())
-        left = [one for one in left if not self.notices.restore(one)]
+        left = [one for one in left if not any(part.restore(one) for part in self._memories)]
         if left:
             log.info("%d remembered counts belong to no rule any more", len(left))
         try:
@@ -285,6 +298,7 @@ class Watcher:
         self._last_expiry = 0  # what a removed rule remembered must not wait for it to come back
         self.guarding.replace(after, fresh.pipeline.guards)
         self.notices.reload(after.notices)
+        self.owners.reload(after.owners)
         self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)
