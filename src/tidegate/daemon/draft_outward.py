@@ -11,7 +11,7 @@ from tidegate.daemon.survey import Survey
 HEADING = f"# {'-' * 4} what leaves {'-' * 62}\n"
 ABOUT = """\
 # Each user of this host may try ten strangers at once who do not answer, and whoever goes on like a
-# worm is cut off (the rules outward-*). For now it is only looked at, and nothing is dropped: after
+# worm is cut off (rule "outward"). For now it is only looked at, and nothing is dropped: after
 # a day `tidegate history` shows whom it would have cut off. Who is right to be so busy comes into
 # `busy`; then write "enforce" here, and `tidegate reload`. More: docs/outward.md
 """

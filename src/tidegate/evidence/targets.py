@@ -22,6 +22,9 @@ LOOKED_AT = 32
 FEW = 4
 """An estimate from fewer events than this says nothing, and is left out."""
 
+_OURS = ("outward", "inward")
+"""Packs of our own findings: of no service here, and the first of nothing that was done to us."""
+
 LONGEST = 120
 """Characters of a name; what differs only behind them is one."""
 
@@ -67,7 +70,11 @@ class Targets:
 
     def tally(self, events: Sequence[Event], read: Read) -> None:
         """Count the abuse in a batch; `read` gives the fields of an event that came without."""
-        abuse = [event for event in events if event.kind.klass == "abuse"]
+        abuse = [
+            event
+            for event in events
+            if event.kind.klass == "abuse" and event.kind.pack not in _OURS
+        ]
         step = -(-len(abuse) // LOOKED_AT)
         if step <= 1:
             for event in abuse:

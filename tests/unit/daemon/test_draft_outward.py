@@ -18,7 +18,7 @@ from tidegate.policy.outward import OutwardSpec
 TEXT = resources.files("tidegate.policy").joinpath("shipped.toml").read_text("utf-8")
 PACKS = load_packs()
 KINDS = sorted({one.kind.name for pack in PACKS for one in pack.detectors})
-RULES = {"outward-scan", "outward-worm", "outward-flood"}
+RULES = {"outward"}
 
 
 def users(*names: str) -> str:

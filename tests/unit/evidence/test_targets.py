@@ -164,3 +164,8 @@ def test_a_flood_of_names_leaves_the_heavy_one():
     assert first.events > CAPACITY
     assert all(row.events <= 2 for row in rest)
     assert len(rest) < CAPACITY
+
+
+def test_what_we_find_of_those_who_send_was_aimed_at_nothing_here():
+    scan = Kind("outward.scan", "abuse", 1, "outward.scan", "outward")
+    assert tallied(event(kind=scan, subject="uid:33", count=9)).rows(NOW) == []
