@@ -177,6 +177,8 @@ class Player:
     given to, and then given again.
     """
 
+    steps: Sequence[Step] = STEPS
+
     def __init__(self, folder: Path, wake_fd: int) -> None:
         self._folder = folder
         self._wake_fd = wake_fd
@@ -216,8 +218,8 @@ class Player:
             assert answer is not None
             assert answer.status == 200, answer
             self._done()
-        elif self.step < len(STEPS):
-            return self._do(STEPS[self.step])
+        elif self.step < len(self.steps):
+            return self._do(self.steps[self.step])
         else:
             self._left -= 1
             if self._left < 0:

@@ -27,14 +27,17 @@ def show(answer: Mapping[str, Any], as_json: bool, none: str = "Nothing is close
             click.echo(f"{text}: done{_until(row)}")
         else:
             click.echo(f"{text}: {row['state']}: {printable(row['detail'])}", err=True)
-    if not rows and not as_json:
+    notes = answer.get("notes", [])
+    for said in notes:
+        click.echo(printable(said), err=True)
+    if not rows and not notes and not as_json:
         click.echo(none)
     still = answer.get("still", [])
     for network in still:
         click.echo(
             f"{network} stays closed, and it is inside; to open: tidegate unban {network}", err=True
         )
-    return int(bool(still) or any(row["state"] == "refused" for row in rows))
+    return int(bool(still or notes) or any(row["state"] == "refused" for row in rows))
 
 
 def _order(row: Mapping[str, Any]) -> str:

@@ -60,10 +60,12 @@ def quarantine(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
     if spared := judge.allow.spared_outward(subject, now):
         raise asked.WrongError(f"{subject} can't be cut off: {_WHY.get(spared, spared)}")
     until, watched = now + span, now + 2 * span
-    watcher.pipeline.cut_off(subject, until, watched, now)
     cut = by_hand("quarantine", subject, (), now, until, **words)
     decisions.append(on_probation(cut, watched))
-    return done(watcher, decisions, now)
+    status, answer = done(watcher, decisions, now)
+    watcher.pipeline.cut_off(subject, until, watched, now)
+    watcher.checkpoint(now)
+    return status, answer
 
 
 def release(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
@@ -76,7 +78,14 @@ def release(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
             if trust or _is_cut(entry.decision, now)
         ]
     else:
-        chosen = [_chosen(watcher, outview.source(watcher, call.body), trust, now)]
+        subject = outview.source(watcher, call.body)
+        chosen = [
+            entry
+            for entry in outview.standing(watcher, now, subject)
+            if entry.decision.subject == subject
+        ]
+        if said := _nothing_to_do(watcher, subject, chosen, trust, now):
+            return 200, {"v": 1, "results": [], "notes": [said]}
     words = {"by": call.peer.label, "note": asked.note(call.body)}
     decisions = []
     for entry in chosen:
@@ -118,7 +127,12 @@ def leave_alone(
 
 
 def done(watcher: Daemon, decisions: Sequence[Decision], now: Micros) -> tuple[int, dict[str, Any]]:
-    """Carry decisions of a person out, save, and say what became of each."""
+    """Carry decisions of a person out, save, and say what became of each.
+
+    Saved before as well: if we die in between, whoever is let back is looked at again, and whoever
+    is not yet cut off is not taken for one who is.
+    """
+    watcher.checkpoint(now)
     results = watcher.actor.act(decisions, now)
     watcher.checkpoint(now)
     return 200, {"v": 1, "results": [_result_view(one) for one in results]}
@@ -130,22 +144,21 @@ def _result_view(result: Result) -> dict[str, Any]:
     return view
 
 
-def _chosen(watcher: Daemon, subject: Subject, trust: bool, now: Micros) -> Entry:
-    found = [
-        entry
-        for entry in outview.standing(watcher, now, subject)
-        if entry.decision.subject == subject
-    ]
-    if not found:
+def _nothing_to_do(
+    watcher: Daemon, subject: Subject, chosen: Sequence[Entry], trust: bool, now: Micros
+) -> str:
+    """Why there is nothing to release, and what to type instead; "" if there is. No error: it is
+    as it was wanted, and an order may be given twice."""
+    if not chosen:
         around = [entry.decision.subject for entry in outview.standing(watcher, now, subject)]
         hint = f"; {around[0]} is: tidegate release {around[0]}" if around else ""
-        raise asked.WrongError(f"{subject} is neither cut off nor on probation{hint}")
-    if not trust and not _is_cut(found[0].decision, now):
-        raise asked.WrongError(
+        return f"{subject} is neither cut off nor on probation{hint}"
+    if not trust and not _is_cut(chosen[0].decision, now):
+        return (
             f"{subject} is let back already, and on probation;"
             f" to end that too: tidegate release {subject} --trust"
         )
-    return found[0]
+    return ""
 
 
 def _is_cut(decision: Decision, now: Micros) -> bool:

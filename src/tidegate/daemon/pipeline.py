@@ -222,6 +222,7 @@ class Pipeline:
         """Take back saved memory; returns what belongs to nobody any more."""
         left = [one for one in changes if not any(stage.restore(one) for stage in self._stages)]
         self.aftermath.settle()
+        self.windows.free(self.judge.allow.spared_lastingly)
         return left
 
     def take_over(self, old: Pipeline) -> None:
@@ -233,6 +234,7 @@ class Pipeline:
         self.record = old.record
         self.record.capacity = self.policy.limits.subjects
         self.judge.take_over(old.judge)
+        self.windows.free(self.judge.allow.spared_lastingly)
         self.guards.take_over(old.guards)
         self.totals, self.targets = old.totals, old.targets
         self.aftermath, self.drops = old.aftermath, old.drops

@@ -159,6 +159,14 @@ class Windows:
         for window in held or outward:
             window.hold(subject, Term(now, watched))
 
+    def free(self, spared: Callable[[Subject], str]) -> None:
+        """Policy has changed: whom it would not cut off is held no longer, so that he is looked at
+        at once should it change again."""
+        for window in self.windows:
+            if window.rule.ban.outward:
+                for subject in [one for one in window.held if spared(one)]:
+                    window.forget(subject)
+
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint; one row per tally, however often."""
         for window in self.windows:

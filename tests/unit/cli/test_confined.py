@@ -173,6 +173,8 @@ def test_what_became_of_a_release(run):
     free = BACK | {"watched": None}
     assert run(release, {"results": [free]}, "uid:33")[0] == "release uid:33 (www-data): done\n"
     assert run(release, {"results": []}, "--all")[0] == "Nobody is cut off.\n"
+    said, _asked, done = run(release, {"results": [], "notes": ["it is free"]}, "uid:33")
+    assert ("it is free\n", 1) == (done.stderr, done.return_value)
     refused = CUT | {"state": "refused", "detail": "no such source"}
     assert run(quarantine, {"results": [refused]}, "uid:33")[2].return_value == 1
 
