@@ -11,6 +11,7 @@ import os
 import shutil
 
 from tidegate.daemon.build import Plan
+from tidegate.daemon.flows import listen_trouble
 from tidegate.daemon.privilege import drop, identity
 from tidegate.errors import SourceError, WorldError
 from tidegate.policy.models import SourceSpec
@@ -55,6 +56,8 @@ def _tried(planned: Plan) -> list[str]:
 def _trouble(spec: SourceSpec) -> list[str]:
     if spec.stdin or spec.outward:
         return []
+    if spec.netflow is not None:
+        return listen_trouble(spec.netflow)
     if spec.journal is not None:
         missing = shutil.which("journalctl") is None
         return ["journalctl is not installed (apt install systemd)"] if missing else []

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tidegate.control.server import ControlServer
 from tidegate.daemon import garbage
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
+from tidegate.daemon.flows import FlowSource
 from tidegate.daemon.outward import OutwardSource
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
@@ -201,6 +202,8 @@ def open_source(
             spec.name, found.loaded.policy.outward or OutwardSpec(), traffic or MemoryTraffic(),
             register=register, state_of=getattr(gate, "outward_state", None),
         )  # fmt: skip
+    if spec.netflow is not None:
+        return FlowSource(spec.name, spec.netflow, found.loaded.policy.outward, register=register)
     if spec.journal is not None:
         matches = journal_matches(spec, found.packs)
         return JournalSource(
@@ -218,7 +221,8 @@ def _register(ledger: Ledger, source: str, path: str, identity: str, rereadable:
 def _read(spec: SourceSpec, found: Plan) -> tuple[object, ...]:
     """What a source reads; who looks at it, and in which zone, is the engine's business."""
     matches = journal_matches(spec, found.packs) if spec.journal is not None else None
-    return spec.files, spec.stdin, spec.outward, matches
+    told = (spec.netflow, found.loaded.policy.outward) if spec.netflow is not None else None
+    return spec.files, spec.stdin, spec.outward, matches, told
 
 
 def _many(count: int, name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
+from tidegate.policy.flow import FlowPort
 from tidegate.policy.guards import (
     KERNEL,
     GateSpec,
@@ -140,7 +141,8 @@ class SourceSpec:
 
     `journal` None: not the journal; (): the trusted matches of its detectors' packs.
     `zone` is an IANA name or ""; `start` applies where no position is known. `outward`: what we
-    write ourselves of traffic that leaves; it is there where `[outward]` is.
+    write ourselves of traffic that leaves; it is there where `[outward]` is. `netflow`: what
+    routers tell of theirs, of which the same findings come.
     """
 
     name: str
@@ -152,6 +154,7 @@ class SourceSpec:
     enabled: bool = True
     stdin: bool = False
     outward: bool = False
+    netflow: FlowPort | None = None
 
 
 OUTWARD = SourceSpec("outward", detectors=("outward", "inward"), outward=True)

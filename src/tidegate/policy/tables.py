@@ -7,12 +7,14 @@ Limits: one entry per key in `KEYS` is the whole truth about what a policy may s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PolicyError
 from tidegate.policy import guardreader, outwardreader, values
 from tidegate.policy.durations import parse_duration
+from tidegate.policy.flow import FlowPort, listening
 from tidegate.policy.guardreader import Fetch, GuardReader
 from tidegate.policy.models import (
     OUTWARD,
@@ -35,6 +37,8 @@ SOURCE: dict[str, Read] = {
     "file": values.paths,
     "journal": values.journal,
     "stdin": values.boolean,
+    "netflow": listening,
+    "exporters": values.addresses,
     "detectors": values.texts,
     "zone": values.zone,
     "enabled": values.boolean,
@@ -167,21 +171,35 @@ class Reader(Sections):
         if name == OUTWARD.name:
             said = "this name is taken by what Tidegate itself sees of traffic that leaves"
             self.fault(path, f"{said}; expected another")
-        given = [key for key in ("file", "journal", "stdin") if key in raw]
+        given = [key for key in ("file", "journal", "stdin", "netflow") if key in raw]
         if len(given) != 1:
-            self.faults.append((path, 'expected exactly one of "file", "journal" and "stdin"'))
+            said = 'expected exactly one of "file", "journal", "stdin" and "netflow"'
+            self.faults.append((path, said))
+        netflow = self._exported(path, raw, data)
         if data.get("journal") == () and not data.get("detectors"):
             self.faults.append((path, 'journal = true needs "detectors", whose matches are asked'))
         return SourceSpec(
             name=name,
             files=data.get("file", ()),
             journal=data.get("journal"),
-            detectors=data.get("detectors", ()),
+            detectors=data.get("detectors", OUTWARD.detectors if netflow else ()),
             zone=data.get("zone", ""),
             start=data.get("start", "end"),
             enabled=data.get("enabled", True),
             stdin=data.get("stdin", False),
+            netflow=netflow,
         )
+
+    def _exported(
+        self, path: str, raw: Mapping[str, Any], data: Mapping[str, Any]
+    ) -> FlowPort | None:
+        """Where flow records come, and from whom: anybody could invent them."""
+        if "netflow" in raw and not data.get("exporters"):
+            self.faults.append((path, '"netflow" needs "exporters", such as ["192.0.2.1"]'))
+        if "exporters" in raw and "netflow" not in raw:
+            self.faults.append((path, '"exporters" belongs to "netflow", which is missing'))
+        found = data.get("netflow")
+        return None if found is None else replace(found, exporters=data.get("exporters", ()))
 
     def _rule(self, name: str) -> Rule:
         path = f"rule.{name}"

@@ -1,0 +1,202 @@
+"""A source of a router: its flow records become contacts, these findings, and each a line of ours.
+
+Touches the UDP port it listens on. The lines go through the ordinary pipeline, like those of the
+source `outward`. Limits: not re-readable (the last 16 MiB are kept); what a router tells comes when
+a flow is over, seconds after the kernel of a Linux router would have told.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Sequence
+
+from tidegate.errors import SourceError
+from tidegate.evidence.contacts import Contacts
+from tidegate.evidence.conversations import Conversations
+from tidegate.evidence.finding import Finding, line
+from tidegate.evidence.guessing import Guessing
+from tidegate.model import SECOND, Block, Micros, Origin, Position
+from tidegate.policy.flow import FlowPort
+from tidegate.policy.outward import OutwardSpec
+from tidegate.source.flow.listener import Listener
+from tidegate.source.origins import Origins
+from tidegate.source.port import Health, Register
+from tidegate.source.stream import Ring
+from tidegate.traffic import Flow
+
+AGAIN = 10 * SECOND
+"""A port that can't be had is asked for again so often."""
+
+
+class FlowStage:
+    """Flows in, findings out: pure, and the same for a router's datagrams and for a capture."""
+
+    def __init__(self, spec: OutwardSpec | None) -> None:
+        self.conversations = Conversations(spec)
+        self.contacts = Contacts(spec or OutwardSpec())
+        self.guessing = Guessing(self.conversations.governs, self.conversations.subject)
+
+    def feed(self, flows: Sequence[Flow], now: Micros) -> list[Finding]:
+        """Take these in."""
+        found = self.guessing.feed(flows, now)
+        contacts = self.conversations.feed(flows, now)
+        return sorted([*found, *self.contacts.feed(contacts, (), now)])
+
+
+class FlowSource:
+    """What routers tell, as lines."""
+
+    def __init__(
+        self,
+        name: str,
+        where: FlowPort,
+        spec: OutwardSpec | None,
+        *,
+        register: Register | None = None,
+    ) -> None:
+        self.name = name
+        self.findings = 0
+        self._where = where
+        self._stage = FlowStage(spec)
+        self._listener: Listener | None = None
+        self._trouble = ""
+        self._asked: Micros | None = None
+        self._origins = Origins(name, register)
+        # Offsets begin anew with each life, and so does their origin.
+        self._identity = f"netflow:{time.time_ns()}"
+        self._origin = 0
+        self._ring = Ring()
+        self._offset = 0
+        self._read: Micros = 0
+
+    @property
+    def more(self) -> bool:
+        """Whether datagrams are waiting."""
+        return self._listener is not None and self._listener.more
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 while it can't be had."""
+        return 0 if self._listener is None else self._listener.port
+
+    def fds(self) -> Sequence[int]:
+        """The port's, while we have it."""
+        return () if self._listener is None else (self._listener.fileno(),)
+
+    def read(self, now: Micros) -> list[Block]:
+        """The lines of what was found in the datagrams that came since."""
+        self._open(now)
+        flows: tuple[Flow, ...] = ()
+        if self._listener is not None:
+            taken = self._listener.take()
+            flows = taken.flows
+            for exporter, every in taken.sampled:
+                self._stage.conversations.sampled(exporter, every)
+            if flows:
+                self._read = now
+        found = self._stage.feed(flows, now)
+        return self._written(found, now)
+
+    def _open(self, now: Micros) -> None:
+        due = self._asked is None or not 0 <= now - self._asked < AGAIN
+        if self._listener is not None or not due:
+            return
+        self._asked = now
+        try:
+            self._listener = opened(self._where)
+            self._trouble = ""
+        except SourceError as error:
+            self._trouble = str(error)
+
+    def _written(self, found: Sequence[Finding], now: Micros) -> list[Block]:
+        if not found:
+            return []
+        data = "".join(f"{line(one)}\n" for one in found).encode("utf-8", "backslashreplace")
+        if not self._origin:
+            self._origin = self._origins.number("netflow", self._identity, rereadable=False)
+        block = Block(self.name, data, self._offset, now, self._origin)
+        self._ring.add(self._offset, data)
+        self._offset += len(data)
+        self.findings += len(found)
+        return [block]
+
+    def positions(self) -> list[Position]:
+        """None: a datagram is not sent again."""
+        return []
+
+    def origins(self) -> list[Origin]:
+        """Itself, once there was a line."""
+        return self._origins.all()
+
+    def fetch(self, origin: int, offset: int) -> bytes | None:
+        """The line that starts there; None if it left the ring, or is of another life."""
+        if not origin or origin != self._origin:
+            return None
+        return self._ring.line(offset)
+
+    def health(self) -> Health:
+        """Degraded without the port; what was passed over is said in any case, once a reason."""
+        listener = self._listener
+        if listener is None:
+            return Health("degraded", self._trouble or "not opened yet", 0, self._read)
+        said = "; ".join(_passed_over(listener, self._stage.conversations))
+        return Health("ok" if self._read else "waiting", said, 0, self._read)
+
+    def view(self) -> dict[str, object]:
+        """How the listening is, for `status`."""
+        listener = self._listener
+        remembered = self._stage.contacts.counts | {"waiting": len(self._stage.conversations)}
+        counted = {} if listener is None else {
+            "datagrams": listener.datagrams,
+            "flows": listener.flows,
+            "malformed": listener.malformed,
+            "foreign": listener.foreign,
+            "untold": listener.waiting,
+            "lost": listener.lost,
+            "templates": listener.templates,
+        }  # fmt: skip
+        return {**counted, "findings": self.findings, "remembered": remembered}
+
+    def close(self) -> None:
+        """Give the port back."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+def opened(where: FlowPort) -> Listener:
+    """The port. Raises SourceError."""
+    return Listener(where.host, where.port, where.exporters)
+
+
+def listen_trouble(where: FlowPort) -> list[str]:
+    """Why the port can't be had now; nothing where it can, or where the daemon itself has it."""
+    try:
+        opened(where).close()
+    except SourceError as error:
+        taken = getattr(error.__cause__, "errno", 0) == errno.EADDRINUSE
+        return [] if taken else [str(error)]
+    return []
+
+
+def _passed_over(listener: Listener, conversations: Conversations) -> list[str]:
+    said = []
+    if listener.malformed:
+        said.append(f"{listener.malformed} malformed datagrams, the last {listener.last_malformed}")
+    if listener.foreign:
+        said.append(
+            f"{listener.foreign} datagrams of others than the exporters, the last of"
+            f" {listener.last_foreign}"
+        )
+    if listener.lost:
+        said.append(f"{listener.lost} datagrams lost because so many came at once")
+    if listener.waiting:
+        said.append(f"{listener.waiting} sets of records came before their templates")
+    doubted = conversations.doubted_exporters
+    if doubted and conversations.doubted:
+        said.append(
+            f"{', '.join(doubted[:3])}: sampled, or seen one way only, or too little seen yet: what"
+            " was not answered proves nothing there"
+        )
+    return said
