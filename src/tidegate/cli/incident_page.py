@@ -14,7 +14,7 @@ from tidegate.cli.common import local
 from tidegate.text import printable
 
 _MARKUP = frozenset("\\`*_[]<>|&#!~")
-_STARTS = re.compile(r"^(\s*)(\d+)([.)])")
+_STARTS = re.compile(r"^(\s*\d+)([.)])(?=\s|$)")
 
 
 def markdown(view: Mapping[str, Any]) -> Iterator[str]:
@@ -102,7 +102,7 @@ def escaped(text: str) -> str:
     shown = "".join(f"\\{char}" if char in _MARKUP else char for char in printable(text))
     if shown[:1] in ("-", "+", "="):
         return f"\\{shown}"
-    return _STARTS.sub(r"\1\2\\\3", shown)
+    return _STARTS.sub(r"\1\\\2", shown)
 
 
 def _markdown_commands(view: Mapping[str, Any]) -> Iterator[str]:

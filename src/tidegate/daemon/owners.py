@@ -110,6 +110,11 @@ class OwnerNotices:
 
     # -- what happens -------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """After a start: what was decided before anybody was to be told of it is no news."""
+        if self._row is None:
+            self._look(0)
+
     def heard(self, decision: Decision, outcome: Outcome) -> None:
         """A source was cut off, or let back by hand; what was not carried out is not told."""
         if outcome.state != "applied":
@@ -237,6 +242,7 @@ class OwnerNotices:
         self._owners = tuple(owners)
         names = {owner.name for owner in owners}
         self._desks = {name: desk for name, desk in self._desks.items() if name in names}
+        self.begin()
 
     def changes(self) -> Iterator[Change]:
         """What changed since the last call, for a checkpoint."""

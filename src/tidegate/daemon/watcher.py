@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 
+from tidegate.daemon import halting
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
@@ -61,6 +62,9 @@ class Watcher:
             wiring.readings, Telling(policy, self.notices),
         )  # fmt: skip
         self.guarding.save = self._checkpoint
+        self.guarding.halts = lambda now: halting.gates(
+            self.pipeline.policy, self.actor.confining.cut_users(now)
+        )
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False
@@ -269,6 +273,7 @@ class Watcher:
         except GateError as error:
             self.say("gate", str(error))
         self.guarding.start()
+        self.owners.begin()
 
     # -- what people ask for ------------------------------------------------------------------
 
