@@ -208,6 +208,16 @@ def test_faults(text: str, said: str) -> None:
     assert said in faults(text)
 
 
+def test_there_are_bounds() -> None:
+    many = ", ".join(f'"10.{n >> 8}.{n & 255}.0/24"' for n in range(1025))
+    said = faults(OUT + f"sources = [{many}]\n")
+    assert "a.toml:2: outward.sources: expected at most 1024 of them" in said
+    filters = [f'[outward.filter.f{n}]\nprotocol = "udp"\nport = {n}\nlength = 60\n'
+               for n in range(1, 66)]  # fmt: skip
+    assert "outward.filter: expected at most 64 filters" in faults("".join(filters))
+    assert loaded("".join(filters[1:])).policy.outward is not None
+
+
 def test_a_customer_is_the_narrowest_network_that_names_it() -> None:
     text = OUT + 'sources = ["192.0.2.0/24", "192.0.2.7", "10.0.0.0/8"]\n'
     text += 'customers = ["10.2.0.0/16", "192.0.2.16/28", "10.2.3.0/24"]\n'
