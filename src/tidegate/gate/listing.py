@@ -38,6 +38,12 @@ def packets(item: bytes) -> int:
     return int.from_bytes(dict(attributes(expression.get(2, b""))).get(2, b""))
 
 
+def volume(item: bytes) -> int:
+    """The same counter's bytes: NFTA_COUNTER_BYTES."""
+    expression = dict(attributes(dict(attributes(item)).get(7, b"")))
+    return int.from_bytes(dict(attributes(expression.get(2, b""))).get(1, b""))
+
+
 def counted(
     rule: Sequence[tuple[int, bytes]],
 ) -> tuple[tuple[str, ...], int, int] | None:

@@ -152,6 +152,10 @@ class Netfilter:
         """Every element of a set, and how many packets its own counter has counted."""
         return [(element(item).key, packets(item)) for item in self._items(set_name)]
 
+    def items(self, set_name: str) -> list[tuple[bytes, bytes]]:
+        """Every element of a set: its key, and all of it as the kernel lists it."""
+        return [(element(item).key, item) for item in self._items(set_name)]
+
     def _items(self, set_name: str) -> Iterator[bytes]:
         try:
             found = self._netlink.ask(GETSETELEM, _INET + self._set(set_name), dump=True)
