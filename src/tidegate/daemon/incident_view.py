@@ -15,7 +15,7 @@ from tidegate.daemon.moves import PREFIX
 from tidegate.daemon.redaction import Plain
 from tidegate.daemon.whose import owners_of
 from tidegate.decision.downtime import Downtime
-from tidegate.decision.incidents import Closing, Incident
+from tidegate.decision.incidents import QUIET, Closing, Incident
 from tidegate.ledger.port import Remark
 from tidegate.model import MINUTE, Micros, Subject
 from tidegate.policy.outward import Owner
@@ -111,6 +111,8 @@ def minutes(rows: Sequence[Downtime], names: Plain) -> Iterator[dict[str, Any]]:
 
 def _updated(incident: Incident, remarks: Sequence[Remark], now: Micros) -> Micros:
     ends = [one.end for one in incident.closings if one.end is not None and one.end <= now]
+    over = incident.cause.sort == "wave" and not incident.is_open(now)
+    ends += [incident.last + QUIET] if over else []
     return max(incident.last, *ends, *(one.time for one in remarks), incident.start)
 
 

@@ -166,7 +166,7 @@ def _wave(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
         " the service itself stayed open for everybody else."
     )
     if incident.is_open(now):
-        yield f"It goes on: the last was banned {span_text(now - incident.last)} ago."
+        yield f"It goes on; the last was banned at {moment_text(incident.last)}."
     still = [one for one in incident.closings if one.end is not None and one.end > now]
     if still:
         last = max(one.end or 0 for one in still)
