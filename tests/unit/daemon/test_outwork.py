@@ -423,7 +423,7 @@ def test_without_outward_there_is_nothing_to_tell(scene):
     scene.wiring.next = planned(GONE)
     scene.watcher.reload(scene.now)
     assert scene.ask("GET", "/status")[1]["outward"] is None
-    status, value = scene.ask("POST", "/quarantine", subject=HOST)
+    _status, value = scene.ask("POST", "/quarantine", subject=HOST)
     assert value["error"].endswith("there is no [outward] in the policy; see docs/outward.md")
 
 
