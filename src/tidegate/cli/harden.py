@@ -36,6 +36,7 @@ Examples:
   sudo tidegate harden --apply           does it: live mounts, and fstab for the next boot
   sudo tidegate harden --apply --only /tmp --only /var/tmp
   sudo tidegate harden --undo            mounts and fstab as they were, byte for byte
+  sudo tidegate harden --evidence 4711   keep a suspect's file and facts before it is killed
   sudo tidegate harden --json            one object for each thing that was found
 
 Exit code 0: nothing found, or all done; 1: something found, or something to be done (--plan).
@@ -49,11 +50,15 @@ Exit code 0: nothing found, or all done; 1: something found, or something to be 
 @click.option(
     "--keep-files", is_flag=True, help="With --undo: mounts only; leave fstab as it is now."
 )
+@click.option(
+    "--evidence", "pids", multiple=True, type=click.IntRange(1), metavar="PID",
+    help="Keep what this process is and runs, and a copy of its file; may be repeated.",
+)  # fmt: skip
 @config
 @as_json
 def command(
-    verb: str | None, only: tuple[str, ...], tmpfs: bool, keep_files: bool, config: Path | None,
-    as_json: bool,
+    verb: str | None, only: tuple[str, ...], tmpfs: bool, keep_files: bool, pids: tuple[int, ...],
+    config: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Compare this host with what keeps dropped programs from running, and put it right.
 
@@ -67,6 +72,10 @@ def command(
         raise OperatorError("--keep-files: expected together with --undo")
     if tmpfs and verb not in ("plan", "apply"):
         raise OperatorError("--tmpfs: expected together with --plan or --apply")
+    if pids and (verb or only):
+        raise OperatorError("--evidence: expected without --plan, --apply, --undo and --only")
+    if pids:
+        return _keep(Path(paths(config).gates) / "evidence", pids, as_json)
     host = _host(only)
     records = Records(Path(paths(config).gates) / "posture")
     if verb == "plan":
@@ -162,6 +171,28 @@ def _undo(host: Host, records: Records, keep_files: bool, as_json: bool) -> int:
     return 0
 
 
+def _keep(folder: Path, pids: tuple[int, ...], as_json: bool) -> int:
+    from tidegate.posture.evidence import Evidence
+    from tidegate.text import printable
+
+    _need_root("--evidence")
+    evidence = Evidence(folder)
+    for pid in pids:
+        kept = evidence.keep(pid)
+        if as_json:
+            emit({
+                "v": 1, "what": "evidence", "pid": pid, "record": str(kept.record),
+                "sha256": kept.hash or None, "not_copied": kept.copy,
+            })  # fmt: skip
+            continue
+        click.echo(f"{pid}: {kept.record}")
+        if kept.copy:
+            put(f"its file {printable(kept.copy)}", "  ")
+        else:
+            put(f"its file, without the right to run it: {folder}/{kept.hash}.bin", "  ")
+    return 0
+
+
 def _say_limits() -> None:
     from tidegate.posture.telling import BREAKS, LIMITS
 
@@ -171,7 +202,7 @@ def _say_limits() -> None:
 
 def _need_root(what: str) -> None:
     if os.geteuid():
-        raise WorldError(f"{what} changes mounts and fstab; run it as root: sudo tidegate harden")
+        raise WorldError(f"{what} needs root: sudo tidegate harden {what}")
 
 
 def _emit(rows: Iterable[dict[str, Any]]) -> None:

@@ -52,6 +52,8 @@ def _show(answer: Mapping[str, Any]) -> None:
     for row in answer["quarantined"]:
         say(heading(row))
         _explain(row)
+        if row.get("programs"):
+            click.echo(f"  Its programs: {printable(row['programs'])}")
         say(advice(row))
     by_address = not answer["subject"].startswith(("uid:", "interface:"))
     if not answer["banned"] and not answer["quarantined"]:

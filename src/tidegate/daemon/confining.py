@@ -92,6 +92,14 @@ class Confining:
             found = [one for one in self._known if max(one.until, one.watched) > now]
         return self._backlog.confined(found, now)
 
+    def cut_users(self, now: Micros) -> dict[int, Micros]:
+        """The users of this host who are cut off by what the gate was last told, until when."""
+        return {
+            int(one.subject.removeprefix("uid:")): one.until
+            for one in self._known
+            if one.until > now and one.subject.startswith("uid:")
+        }
+
     def state(self, now: Micros) -> OutwardState | None:
         """How the kernel's side stands; None without [outward]."""
         if not self._governed:

@@ -72,6 +72,8 @@ class Guarding:
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
         self.save: Callable[[Micros], None] = lambda _now: None
+        self.halts: Callable[[Micros], Mapping[str, Micros]] = lambda _now: {}
+        self._halted: frozenset[str] = frozenset()
         self._kernel = kernel_gates(policy)
         self._dropped: frozenset[str] = frozenset()
         # Gate → the decision that its report settles: its id, and what is to be done.
@@ -288,6 +290,9 @@ class Guarding:
 
     def _bring_about(self, now: Micros) -> None:
         """Have closed what is wanted closed, each with its end; again now and then, to renew it."""
+        halts = self.halts(now)
+        self._changed |= halts.keys() != self._halted
+        self._halted = frozenset(halts)
         if not self._changed and 0 <= now - self._renewed < RENEW_EVERY:
             return
         self._changed, self._renewed = False, now
@@ -299,6 +304,7 @@ class Guarding:
         }
         kernel = {gate: until for gate, until in wanted.items() if gate in self._kernel}
         others = {gate: until for gate, until in wanted.items() if gate not in self._kernel}
+        others |= {gate: min(until, now + LEASE) for gate, until in halts.items()}
         self.switches.want(others, now)
         if self._kernel:
             try:

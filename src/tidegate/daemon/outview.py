@@ -14,6 +14,8 @@ from tidegate import subject as subjects
 from tidegate.control.views import entry_view
 from tidegate.daemon import asked
 from tidegate.daemon.act import Actor
+from tidegate.daemon.guarding import Guarding
+from tidegate.daemon.halting import told
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.decision.ladder import step
 from tidegate.ledger.port import Entry
@@ -30,6 +32,12 @@ class Daemon(Protocol):
 
     pipeline: Pipeline
     actor: Actor
+
+
+class Halting(Daemon, Protocol):
+    """The same, with what became of programs of who is cut off."""
+
+    guarding: Guarding
 
 
 def named(watcher: Daemon, given: object, user: object = "") -> Subject | None:
@@ -64,13 +72,13 @@ def standing(watcher: Daemon, now: Micros, subject: Subject | None = None) -> li
     return watcher.actor.ledger.standing(now, subject, "quarantine")
 
 
-def rows(watcher: Daemon, now: Micros) -> Iterator[dict[str, Any]]:
+def rows(watcher: Halting, now: Micros) -> Iterator[dict[str, Any]]:
     """Rows for `list`: the shape of a ban, with how each of them stands."""
     for entry in standing(watcher, now):
         yield row(watcher, entry, now)
 
 
-def row(watcher: Daemon, entry: Entry, now: Micros) -> dict[str, Any]:
+def row(watcher: Halting, entry: Entry, now: Micros) -> dict[str, Any]:
     """One who is cut off, or on probation: the decision that says so, and what comes next."""
     decision = entry.decision
     cut = decision.action == "quarantine" and decision.until > now
@@ -82,6 +90,7 @@ def row(watcher: Daemon, entry: Entry, now: Micros) -> dict[str, Any]:
         "left": max(0, (end - now) // SECOND),
         "confined": "cut off" if cut else "on probation",
         "next": _next(watcher, decision),
+        "programs": told(watcher.guarding.states, decision.subject) if cut else None,
         "evidence": evidence,
     }
 

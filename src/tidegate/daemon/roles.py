@@ -73,6 +73,7 @@ def keeper(
 def switches(end: socket.socket, config: Path | None, trusted: bool, master: int) -> None:
     """Stop and start services, drain balancers, run commands: those named in policy, as root."""
     from tidegate.daemon.clock import now_micros
+    from tidegate.daemon.halting import tools
     from tidegate.gate.switches.keeper import serve
     from tidegate.policy.loader import load
     from tidegate.policy.models import Policy
@@ -88,7 +89,7 @@ def switches(end: socket.socket, config: Path | None, trusted: bool, master: int
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     garbage.seldom()
-    serve(end, policy, folder, now=now_micros, off_file=off)
+    serve(end, policy, folder, now=now_micros, off_file=off, tools=tools(folder))
 
 
 def sampler(

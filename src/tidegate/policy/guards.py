@@ -126,6 +126,15 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """Programs of a user that run from where everybody may write: stopped (SIGSTOP), or given
+    little processor time. Made for a user who is cut off, by `[outward]`; no guard's gate."""
+
+    uid: int
+    how: Literal["throttle", "freeze"]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """Stopped while closed, started when open, if it was us who stopped it. `service` is a systemd
     unit, or the name of an init script; `stop_within`: how long stopping may take."""
@@ -165,7 +174,7 @@ class Run:
 
 Terms = (
     Throttle | Refuse | Haproxy | Agent | Keepalived | Properties | Freeze | Service | Command
-    | Restart | Run
+    | Restart | Run | Halt
 )  # fmt: skip
 KERNEL = (Throttle, Refuse)
 """By the keeper, each with a timeout in the kernel; all others by the service keeper."""

@@ -234,8 +234,10 @@ class Policy:
 
     @property
     def has_switches(self) -> bool:
-        """Whether some gate is no firewall entry: then there is a service keeper."""
-        return any(not isinstance(gate.terms, KERNEL) for gate in self.gates)
+        """Whether some gate is no firewall entry, or programs of who is cut off are halted: then
+        there is a service keeper."""
+        halts = self.outward is not None and self.outward.stop != "never"
+        return halts or any(not isinstance(gate.terms, KERNEL) for gate in self.gates)
 
     def rule(self, name: str) -> Rule | None:
         """The rule of that name, enabled or not."""

@@ -41,6 +41,8 @@ class OutwardSpec:
     what is forwarded. `destinations`: so many that have not answered yet may be tried at once; one
     is forgotten after `remember`. `busy` are left alone (MX, resolvers, monitors, crawlers).
     `irc`: whoever speaks IRC is told of. `mode` "observe": counted and told, nothing is dropped.
+    `stop`: what is done, while a user is cut off, to programs of theirs that run from where
+    everybody may write.
     """
 
     mode: Mode = "enforce"
@@ -55,6 +57,7 @@ class OutwardSpec:
     smtp: Rate | None = Rate(20, 60 * SECOND, 40)
     busy: tuple[Subject, ...] = ()
     irc: bool = True
+    stop: Literal["never", "throttle", "freeze"] = "never"
     filters: tuple[Filter, ...] = ()
 
 

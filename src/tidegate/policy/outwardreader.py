@@ -30,6 +30,7 @@ OUTWARD: dict[str, Read] = {
     "smtp": read.rate(2),
     "busy": read.busy,
     "irc": values.boolean,
+    "stop": values.choice("never", "throttle", "freeze"),
 }
 FILTER: dict[str, Read] = {
     "protocol": values.choice("udp", "tcp"),
@@ -91,6 +92,9 @@ class OutwardReader:
         if not raw.get("sources") and not raw.get("customers") and not filters:
             said = 'nobody to look at: "sources" is missing, such as sources = ["uids"]'
             self._sections.fault("outward", said)
+        if data.get("stop", "never") != "never" and not sources.uids:
+            said = 'stops nobody: users are no sources here ("uids" is not named)'
+            self._sections.note("outward.stop", said)
         self._somebody(networks, customers, _placed(busy, "busy"))
         return OutwardSpec(
             uids=sources.uids,

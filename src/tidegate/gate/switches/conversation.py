@@ -195,7 +195,7 @@ class Keeper:
             return
         latest = self._now() + LEASE + _SLACK
         for gate, until in closed.items():
-            if gate not in self._gates.specs:
+            if gate not in self._gates.specs and not self._gates.halts(gate):
                 self.trouble(f"{gate!r:.100} is no gate of the policy that is closed here")
             elif until.__class__ is not int:
                 self.trouble(f"{gate}: an end is a whole number")

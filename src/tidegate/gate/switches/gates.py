@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from tidegate.gate.switches.halt import spec_terms
 from tidegate.gate.switches.kinds import Kind, Once, Tools, seconds
 from tidegate.gate.switches.port import LEASE
 from tidegate.gate.switches.record import Record, Records
@@ -25,6 +26,8 @@ log = logging.getLogger("tidegate")
 
 _STACK = 512 << 10  # of a thread: with all memory locked, the usual 8 MiB might be taken at once
 _AGAIN = 10.0
+MOST_HALTED = 64
+"""Users whose programs are halted at a time; each is a thread."""
 
 
 def gates_of(policy: Policy) -> dict[str, GateSpec]:
@@ -42,6 +45,11 @@ def pauses_of(policy: Policy) -> dict[str, float]:
         for one in policy.triggers
         if one.gate is not None
     }
+
+
+def _halts(policy: Policy) -> str:
+    """What is done to suspect programs of a user who is cut off."""
+    return policy.outward.stop if policy.outward is not None else "never"
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Gates:
         self._off = False
         self._fired: dict[str, float] = {}
         self._pauses = pauses_of(policy)
+        self._how = _halts(policy)
         self.specs = gates_of(policy)
 
     def begin(self, off: bool) -> None:
@@ -81,6 +90,7 @@ class Gates:
         """Gates that are new or changed begin anew; what is gone from the policy is opened."""
         self.specs, before = gates_of(policy), self.specs
         self._pauses = pauses_of(policy)
+        self._how = _halts(policy)
         self._world.records.reserve(list(self.specs))
         for name in before.keys() - self.specs.keys():
             self._switches[name].want(0)
@@ -92,8 +102,24 @@ class Gates:
 
     def want(self, closed: Mapping[str, Micros]) -> None:
         """Exactly these closed, each until then, of those in the policy; every other one open."""
-        for name, switch in self._switches.items():
-            switch.want(closed.get(name, 0) if name in self.specs else 0)
+        for name in closed:
+            if name not in self._switches and self.halts(name):
+                self._add(name, None)
+        for name, switch in list(self._switches.items()):
+            meant = name in self.specs or self.halts(name)
+            until = closed.get(name, 0) if meant else 0
+            if meant and name not in self.specs and not until and switch.idle and not switch.closed:
+                switch.end()  # there may be others to be halted
+                del self._switches[name]
+            else:
+                switch.want(until)
+
+    def halts(self, name: str) -> bool:
+        """Whether this names a user whose programs policy says are to be halted."""
+        if name in self.specs or spec_terms(name, self._how) is None:
+            return False
+        there = sum(spec_terms(one, self._how) is not None for one in self._switches)
+        return name in self._switches or there < MOST_HALTED
 
     def fire(self, gate: str) -> str:
         """Restart or run this one of the policy; why not, where it is too soon."""
@@ -130,6 +156,8 @@ class Gates:
         spec = self.specs.get(name)
         if spec is None and record is not None:
             spec = GateSpec(name, record.terms)
+        if spec is None and (terms := spec_terms(name, self._how)) is not None:
+            spec = GateSpec(name, terms)
         if spec is None:
             return
         world = self._world
@@ -138,7 +166,7 @@ class Gates:
             lambda found: self._kinds.get(type(found.terms)), world.plan,
         )  # fmt: skip
         made.off(self._off)
-        if name not in self.specs:
+        if name not in self.specs and not self.halts(name):
             made.want(0)
         self._switches[name] = made
         threading.stack_size(_STACK)

@@ -53,6 +53,20 @@ def brief(text: str, most: int = 300) -> str:
     return line if len(line) <= most else "… " + line[-most:]
 
 
+class Suspect(NamedTuple):
+    """A process that should not run from where it does; `began` tells it from a later one of that
+    number. `evidence`: where what it is was kept, before anything touches it."""
+
+    pid: int
+    began: int
+    path: str
+    evidence: str
+
+
+def _nobody(uid: int) -> Sequence[Suspect]:
+    raise GateError(f"nothing here tells which programs of uid {uid} are suspect")
+
+
 class Runner(Protocol):
     """Runs a command to its end, at most `seconds` long; `ranked`: it keeps our own protection
     from the kernel's out-of-memory killer and our priority (only what starts nothing itself)."""
@@ -72,7 +86,8 @@ class Tools:
 
     `init`: folders of init scripts; `pids`: folders of pid files; `groups`: where the control
     groups are mounted; `starts`: the folder of rc?.d; `owners`: whose commands may be run;
-    `leases`: the folder of the agents' state files.
+    `leases`: the folder of the agents' state files; `suspects`: the suspect processes of a user,
+    of which evidence was kept (GateError where it can't be).
     """
 
     run: Runner
@@ -83,6 +98,7 @@ class Tools:
     starts: Path = Path("/etc")
     owners: frozenset[int] = frozenset({0})
     leases: Path = Path("/run/tidegate/agents")
+    suspects: Callable[[int], Sequence[Suspect]] = _nobody
     sleep: Callable[[float], None] = time.sleep
 
     def must(self, words: Sequence[str], seconds: float, *, ranked: bool = False) -> str:

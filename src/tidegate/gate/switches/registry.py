@@ -8,6 +8,7 @@ from __future__ import annotations
 from tidegate.gate.switches.agent import Agents
 from tidegate.gate.switches.command import Commands, Runs
 from tidegate.gate.switches.freeze import Freezes
+from tidegate.gate.switches.halt import Halts
 from tidegate.gate.switches.haproxy import Haproxies
 from tidegate.gate.switches.keepalived import TrackFiles
 from tidegate.gate.switches.kinds import Kind, Once, Tools
@@ -18,6 +19,7 @@ from tidegate.policy.guards import (
     Agent,
     Command,
     Freeze,
+    Halt,
     Haproxy,
     Keepalived,
     Properties,
@@ -33,6 +35,7 @@ def kinds(tools: Tools) -> dict[type, Kind]:
         Service: Services(tools),
         Command: Commands(tools),
         Freeze: Freezes(tools),
+        Halt: Halts(tools),
         Properties: Limits(tools),
         Haproxy: Haproxies(tools),
         Agent: Agents(tools),

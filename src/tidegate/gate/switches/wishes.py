@@ -32,7 +32,7 @@ class Wishes:
 
     def __init__(self) -> None:
         self._until: Micros | None = None
-        self._off = self._fired = self._ended = self._news = False
+        self._off = self._fired = self._ended = self._news = self._at_work = False
         self._changed = threading.Condition()
 
     def want(self, until: Micros) -> None:
@@ -66,14 +66,22 @@ class Wishes:
         with self._changed:
             found = Wish(self._until, self._off, self._fired)
             self._fired = self._news = False
+            self._at_work = True
         return found
 
     def wait(self, seconds: float) -> bool:
         """Until there is news, at most so long; False once it has ended."""
         with self._changed:
+            self._at_work = False
             if not self._ended and not self._news:
                 self._changed.wait(min(max(seconds, 0.01), 60.0))
             return not self._ended
+
+    @property
+    def idle(self) -> bool:
+        """Whether it was told to be open, has done that, and has heard nothing since."""
+        with self._changed:
+            return self._until == 0 and not (self._at_work or self._news)
 
     def _notify(self) -> None:
         self._news = True
