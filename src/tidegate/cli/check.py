@@ -124,5 +124,6 @@ def _troubles(checked: Plan) -> list[str]:
     """What each source would say to the watcher, and what this host lacks."""
     from tidegate.daemon import try_outward, try_sources
 
-    found = try_sources.troubles(checked)
-    return [*found, *try_outward.troubles(checked.loaded.policy.outward)]
+    told = any(source.netflow is not None for source in checked.sources)
+    lacks = try_outward.troubles(checked.loaded.policy.outward, told=told)
+    return [*try_sources.troubles(checked), *lacks]

@@ -25,12 +25,12 @@ _MODULES = {
 }
 
 
-def troubles(spec: OutwardSpec | None, root: str = "") -> list[str]:
-    """One line for each thing that is missing."""
-    return [] if spec is None else [f"outward: {said}" for said in _troubles(spec, root)]
+def troubles(spec: OutwardSpec | None, root: str = "", *, told: bool = False) -> list[str]:
+    """One line for each thing that is missing. `told`: routers tell of what they forward."""
+    return [] if spec is None else [f"outward: {said}" for said in _troubles(spec, root, told)]
 
 
-def _troubles(spec: OutwardSpec, root: str) -> Iterator[str]:
+def _troubles(spec: OutwardSpec, root: str, told: bool) -> Iterator[str]:
     if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_PATH}") is None:
         yield "nft is not installed, so nothing can be capped: install the package nftables"
     yield from _kernel(root)
@@ -38,7 +38,7 @@ def _troubles(spec: OutwardSpec, root: str) -> Iterator[str]:
         if not Path(root or "/", "sys/class/net", name).exists():
             yield f"there is no interface {name} yet; it is a source as soon as there is"
     passing = spec.networks or spec.customers or spec.interfaces
-    if passing and not forwards(root):
+    if passing and not told and not forwards(root):
         yield (
             "this host forwards nothing, so only its own users could be sources:"
             ' sources = ["uids"], or sysctl -w net.ipv4.ip_forward=1'

@@ -26,7 +26,7 @@ def notes(policy: Policy) -> Iterator[Fault]:
         yield "outward", f"{said} is cut off; {PAGE} has rules to copy"
     for source in policy.sources:
         ours = [one for one in source.detectors if one.partition(".")[0] in ("outward", "inward")]
-        if ours and not source.outward:
+        if ours and not source.outward and source.netflow is None:
             said = f"whoever may write to this source can have others cut off by {ours[0]}"
             yield f"source.{source.name}.detectors", said
 
@@ -34,7 +34,8 @@ def notes(policy: Policy) -> Iterator[Fault]:
 def _of(rule: Rule, policy: Policy) -> Iterator[Fault]:
     path = f"rule.{rule.name}"
     ours = _counts(rule, *_OURS)
-    if ours and policy.outward is None:
+    told = any(source.netflow is not None and source.enabled for source in policy.sources)
+    if ours and policy.outward is None and not told:
         said = f"only [outward] sees {ours[0]}, and there is none"
         yield f"{path}.on", f"{said}; {PAGE} says how to begin, enabled = false is as good"
     elif rule.ban.outward and policy.outward is None:

@@ -72,6 +72,7 @@ def test_events_switched_off(host: Host) -> None:
 
 def test_a_router_that_is_none(host: Host) -> None:
     interface, forwarding = said(host, ROUTER)
+    assert troubles(ROUTER, str(host.root), told=True) == [interface]
     assert interface.startswith("outward: there is no interface lan0 yet")
     assert forwarding.startswith("outward: this host forwards nothing")
     host.file("proc/sys/net/ipv4/ip_forward", "1\n")

@@ -16,7 +16,8 @@ from tidegate.policy.models import OUTWARD, BanTerms, SourceSpec
 from tidegate.policy.outward import Filter, OutwardSpec, Owner, Rate
 from tidegate.policy.tables import Reader
 
-KINDS = ["exim.malware", "outward.irc", "outward.scan", "outward.signature", "inward.syn_flood"]
+KINDS = ["exim.malware", "outward.irc", "outward.scan", "outward.signature", "inward.guessing",
+         "inward.syn_flood"]  # fmt: skip
 PACKS = ["exim", "outward", "inward"]
 ROUTER = """
 [outward]
@@ -314,6 +315,12 @@ def test_faults_of_such_rules(terms: str, said: str) -> None:
         (
             USERS + RULE + '[source.x]\nfile = "/x"\ndetectors = ["exim", "outward"]\n',
             ["a.toml:11: source.x.detectors: whoever may write to this source can have others cut"],
+        ),
+        (
+            '[source.x]\nnetflow = "0.0.0.0:2055"\nexporters = ["192.0.2.1"]\n'
+            + RULE.replace("quarantine = { ladder", "ban = { ports = [], ladder")
+            .replace('"outward.scan", "outward.signature"', '"inward.guessing"'),
+            [],
         ),
         (
             NETS + 'busy = ["root"]\n' + RULE,
