@@ -9,7 +9,7 @@ import sys
 
 HASTY = frozenset(
     {"off", "on", "open", "close", "hold", "resume", "guard", "why", "list", "status", "incident"}
-    | {"ban", "unban", "allow", "top"}
+    | {"ban", "unban", "allow", "quarantine", "release", "top"}
 )
 HASTE = -15
 

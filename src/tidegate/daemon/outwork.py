@@ -23,7 +23,8 @@ from tidegate.policy.durations import format_duration
 
 _WHY = {
     "no [outward] in the policy": "there is no [outward] in the policy; see docs/outward.md",
-    "no source of [outward]": "it is none of the sources that [outward] names in the policy",
+    "no source of [outward]": "it is none of the sources that [outward] names in the policy: users"
+    " of this host, single addresses (IPv6: a /64), a customer's whole network, interfaces",
     "busy": "policy leaves it alone (outward.busy)",
     "allowlist": "policy leaves it alone (allow.addresses)",
     "root": "the host itself would be",
