@@ -48,6 +48,7 @@ def keeper(
     from tidegate.gate.keeper import serve
     from tidegate.gate.knocks import Knocks
     from tidegate.gate.nftables import NftablesGate
+    from tidegate.gate.outward.nftables import NftablesOutward
     from tidegate.gate.smtp421 import Responder
     from tidegate.policy.loader import load
 
@@ -67,6 +68,7 @@ def keeper(
     serve(
         end, NftablesGate(), charter,
         now=now_micros, off_file=off, listen=Knocks, responder=Responder(setproctitle),
+        outward=NftablesOutward(),
     )  # fmt: skip
 
 
