@@ -56,6 +56,13 @@ def identity(user: str, groups: tuple[str, ...] = ()) -> Identity:
     return Identity(user, entry.pw_uid, entry.pw_gid, tuple(found))
 
 
+def had(*capabilities: int) -> tuple[int, ...]:
+    """Those of them that this process may use at all: a container may have taken some away."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        held = next((line.split()[1] for line in file if line.startswith("CapPrm:")), "0")
+    return tuple(one for one in capabilities if int(held, 16) >> one & 1)
+
+
 def drop(to: Identity, keep: tuple[int, ...] = ()) -> None:
     """Become `to`, keeping only these capabilities (ambient too, so that children have them).
 

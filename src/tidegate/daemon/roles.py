@@ -28,6 +28,7 @@ from tidegate.daemon.privilege import (
     Identity,
     die_with_parent,
     drop,
+    had,
 )
 from tidegate.gate.charter import Charter
 
@@ -134,7 +135,7 @@ def meter(
     first = [load(config, trusted=trusted).policy]
     if first[0].guarded:
         distress.lock()
-    drop(to, keep=(CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH))
+    drop(to, keep=had(CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH))
     die_with_parent(master)
 
     def policy() -> Policy:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 
 from tidegate.errors import SourceError
 from tidegate.source.traffic.messages import (
-    ACK,
     ADD_MEMBERSHIP,
     ERROR,
     REQUEST,
@@ -90,7 +89,7 @@ class Conntrack:
 
     def _prove(self) -> None:
         """That there is conntrack at all: else nothing would ever come, without a word."""
-        self._socket.send(packed(_STATISTICS, REQUEST | ACK, struct.pack("=BBH", 0, 0, 0)))
+        self._socket.send(packed(_STATISTICS, REQUEST, struct.pack("=BBH", 0, 0, 0)))
         for kind, payload in messages(self._socket.recv(1 << 16)):
             if kind == ERROR:
                 code = -struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0

@@ -169,14 +169,14 @@ def _family(made: _Program, name: str, layout: Layout, reach: Reach) -> None:
     made.unless(_JEQ, _STATUS_HEAD, "share")  # another protocol, a zone: told by share alone
     made.do(_LD, layout.status)
     made.do(_ST, _STATUS)
+    made.do(_LDB, TYPE_AT)
+    made.when(_JEQ, DESTROYED, "ended")  # and may be too short to be read further
     made.do(_LDB, layout.protocol)
     made.unless(_JEQ, 6, "outcome")
     made.do(_LD, layout.state - 4)
     made.unless(_JEQ, _STATE_HEAD, "outcome")
     made.do(_LDB, layout.state)  # of an update; further states are no news
-    made.unless(_JGE, _CLOSING, "outcome")
-    made.do(_LDB, TYPE_AT)
-    made.unless(_JEQ, DESTROYED, "drop")
+    made.when(_JGE, _CLOSING, "drop")
     made.go("outcome")
     made.label(f"{name} inward")
     _inward(made, layout)
@@ -198,8 +198,6 @@ def _inward(made: _Program, layout: Layout) -> None:
 def _judge(made: _Program, share: Share) -> None:
     """Which of the events that count are told."""
     made.label("outcome")
-    made.do(_LDB, TYPE_AT)
-    made.when(_JEQ, DESTROYED, "ended")
     made.do(_LDB, FLAGS_AT)
     made.when(_JSET, CREATED, "share")
     made.do(_MEM, _STATUS)

@@ -130,13 +130,13 @@ class Meter:
         """Send what there is: cuts at once, the rest a few times a second; without waiting."""
         if self._errors and self._channel.offer(self._errors[0]):
             del self._errors[0]
+        self._say_health(moment)
         late = not 0 <= moment - self._told < SOON
         if not (self._cuts or self._beat or (late and (self._contacts or self._handshakes))):
-            self._say_health(moment)
             return
+        names = ("contacts", "cuts", "handshakes")
         rows = (self._contacts, self._cuts, self._handshakes)
         first = [one[:MOST_IN_FRAME] for one in rows]
-        names = ("contacts", "cuts", "handshakes")
         if self._channel.offer({"type": "traffic", **dict(zip(names, first, strict=True))}):
             self._told, self._beat = moment, False
             for one in rows:

@@ -61,9 +61,8 @@ class Reach:
         self.interfaces = frozenset(spec.interfaces)
         self.nobody = _networks(map(Subject, (*_NOBODY4, *_NOBODY6)))
         claims = [
-            Claim(network, customer)
-            for customer in spec.customers
-            for network in _networks([customer])
+            Claim(network, subjects.from_network(network))
+            for network in sorted(_networks(spec.customers), key=lambda one: -one.length)
         ]
         claims += [Claim(one, Subject(""), True) for one in _networks(spec.networks)]
         for name in spec.interfaces:

@@ -84,7 +84,7 @@ class Sampling:
         for key, rate in rates.items():
             part = parts.get(key, WHOLE)
             wanted = min(WHOLE, max(1, int(WHOLE * LOUD / max(rate, 1.0))))
-            if not wanted / 2 <= part <= wanted * 2 or key not in parts:
+            if wanted == WHOLE or key not in parts or not wanted / 2 <= part <= wanted * 2:
                 parts[key] = wanted
         still = {key: part for key, part in parts.items() if part < WHOLE}
         loudest = sorted(still, key=lambda key: rates.get(key, 0.0), reverse=True)[:MOST_LOUD]
