@@ -1,6 +1,6 @@
 """`tidegate off`: break glass. Opens everything now, daemon running or not, until `on`.
 
-Touches /etc/tidegate/off, written first, then the nftables table, deleted, then whatever the
+Touches /etc/tidegate/off, written first, then the nftables tables, deleted, then whatever the
 records say is closed besides (services, balancers), put back. Needs root.
 Limits: this host; works with a broken policy and without the daemon.
 """
@@ -70,7 +70,7 @@ def _delete_table() -> bool:
     except GateError as error:
         raise WorldError(
             f"the switch is written, but the kernel refused: {error};"
-            " as root: nft delete table inet tidegate"
+            " as root: nft delete table inet tidegate; nft delete table inet tidegate_outward"
         ) from error
 
 

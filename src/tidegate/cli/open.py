@@ -66,13 +66,16 @@ def command(
 
 
 def open_all(places: Paths) -> list[GateReport]:
-    """Delete the table, and put back whatever the records say is closed besides."""
+    """Delete the tables, and put back whatever the records say is closed besides."""
     from tidegate.gate.nftables import delete_table
 
     try:
         delete_table()
     except GateError as error:
-        raise WorldError(f"the kernel refused: {error}; nft delete table inet tidegate") from error
+        raise WorldError(
+            f"the kernel refused: {error}; nft delete table inet tidegate;"
+            " nft delete table inet tidegate_outward"
+        ) from error
     return _overdue(places.gates, everything=True)
 
 

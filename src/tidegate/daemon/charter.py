@@ -6,7 +6,9 @@ Limits: read at start and at each reload; the core looks at the host every secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import pwd
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tidegate import subject as subjects
 from tidegate.daemon.host import protected
@@ -19,12 +21,18 @@ from tidegate.subject import Network
 
 def charter_of(policy: Policy) -> Charter:
     """What the keeper may do under this policy, on this host, now."""
+    here = tuple(subject for subject, _reason in protected())
+    outward = policy.outward
+    if outward is not None and policy.mode == "observe":
+        outward = replace(outward, mode="observe")
     return Charter(
         allow=_networks(policy.allow),
-        protected=_networks([*(subject for subject, _reason in protected()), *policy.proxies]),
+        protected=_networks([*here, *policy.proxies]),
         widest4=policy.limits.widest_ipv4,
         widest6=policy.limits.widest_ipv6,
         longest=policy.limits.longest_ban,
+        outward=outward,
+        spared=tuple(dict.fromkeys((*here, *policy.allow, *policy.proxies, *_ourselves()))),
         gates=tuple(
             gate
             for guard in policy.guards
@@ -33,6 +41,15 @@ def charter_of(policy: Policy) -> Charter:
             if isinstance(gate.terms, KERNEL)
         ),
     )
+
+
+def _ourselves() -> Iterator[Subject]:
+    """The users we run as: notices and probes have to get out, most of all when somebody is cut."""
+    for name in ("tidegate", "tidegate-watch"):
+        try:
+            yield Subject(f"uid:{pwd.getpwnam(name).pw_uid}")
+        except KeyError:
+            continue
 
 
 def _networks(members: Iterable[Subject]) -> tuple[Network, ...]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from tidegate.gate.book import faulty_ports, place
 from tidegate.gate.port import LONGEST, Refusal, Request
-from tidegate.model import SECOND, Micros
+from tidegate.model import SECOND, Micros, Subject
 from tidegate.policy.guards import GateSpec
+from tidegate.policy.outward import OutwardSpec
 from tidegate.subject import Network
 
 _Faults = list[tuple[int, str]]
@@ -65,6 +66,7 @@ class Charter:
     of a ban. `longest`: its longest duration. `rate`, `burst`: new bans a second, and at once.
     `ports`: those a ban may name (None: any); `everything`: whether it may name none. `gates`:
     those of guards that the kernel keeps: a watcher may say which are closed, never what they are.
+    `outward`: the caps of what leaves (None: none); `spared`: who is never capped nor cut off.
     """
 
     allow: tuple[Network, ...] = ()
@@ -78,6 +80,8 @@ class Charter:
     ports: frozenset[int] | None = None
     everything: bool = True
     gates: tuple[GateSpec, ...] = ()
+    outward: OutwardSpec | None = None
+    spared: tuple[Subject, ...] = ()
     _allowed: Ranges = field(init=False, repr=False, compare=False)
     _spared: Ranges = field(init=False, repr=False, compare=False)
 

@@ -20,6 +20,8 @@ from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.gate.charter import Charter, Tempo, judge_all
 from tidegate.gate.doorman import Doorman
 from tidegate.gate.ear import Ear, Reader
+from tidegate.gate.outward.confiner import Confiner
+from tidegate.gate.outward.port import OutwardGate
 from tidegate.gate.port import AllowingGate, Refusal
 from tidegate.gate.protocol import PART, VERSION
 from tidegate.gate.replacement import Replacement, listed
@@ -43,7 +45,8 @@ class Keeper:
 
     `load_charter` reads the root-owned policy; it raises TidegateError where that is faulty, at
     the start as well. `listen` opens a reader of knocks; `responder` tells senders to come back
-    where policy has a gate for that. `malformed` counts frames that were none.
+    where policy has a gate for that, `outward` caps what leaves. `malformed` counts frames that
+    were none.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Keeper:
         off_file: Path = OFF_FILE,
         listen: Callable[[], Reader] | None = None,
         responder: Responder | None = None,
+        outward: OutwardGate | None = None,
     ) -> None:
         self._channel = Channel(connection)
         self.ear = Ear(self._channel, listen)
@@ -69,6 +73,7 @@ class Keeper:
         self.malformed = 0
         self._in_a_row = 0
         self._charter = load_charter()
+        self._confiner = Confiner(outward, self._charter)
         self._tempo = Tempo(self._charter, now())
         gate.allow, gate.gates = self._charter.allow, self._charter.gates
         self._off = self._is_off()
@@ -136,7 +141,7 @@ class Keeper:
 
     def _state(self) -> str:
         try:
-            return "drift" if self._gate.drifted() else ""
+            return "drift" if self._gate.drifted() or self._confiner.drifted() else ""
         except GateError:
             return "failed"
 
@@ -163,6 +168,7 @@ class Keeper:
     def _open_all(self) -> None:
         with suppress(GateError):  # then nothing of ours can stand there either
             self._gate.open_all()
+        self._confiner.open_all()
 
     def _answer(self, frame: Frame) -> Frame:
         act = _ACTS.get(frame["type"])
@@ -220,7 +226,8 @@ class Keeper:
 
     def _drifted(self, _frame: Frame) -> Frame:
         off = self._is_off()
-        return {"drifted": not off and self._gate.drifted(), "off": off}
+        drifted = not off and (self._gate.drifted() or self._confiner.drifted())
+        return {"drifted": drifted, "off": off}
 
     def _observe(self, _frame: Frame) -> Frame:
         closed = self._gate.observe(self._now())
@@ -230,6 +237,7 @@ class Keeper:
 
     def _open(self, _frame: Frame) -> Frame:
         self._gate.open_all()
+        self._confiner.open_all()
         return {}
 
     def _reload(self, _frame: Frame) -> Frame:
@@ -241,7 +249,7 @@ class Keeper:
         self._charter = charter
         if changed:
             self._gate.allow, self._gate.gates = wanted
-        return {"changed": changed}
+        return {"changed": changed, "outward": self._confiner.govern(charter)}
 
 
 _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
@@ -256,10 +264,12 @@ _ACTS: dict[str, Callable[[Keeper, Frame], Frame]] = {
     "dropped": lambda keeper, _frame: {"dropped": keeper._gate.dropped()},
     "switch": lambda keeper, frame: keeper._doorman.switch(frame, keeper._now()),
     "throttled": lambda keeper, _frame: {"throttled": keeper._gate.throttled()},
+    "confine": lambda keeper, frame: keeper._confiner.confine(frame, keeper._now()),
+    "outward": lambda keeper, _frame: keeper._confiner.state(keeper._now()),
     "open-all": Keeper._open,
     "reload": Keeper._reload,
 }
-_WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit", "switch"})
+_WORK = frozenset({"apply", "replace-begin", "replace-part", "replace-commit", "switch", "confine"})
 
 
 def serve(
@@ -271,11 +281,12 @@ def serve(
     off_file: Path = OFF_FILE,
     listen: Callable[[], Reader] | None = None,
     responder: Responder | None = None,
+    outward: OutwardGate | None = None,
 ) -> None:
     """Answer the watcher until it goes. Raises TidegateError where the first charter is faulty."""
     keeper = Keeper(
         connection, gate, load_charter,
-        now=now, off_file=off_file, listen=listen, responder=responder,
+        now=now, off_file=off_file, listen=listen, responder=responder, outward=outward,
     )  # fmt: skip
     # A restore makes some hundred thousand tuples and no cycle; looking for cycles again and
     # again took a fifth of its time.

@@ -14,6 +14,7 @@ from tidegate.gate import layout, sockets
 from tidegate.gate.book import Book, Plan, Scope, closed, requests_of
 from tidegate.gate.closings import Closings
 from tidegate.gate.netfilter import Netfilter
+from tidegate.gate.outward import layout as outward
 from tidegate.gate.port import CAPACITY, Closed, Dropped, Refusal, Request, Throttled
 from tidegate.gate.table import Table
 from tidegate.gate.transaction import Refused, TableMissing, transactions
@@ -27,12 +28,16 @@ _BETWEEN_CUTS = 0.05  # seconds
 
 
 def delete_table() -> bool:
-    """Open everything: delete the table, with neither nft nor a daemon. False: there was none."""
-    netfilter = Netfilter(layout.TABLE)
-    try:
-        return netfilter.delete_table()
-    finally:
-        netfilter.close()
+    """Open everything: delete our tables, the one of what leaves as well, with neither nft nor a
+    daemon. False: there was none."""
+    found = False
+    for table in (layout.TABLE, outward.TABLE):
+        netfilter = Netfilter(table)
+        try:
+            found |= netfilter.delete_table()
+        finally:
+            netfilter.close()
+    return found
 
 
 class NftablesGate:

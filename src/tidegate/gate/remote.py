@@ -13,9 +13,10 @@ from typing import Any
 from tidegate.errors import GateError, GoneError
 from tidegate.frames import Channel, Frame, Malformed
 from tidegate.frames import Closed as Hung
+from tidegate.gate.outward.port import Capped, Filtered, OutwardState
 from tidegate.gate.port import Closed, Dropped, Knock, Refusal, Request, Throttled
 from tidegate.gate.protocol import PART, VERSION
-from tidegate.model import Ban, GateReport, Micros, Subject
+from tidegate.model import Ban, Confined, GateReport, Micros, Subject
 
 _PATIENCE = 60.0
 _KEPT = 10_000
@@ -121,6 +122,21 @@ class RemoteGate:
             Throttled(gate, packets, size, tuple((Subject(who), cut) for who, cut in heaviest))
             for gate, packets, size, heaviest in self._ask({"type": "throttled"})["throttled"]
         ]
+
+    def confine(self, confined: Sequence[Confined], now: Micros) -> list[Refusal]:
+        """Exactly these are cut off or watched; see `OutwardGate.confine`. By the keeper's own
+        clock and policy."""
+        return _refusals(self._ask({"type": "confine", "confined": list(confined)}), 0)
+
+    def outward_state(self, now: Micros) -> OutwardState:
+        """How the caps of what leaves stand, read from the kernel by the keeper."""
+        why, capped, filtered, confined = self._ask({"type": "outward"})["outward"]
+        return OutwardState(
+            str(why),
+            tuple(Capped(*one) for one in capped),
+            tuple(Filtered(*one) for one in filtered),
+            tuple(Confined(*one) for one in confined),
+        )
 
     def open_all(self) -> None:
         """Open everything now."""

@@ -40,15 +40,6 @@ _NEEDS = {
 _LINE = re.compile(r"stdin:(\d+):")
 
 
-def delete_table() -> bool:
-    """No caps and nobody cut off any more, with neither nft nor a daemon. False: there was none."""
-    netfilter = Netfilter(TABLE)
-    try:
-        return netfilter.delete_table()
-    finally:
-        netfilter.close()
-
-
 class NftablesOutward:
     """An `OutwardGate` in this network namespace."""
 
@@ -99,6 +90,8 @@ class NftablesOutward:
         """Whether somebody else changed our table; about 10 µs while nobody changes anything."""
         if self._spec is None or self._why:
             return False  # nothing to stand; or it can't, and that is said
+        if self._layout is None:
+            return False  # nobody has asked for it yet
         if self._generation is None:
             return True
         generation = self._netfilter.generation()
