@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tidegate.model import Micros
 from tidegate.source.flow.records import Clock, Record, flows_of, rate_of
 from tidegate.source.flow.templates import (
     ENTERPRISE,
@@ -81,7 +80,7 @@ class Decoder:
         if version in (9, 10):
             known = self._exporters.get(exporter) or _Exporter()
             decoded = _Message(data, version, exporter, known).read()
-            self._keep(exporter, known)
+            self._keep(exporter, known)  # nothing is learnt from one that was malformed
             return decoded
         raise Malformed(f"version {version} is neither NetFlow v5 or v9 nor IPFIX (10)")
 
@@ -96,23 +95,33 @@ class Decoder:
 
 
 def _version5(data: bytes, exporter: str) -> Decoded:
-    if len(data) < _V5.size:
-        raise Malformed(f"NetFlow v5: {len(data)} bytes, the header alone has {_V5.size}")
-    _version, count, uptime, seconds, nanos, _seq, _type, _id, sampling = _V5.unpack_from(data)
-    whole = _V5.size + count * _V5_RECORD.size
-    if len(data) < whole:
-        raise Malformed(f"NetFlow v5: {count} records need {whole} bytes, {len(data)} came")
-    clock = Clock(seconds * 1_000_000 + min(nanos, 999_999_999) // 1000, uptime)
+    """One export after the other: some exporters, and files of them, put several into one."""
     flows: list[Flow] = []
-    for record in _V5_RECORD.iter_unpack(data[_V5.size : whole]):
-        source, destination, _hop, _in, _out, packets, octets, first, last = record[:9]
-        source_port, port, flags, protocol = record[9:13]
-        found: Record = {
-            8: source, 12: destination, 1: octets, 2: packets, 4: protocol, 6: flags,
-            7: source_port, 11: port, 22: first, 21: last,
-        }  # fmt: skip
-        flows += flows_of(found, clock, exporter)
-    return Decoded(5, tuple(flows), every=max(sampling & 0x3FFF, 1))
+    at, every = 0, 1
+    while True:
+        if len(data) - at < _V5.size:
+            raise Malformed(f"NetFlow v5: {len(data)} bytes, the header alone has {_V5.size}")
+        version, count, uptime, seconds, nanos, *_rest, sampling = _V5.unpack_from(data, at)
+        end = at + _V5.size + count * _V5_RECORD.size
+        if version != 5 or len(data) < end:
+            raise Malformed(f"NetFlow v5: {count} records need {end} bytes, {len(data)} came")
+        clock = Clock(seconds * 1_000_000 + min(nanos, 999_999_999) // 1000, uptime)
+        for record in _V5_RECORD.iter_unpack(data[at + _V5.size : end]):
+            flows += _flows5(record, clock, exporter)
+        every = max(sampling & 0x3FFF, every)
+        if not any(data[end:]):
+            return Decoded(5, tuple(flows), every=every)
+        at = end
+
+
+def _flows5(record: tuple[Any, ...], clock: Clock, exporter: str) -> tuple[Flow, ...]:
+    source, destination, _hop, _in, _out, packets, octets, first, last = record[:9]
+    source_port, port, flags, protocol = record[9:13]
+    found: Record = {
+        8: source, 12: destination, 1: octets, 2: packets, 4: protocol, 6: flags,
+        7: source_port, 11: port, 22: first, 21: last,
+    }  # fmt: skip
+    return flows_of(found, clock, exporter)
 
 
 class _Message:
@@ -232,8 +241,3 @@ class _Message:
             found = () if template.options else flows_of(record, self._clock, self._exporter)
             self._left += not found
             yield from found
-
-
-def arrival(flow: Flow, now: Micros, most: Micros) -> Micros:
-    """When a flow began, as far as its exporter's clock can be believed."""
-    return min(max(flow.first, now - most), now)
