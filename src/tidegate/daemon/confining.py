@@ -39,6 +39,7 @@ class Confining:
         self.refusals: dict[Subject, str] = {}
         self._backlog = backlog
         self._governed = False  # whether policy has [outward]
+        self._longest: Micros = 0
         self._orphaned: Policy | None = None  # its orphans could not be written down yet
         self._known: list[Confined] = []
         self._said: Micros = 0
@@ -47,6 +48,7 @@ class Confining:
         """At a start and after a reload: let back whom this policy would not cut off, then have
         the gate as it is wanted."""
         was, self._governed = self._governed, policy.outward is not None
+        self._longest = policy.limits.longest_ban
         self._release_orphans(policy, now)
         if self._governed or was:
             self.reconcile(now)
@@ -117,11 +119,13 @@ class Confining:
 
     def _confine(self, now: Micros, due: Sequence[Decision] = ()) -> None:
         wanted = self.wanted(now)
+        latest = now + self._longest  # no end later than that is taken; it moves along with time
+        told = [Confined(who, *(min(end, latest) for end in ends)) for who, *ends in wanted]
         confine = getattr(self.gate, "confine", None)
         try:
             if confine is None:
                 raise GateError("there is no outward gate here")
-            refusals: list[Refusal] = confine(wanted, now)
+            refusals: list[Refusal] = confine(told, now)
         except GateError as error:
             self._lost(str(error))
             return

@@ -7,10 +7,14 @@ depend on it alone.
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from tidegate import subject as subjects
@@ -34,6 +38,17 @@ def protected(root: str = "") -> tuple[tuple[Subject, str], ...]:
 def own(root: str = "") -> Iterator[str]:
     """Every address of this host, as text."""
     return _own(root)
+
+
+@cache
+def ourselves() -> tuple[tuple[Subject, str], ...]:
+    """The users we run as, who must not be cut off: notices and probes have to get out. Looked up
+    once, at the start: a directory server that does not answer later holds up nothing."""
+    found = {os.geteuid()} - {0}
+    for name in ("tidegate", "tidegate-watch"):
+        with suppress(KeyError):
+            found.add(pwd.getpwnam(name).pw_uid)
+    return tuple((Subject(f"uid:{uid}"), "Tidegate's own user") for uid in sorted(found))
 
 
 def sessions() -> frozenset[Subject]:

@@ -18,7 +18,7 @@ from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.ears import Ears
 from tidegate.daemon.guarding import Guarding
-from tidegate.daemon.host import protected, sessions
+from tidegate.daemon.host import ourselves, protected, sessions
 from tidegate.daemon.incidents import Incidents
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.owners import OwnerNotices
@@ -29,7 +29,7 @@ from tidegate.daemon.troubles import Troubles
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
-from tidegate.model import MINUTE, SECOND, Block, Change, Micros, Subject
+from tidegate.model import MINUTE, SECOND, Block, Change, Micros
 from tidegate.source.port import Source
 
 log = logging.getLogger("tidegate.watcher")
@@ -241,8 +241,7 @@ class Watcher:
             self._dirty = True
 
     def _look(self) -> None:
-        ours = Subject(f"uid:{os.geteuid()}"), "Tidegate's own user"
-        self.pipeline.judge.look(Surroundings((*protected(), ours), sessions()))
+        self.pipeline.judge.look(Surroundings((*protected(), *ourselves()), sessions()))
 
     @property
     def _memories(self) -> tuple[Notices, OwnerNotices, Incidents]:

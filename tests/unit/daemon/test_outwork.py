@@ -262,6 +262,16 @@ def test_a_person_cuts_off_and_the_next_offence_takes_the_next_step(scene):
     assert scene.confined()[USER][0] == 3600
 
 
+def test_probation_beyond_the_longest_that_the_keeper_takes_moves_along(scene):
+    scene.post("/quarantine", subject=HOST, **{"for": "20d"})
+    days = 86400
+    assert scene.confined() == {HOST: (20 * days, 30 * days)}
+    scene.turn(seconds=5 * days)
+    assert scene.confined() == {HOST: (15 * days, 30 * days)}
+    scene.turn(seconds=20 * days)
+    assert scene.confined() == {HOST: (0, 15 * days)}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
