@@ -69,7 +69,7 @@ def plain(view: Mapping[str, Any]) -> Iterator[str]:
     for line in view["summary"]:
         yield f"  {printable(line)}"
     for one in view.get("next", ()):
-        yield f"  to {printable(one['what'])}: {printable(one['command'])}"
+        yield f"  {printable(one['what'])}: {printable(one['command'])}"
     for one in view["updates"]:
         yield ""
         yield printable(f"{local(one['time'])}, {one['by']}:")
@@ -110,8 +110,8 @@ def _markdown_commands(view: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from ("", "What to type next:", "")
     for one in view["next"]:
-        # A fence that nothing inside can end: names are canonical, and yet.
-        yield f"    {printable(one['command'])}"
+        # Indented: a block that nothing inside can end.
+        yield f"    {printable(one['command'])}    # {printable(one['what'])}"
 
 
 def _state(view: Mapping[str, Any]) -> str:
@@ -128,7 +128,7 @@ def _affected(affected: Mapping[str, Any]) -> Iterator[str]:
         count = affected["subjects"]
         yield f"{count} {'source' if count == 1 else 'sources'}; what was closed: {services}"
     else:
-        yield f"services: {services}"
+        yield f"everybody who uses {services}"
     if affected["gates"]:
         yield f"gates: {', '.join(affected['gates'])}"
     if affected["owners"]:
@@ -139,9 +139,9 @@ def _rows(view: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]
     rows = []
     owned = any(row["owners"] for row in view["affected"]["rows"])
     for row in view["affected"]["rows"]:
-        until = local(row["until"]) if row["until"] else "closed now"
+        until = local(row["until"]) if row["until"] else "still closed"
         if row["until"] and row["closed"]:
-            until = f"{until}, closed now"
+            until = f"{until}, still closed"
         elif row["opened_early"]:
             until = f"{until}, opened early"
         cells: tuple[str, ...] = (row["who"], row["what"], local(row["from"]), until)

@@ -57,10 +57,11 @@ def whole(
     owners: Sequence[Owner] = (),
     remarks: Sequence[Remark] = (),
     reason: str = "",
+    opens: str = "",
     beside: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """All of it. `reason`: why the first was closed; `beside`: ids and titles of others at the same
-    time."""
+    """All of it. `reason`: why the first was closed; `opens`: when the guard opens; `beside`: ids
+    and titles of others at the same time."""
     public = names.public
     view = brief(incident, now, names)
     view["public"] = public
@@ -69,7 +70,9 @@ def whole(
         view["cause"] = {
             "guard" if incident.cause.sort == "guard" else "rule": well_formed(incident.cause.name)
         }
-    view["summary"] = [well_formed(one) for one in words.summary(incident, now, names, reason)]
+    view["summary"] = [
+        well_formed(one) for one in words.summary(incident, now, names, reason, opens)
+    ]
     view["affected"] = _affected(incident, now, names, owners)
     view["done"] = [well_formed(one) for one in words.done(incident, names)]
     view["admitted"] = [

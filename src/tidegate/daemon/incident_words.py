@@ -35,42 +35,49 @@ def title(incident: Incident, names: Plain) -> str:
             return f"{what} closed by guard {names.text(cause.name)}"
 
 
-def summary(incident: Incident, now: Micros, names: Plain, reason: str = "") -> list[str]:
-    """What happened, in sentences; the first ones matter most."""
-    told = {"cut": _cut, "wave": _wave, "guard": _guard}[incident.cause.sort]
-    said = list(told(incident, now, names))
+def summary(
+    incident: Incident, now: Micros, names: Plain, reason: str = "", opens: str = ""
+) -> list[str]:
+    """What happened, in sentences; the first ones matter most. `opens`: when its guard will open.
+
+    Nothing here changes by the mere passing of time, so that a feed stays as it is.
+    """
+    if incident.cause.sort == "guard":
+        said = list(_guard(incident, now, names, opens))
+    else:
+        told = _cut if incident.cause.sort == "cut" else _wave
+        said = list(told(incident, now, names))
     if reason:
         said.append(f"What led to the first: {names.text(reason)}.")
     if incident.mishaps:
         count = len(incident.mishaps)
-        said.append(f"{_many(count, 'mistake', 'mistakes')} of ours: see below.")
+        said.append(f"{_many(count, 'thing', 'things')} we got wrong, or may have: see below.")
     return said
 
 
 def done(incident: Incident, names: Plain) -> Iterator[str]:
     """What was done, a line for each kind of closing."""
-    for what, verb in (("quarantine", "cut off"), ("ban", "banned")):
+    for what in ("quarantine", "ban"):
         own = [one for one in incident.closings if one.what == what]
         if own:
-            spans = [one.end - one.start for one in own if one.end is not None]
-            lasting = _range(min(spans), max(spans)) if spans else ""
-            of = "" if what == "quarantine" else f" from {_services(incident, names)}"
-            yield (
-                f"{_many(len(own), 'time', 'times')} somebody was {verb}{of}"
-                f"{f', for {lasting}' if lasting else ''}"
-            )
+            # Of who was opened for early, how long it would have been is not known here.
+            spans = [one.end - one.start for one in own if one.end is not None and not one.undone]
+            lasting = f", for {_range(min(spans), max(spans))}" if spans else ""
+            if what == "ban":
+                lasting = f" from {_services(incident, names)}{lasting}"
+            yield f"{_many(len(own), what, what + 's')}{lasting}"
     gates = Counter(one.subject for one in incident.closings if one.what in ("stop", "limit"))
     for gate, count in gates.items():
         own = [one for one in incident.closings if one.subject == gate]
         closed = sum((one.end or one.start) - one.start for one in own)
-        open_ = ", and is closed now" if any(one.end is None for one in own) else ""
         name = names.text(gate.removeprefix(PREFIX))
-        yield (
-            f"{name} was closed {_many(count, 'time', 'times')}, {span_text(closed)} in all{open_}"
-        )
+        if any(one.end is None for one in own):
+            yield f"{name} was closed {_times(count)}, and is closed now"
+        else:
+            yield f"{name} was closed {_times(count)}, for {span_text(closed)} in all"
     runs = Counter(one.subject for one in incident.closings if one.what == "run")
     for gate, count in runs.items():
-        yield f"{names.text(gate.removeprefix(PREFIX))} was run {_many(count, 'time', 'times')}"
+        yield f"{names.text(gate.removeprefix(PREFIX))} was run {_times(count)}"
 
 
 def admitted(mishaps: Sequence[Mishap], names: Plain) -> Iterator[tuple[Micros, str]]:
@@ -135,7 +142,7 @@ def _when(incident: Incident, now: Micros) -> str:
 def _cut(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
     subjects = incident.subjects
     who = names.subject(subjects[0]) if len(subjects) == 1 else f"{len(subjects)} sources"
-    was = "was" if len(subjects) == 1 else "were"
+    was = _was(incident, now, len(subjects))
     rule = _rule(incident.cause.name, names)
     yield f"{_when(incident, now)} {who} {was} cut off by Tidegate ({rule})."
     yield (
@@ -160,8 +167,9 @@ def _cut(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
 
 def _wave(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
     subjects = incident.subjects
+    were = _was(incident, now, len(subjects))
     yield (
-        f"{_when(incident, now)} {len(subjects)} subjects were kept out of"
+        f"{_when(incident, now)} {len(subjects)} subjects {were} kept out of"
         f" {_services(incident, names)} ({_rule(incident.cause.name, names)});"
         " the service itself stayed open for everybody else."
     )
@@ -178,7 +186,7 @@ def _wave(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
         yield "All of these bans have ended."
 
 
-def _guard(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
+def _guard(incident: Incident, now: Micros, names: Plain, opens: str) -> Iterator[str]:
     stops = [one for one in incident.closings if one.what == "stop"]
     limits = [one for one in incident.closings if one.what == "limit"]
     name = names.text(incident.cause.name)
@@ -187,15 +195,19 @@ def _guard(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
     by = f"guard {name}" if not people else f"guard {name} and people"
     if all(one.by != "guard" for one in stops):
         by = "people"
-    yield f"{_when(incident, now)} {away} was closed for everybody, by {by}."
-    span = sum((now if one.end is None else min(one.end, now)) - one.start for one in stops)
-    yield f"In all it was away for {span_text(span)}, in {_many(len(stops), 'part', 'parts')}."
+    ends = [one.end for one in stops if one.end is not None and one.end <= now]
+    closed = len(ends) < len(stops)
+    verb = "has been" if closed and len(stops) == 1 else "was"
+    times = f" {_times(len(stops))}" if len(stops) > 1 else ""
+    yield f"{_when(incident, now)} {away} {verb} closed for everybody{times}, by {by}."
+    if closed:
+        when = f"as soon as {names.text(opens)}" if opens else "as soon as its guard says so"
+        yield f"It is closed now; it opens by itself {when}."
+    else:
+        span = sum((one.end or one.start) - one.start for one in stops)
+        yield f"It is open again; in all it was closed for {span_text(span)}."
     if limits:
         yield f"Before or beside that it was slowed: {names.text(_listed(_of(limits)))}."
-    if any(one.end is None or one.end > now for one in stops):
-        yield "It is still closed, and opens by itself as soon as its guard says so."
-    else:
-        yield "It is open again."
 
 
 _MORE: dict[Slip, str] = {
@@ -237,6 +249,16 @@ def _listed(found: Sequence[str]) -> str:
     if len(found) > 5:
         shown.append(f"{len(found) - 5} more")
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else "nothing"
+
+
+def _was(incident: Incident, now: Micros, count: int) -> str:
+    if incident.is_open(now):
+        return "has been" if count == 1 else "have been"
+    return "was" if count == 1 else "were"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _rule(name: str, names: Plain) -> str:

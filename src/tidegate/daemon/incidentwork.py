@@ -18,6 +18,7 @@ from tidegate.daemon.redaction import Plain, Pseudonyms, public_number
 from tidegate.decision.incidents import Incident
 from tidegate.ledger.rows import MAX_REMARK
 from tidegate.model import SECOND, Micros
+from tidegate.policy.models import Policy
 from tidegate.text import time_text
 
 if TYPE_CHECKING:
@@ -150,9 +151,18 @@ def _whole(
         one, now, names,
         owners=watcher.pipeline.policy.owners,
         remarks=watcher.incidents.remarks(ledger, one),
+        opens=_opens(watcher.pipeline.policy, one),
         reason="" if reason == "by hand" else reason,
         beside=[(other["id"], other["title"]) for other in beside],
     )  # fmt: skip
+
+
+def _opens(policy: Policy, one: Incident) -> str:
+    """When the guard opens what it has closed, in the words of the policy."""
+    if one.cause.sort != "guard":
+        return ""
+    found = next((guard for guard in policy.guards if guard.name == one.cause.name), None)
+    return found.stated_open if found else ""
 
 
 def _meets(one: Incident, other: Incident, now: Micros) -> bool:

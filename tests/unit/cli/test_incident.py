@@ -101,7 +101,7 @@ def test_the_page(run):
     assert asked == ("/incident", {"id": "abcd", "public": "0"})
     assert text.startswith("2 sources cut off (rule outward-scan)\nOpen since 2026-11-22 03:12:45")
     assert "\x1b" not in text
-    assert "to let 198.51.100.4 back now: tidegate release 198.51.100.4" in text
+    assert "let 198.51.100.4 back now: tidegate release 198.51.100.4" in text
     assert "2026-11-22 03:16:45+00:00, opened early" in text
     assert "… and 3 more closings" in text
     assert json.loads(run("show", "abcd", "--json", "--public")[0])["id"] == VIEW["id"]
