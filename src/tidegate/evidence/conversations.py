@@ -81,7 +81,8 @@ class Conversations:
     def feed(self, flows: Iterable[Flow], now: Micros) -> list[Contact]:
         """Take these in; the contacts that are sure by now."""
         found: list[Contact] = []
-        for flow in sorted(flows):
+        # Bare tries last: whether an exporter is to be believed is known by then.
+        for flow in sorted(flows, key=lambda one: (_bare(one), one)):
             self._flow(flow, now, found)
         self._settle(now, found)
         return found
@@ -129,7 +130,7 @@ class Conversations:
             del self._waiting[next(iter(self._waiting))]
             self.evicted += 1
         self._waiting[key] = (now, flow)
-        if flow.protocol == _TCP and flow.flags & (_SYN | _ACK | _RST) == _SYN:
+        if _bare(flow):
             # Who only ever said SYN: a try. Should the answer's flow come yet, that counts.
             self._unanswered(flow, now, found)
 
@@ -149,6 +150,8 @@ class Conversations:
                 self._say(begun, "answered", now, found)
             elif self._believed(begun):
                 self._say(begun, "refused", now, found)
+        elif begun is other and self._believed(begun):
+            self._say(begun, "tried", now, found)  # of the other one, that was said when it came
 
     def _settle(self, now: Micros, found: list[Contact]) -> None:
         """Those whose way back never came."""
@@ -185,6 +188,11 @@ class Conversations:
         found.append(one)
 
 
+def _bare(flow: Flow) -> bool:
+    """Whether it only ever said SYN: a try that nothing is known to have come of."""
+    return flow.protocol == _TCP and flow.flags & (_SYN | _ACK | _RST) == _SYN
+
+
 def _key(flow: Flow) -> _Key:
     """The same for both ways, of one exporter: another may see only one of them."""
     one, other = (flow.source, flow.source_port), (flow.destination, flow.port)
@@ -199,9 +207,9 @@ def _ends(flow: Flow) -> tuple[str, int]:
 def _began(one: Flow, other: Flow) -> bool:
     """Whether `one` is of the side that began: by what it said, by time, by its port."""
     if one.protocol == _TCP:
-        first, second = one.flags & (_SYN | _ACK | _RST), other.flags & (_SYN | _ACK | _RST)
-        if (first == _SYN) != (second == _SYN):
-            return first == _SYN
+        first, second = _bare(one), _bare(other)
+        if first != second:
+            return first
     if one.first != other.first:
         return one.first < other.first
     return one.source_port >= other.source_port

@@ -92,6 +92,9 @@ def test_a_reset_refuses_and_half_a_handshake_is_an_answer_of_theirs_and_none_of
     stage = trusted()
     closed = flow(flags=SYN, sport=1)
     found = stage.feed([closed, back(closed, flags=RST | ACK)], NOW)
+    assert [one.outcome for one in found] == ["refused"]
+    closed = flow(flags=SYN, sport=4)
+    found = stage.feed([closed], NOW) + stage.feed([back(closed, flags=RST | ACK)], NOW)
     assert [one.outcome for one in found] == ["tried", "unanswered", "refused"]
     half = flow(flags=SYN | RST, sport=2)
     assert [one.outcome for one in stage.feed([half, back(half, flags=SYN | ACK)], NOW)] == [
