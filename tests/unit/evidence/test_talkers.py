@@ -167,6 +167,16 @@ def test_forged_addresses_are_one_row() -> None:
         talkers.add(path, 40, begins=True)
     (row,) = rows(talkers)
     assert (row.source, row.forged, row.packets, row.looks) == (b"", True, 50, "SYN flood")
+    assert row.new == 1
+
+
+def test_a_connection_back_is_a_contact_of_its_own() -> None:
+    talkers = Talkers()
+    path = out(port=25, protocol=6)
+    talkers.add(path, 60, begins=True)
+    rows(talkers)
+    talkers.add(back(path)._replace(port=113), 60, begins=True)
+    assert rows(talkers)[0].new == 1
 
 
 def test_many_small_sources_with_one_aim_are_one_row() -> None:

@@ -184,7 +184,11 @@ def test_who_holds_a_raw_socket_may_have_forged_the_port(
         assert own in {one.number for one in without_ports()}
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         pid = bot(raw, user=STRANGER)
-        told = owners.owner_of(6, "127.0.0.1", 1, "192.0.2.1", 9, user=STRANGER)
+        words = ["/bin/sh", "-c", "while :; do :; done"]
+        with subprocess.Popen(words, user=STRANGER) as busy:  # it can't have forged anything
+            time.sleep(0.2)
+            told = owners.owner_of(6, "127.0.0.1", 1, "192.0.2.1", 9, user=STRANGER)
+            busy.kill()
     assert told == f"probably {public_folder}/bot (pid {pid})"
 
 
