@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tidegate.cli.common import local
+from tidegate.cli.whom import source_text
 from tidegate.text import printable
 
 _MARKUP = frozenset("\\`*_[]<>|&#!~")
@@ -26,6 +27,10 @@ def markdown(view: Mapping[str, Any]) -> Iterator[str]:
     for line in view["summary"]:
         yield f"* {escaped(line)}"
     yield from _markdown_commands(view)
+    if view.get("lines"):
+        yield from ("", "What was seen first:", "")
+        for line in view["lines"]:
+            yield f"    {printable(line)}"
     if view["updates"]:
         yield from ("", "## What we say", "")
         for one in view["updates"]:
@@ -70,6 +75,8 @@ def plain(view: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {printable(line)}"
     for one in view.get("next", ()):
         yield f"  {printable(one['what'])}: {printable(one['command'])}"
+    for line in view.get("lines", ()):
+        yield f"  seen: {printable(line)}"
     for one in view["updates"]:
         yield ""
         yield printable(f"{local(one['time'])}, {one['by']}:")
@@ -144,7 +151,7 @@ def _rows(view: Mapping[str, Any]) -> tuple[Sequence[str], list[tuple[str, ...]]
             until = f"{until}, still closed"
         elif row["opened_early"]:
             until = f"{until}, opened early"
-        cells: tuple[str, ...] = (row["who"], row["what"], local(row["from"]), until)
+        cells: tuple[str, ...] = (source_text(row["who"]), row["what"], local(row["from"]), until)
         rows.append((*cells, ", ".join(row["owners"])) if owned else cells)
     title: tuple[str, ...] = ("who", "what", "from", "until")
     return ((*title, "owner") if owned else title), rows

@@ -23,6 +23,7 @@ from tidegate.text import time_text, well_formed
 
 AFFECTED = 50
 LINKS = 100
+LINES = 3
 _DOES = {
     "ban": "kept out",
     "quarantine": "cut off",
@@ -58,10 +59,11 @@ def whole(
     remarks: Sequence[Remark] = (),
     reason: str = "",
     opens: str = "",
+    lines: Sequence[str] = (),
     beside: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """All of it. `reason`: why the first was closed; `opens`: when the guard opens; `beside`: ids
-    and titles of others at the same time."""
+    """All of it. `reason`: why the first was closed; `opens`: when the guard opens; `lines`:
+    of its evidence; `beside`: ids and titles of others at the same time."""
     public = names.public
     view = brief(incident, now, names)
     view["public"] = public
@@ -89,6 +91,7 @@ def whole(
     ]
     view["beside"] = [{"id": number, "title": well_formed(title)} for number, title in beside]
     if not public:
+        view["lines"] = [well_formed(one) for one in lines[-LINES:]]
         view["decisions"] = [one.id for one in incident.closings[:LINKS]]
         view["decisions_left_out"] = max(0, len(incident.closings) - LINKS)
         view["next"] = [

@@ -155,7 +155,9 @@ def _cut(incident: Incident, now: Micros, names: Plain) -> Iterator[str]:
         yield f"{_many(again, 'of them did', 'of them did')} it again after it was let back."
     ends = {one.subject: one.end or 0 for one in incident.closings}
     still = [subject for subject, end in ends.items() if end > now]
-    if still:
+    if still and len(subjects) == 1:
+        yield f"It is let back by itself at {moment_text(ends[still[0]])}."
+    elif still:
         last = max(ends.values())
         yield (
             f"{_many(len(still), 'is', 'are')} still cut off; the last is let back by itself at"

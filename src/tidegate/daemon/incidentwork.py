@@ -151,6 +151,7 @@ def _whole(
         one, now, names,
         owners=watcher.pipeline.policy.owners,
         remarks=watcher.incidents.remarks(ledger, one),
+        lines=[line.line for line in first.decision.evidence] if first else (),
         opens=_opens(watcher.pipeline.policy, one),
         reason="" if reason == "by hand" else reason,
         beside=[(other["id"], other["title"]) for other in beside],

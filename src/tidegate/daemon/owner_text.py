@@ -69,8 +69,8 @@ def body(owner: str, news: Sequence[News], left_out: int) -> str:
     if left_out:
         blocks.append(
             [
-                f"{left_out} more {'warning' if left_out == 1 else 'warnings'} or changes since the"
-                " last notice are not listed here."
+                f"Since the last notice there {'was' if left_out == 1 else 'were'} {left_out} more"
+                f" {'thing' if left_out == 1 else 'things'} of the kind, not listed here."
             ]
         )
     blocks.append(

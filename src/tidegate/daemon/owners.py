@@ -9,6 +9,7 @@ counted there. Whom it goes to stands in the policy alone.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -55,12 +56,14 @@ class _Desk:
         self.waiting: list[News] = []
         self.sent: Micros = 0
         self.left_out = 0
+        self._again: Counter[str] = Counter()  # of whose warning waits: how many more there were
 
     def add(self, one: News) -> None:
         if one.what == "cut":  # who is cut off need not be told that it might be
             self.waiting = [
                 old for old in self.waiting if (old.what, old.subject) != ("warned", one.subject)
             ]
+            self.left_out -= self._again.pop(one.subject, 0)
         if len(self.waiting) < MOST:
             self.waiting.append(one)
             return
@@ -71,6 +74,17 @@ class _Desk:
         spare = next((n for n, old in enumerate(self.waiting) if old.what == "warned"), 0)
         del self.waiting[spare]
         self.waiting.append(one)
+
+    def again(self, subject: str) -> None:
+        """One more warning, of somebody who was told of."""
+        self.left_out += 1
+        if any((old.what, old.subject) == ("warned", subject) for old in self.waiting):
+            self._again[subject] += 1
+
+    def emptied(self, now: Micros) -> None:
+        """All that waited has gone out."""
+        self.waiting, self.left_out, self.sent = [], 0, now
+        self._again.clear()
 
     def due(self, now: Micros) -> bool:
         """Whether it goes out now. Also where somebody sets the clock back, it goes out."""
@@ -158,7 +172,7 @@ class OwnerNotices:
         last = self._warned.get(subject)
         if last is not None and 0 <= time - last < DAY:
             for owner in found:
-                self._desk(owner.name).left_out += 1
+                self._desk(owner.name).again(subject)
             return
         if len(self._warned) >= MOST_KNOWN:
             del self._warned[next(iter(self._warned))]
@@ -233,7 +247,7 @@ class OwnerNotices:
             about=f"owner {owner.name}",
             clear=all(one.what == "back" for one in desk.waiting),
         )
-        desk.waiting, desk.left_out, desk.sent = [], 0, now
+        desk.emptied(now)
 
     # -- reload and memory --------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ VIEW = {
     "beside": [{"id": "beef000000000001", "title": "port 25"}],
     "decisions": ["abcd000000000001", "abcd000000000002"], "decisions_left_out": 1,
     "next": [{"what": "let 198.51.100.4 back now", "command": "tidegate release 198.51.100.4"}],
+    "lines": ["scan \x1b uid:33"],
     "urn": "urn:uuid:edbb907d-adfc-5be4-b944-570760c4ed06",
 }  # fmt: skip
 FEED = {"v": 1, "id": "urn:uuid:00bb907d-adfc-5be4-b944-570760c4ed06", "public": True,
@@ -104,6 +105,7 @@ def test_the_page(run):
     assert "let 198.51.100.4 back now: tidegate release 198.51.100.4" in text
     assert "2026-11-22 03:16:45+00:00, opened early" in text
     assert "… and 3 more closings" in text
+    assert "seen: scan \\x1b uid:33" in text
     assert json.loads(run("show", "abcd", "--json", "--public")[0])["id"] == VIEW["id"]
 
 
@@ -111,6 +113,7 @@ def test_the_page_in_markdown(run):
     text, _asked = run("show", "abcd", "--md")
     assert text.startswith("# 2 sources cut off (rule outward-scan)\n\n**Open since")
     assert "    tidegate release 198.51.100.4" in text
+    assert "    scan \\x1b uid:33" in text
     assert "| 198.51.100.4 | cut off | 2026-11-22 03:12:45+00:00 |" in text
     assert r"> \</li\>\<script\>alert(1)\</script\> \\x1b\[2J" in text
     assert r"> \# second" in text

@@ -77,6 +77,7 @@ def test_a_quarantine_whole(ask):  # noqa: F811
     assert view["decisions"] == ["abcd000000000001", "abcd000000000002"]
     assert view["affected"]["owners"] == ["customer-7"]
     assert [one["who"] for one in view["affected"]["rows"]] == ["198.51.100.5", "198.51.100.4"]
+    assert view["lines"] == [f"scan by {SECRET}"]
     assert "2 are still cut off" in " ".join(view["summary"])
     assert "at least 1 in 1m: outward.scan" in " ".join(view["summary"])
     assert [one["command"] for one in view["next"]] == [

@@ -177,17 +177,18 @@ def test_a_warning_is_told_once_a_day_and_what_was_suppressed_is_counted(desk):
     ((_place, subject, text),) = desk.arrived
     assert subject == "seven: 198.51.100.4 was held back"
     assert LINE in text
-    assert "4 more warnings or changes" in text
+    assert "there were 4 more things of the kind" in text
     desk.told.warned(A, desk.now, LINE)
     desk.wait(PACE)
     assert len(desk.arrived) == 1
     desk.told.warned(A, desk.now + DAY, LINE)
     desk.wait(DAY + HOUR, MINUTE)
     assert len(desk.arrived) == 2
-    assert "1 more warning or change " in desk.arrived[1][2].replace("changes", "change")
+    assert "there was 1 more thing of the kind" in desk.arrived[1][2]
 
 
 def test_who_is_cut_off_at_once_is_not_warned_as_well(desk):
+    desk.told.warned(A, NOW, LINE)
     desk.told.warned(A, NOW, LINE)
     desk.decide(quarantine())
     desk.wait(GRACE + SOON)
@@ -195,6 +196,7 @@ def test_who_is_cut_off_at_once_is_not_warned_as_well(desk):
     desk.wait(MINUTE)
     assert len(desk.arrived) == 1
     assert "is cut off" in desk.arrived[0][1]
+    assert "of the kind" not in desk.arrived[0][2]
 
 
 def test_lines_of_the_outward_pack_are_warnings_and_no_others(desk):
@@ -329,7 +331,7 @@ def test_more_than_fits_is_counted_and_warnings_go_first(desk):
     desk.wait(PACE)
     ((_place, subject, text),) = desk.arrived
     assert subject == f"seven: {MOST} are cut off"
-    assert f"{32 - MOST} more" in text
+    assert f"there were {32 - MOST} more" in text
 
 
 def test_a_reload_keeps_what_waits_for_those_who_are_still_there(desk):
