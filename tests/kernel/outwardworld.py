@@ -12,10 +12,18 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
+from tests.kernel.conftest import now
 from tests.kernel.namespaces import Namespace
+
+from tidegate.gate.outward.nftables import NftablesOutward
+from tidegate.model import Subject
+from tidegate.policy.outward import OutwardSpec
+
+Make = Callable[..., NftablesOutward]
 
 LAN, LAN6 = "192.0.2.", "2001:db8:1:"
 """Sources: 192.0.2.2 to .9 behind `lan0` of the router, and 2001:db8:1:N::2 of a /64 each."""
@@ -189,7 +197,8 @@ class Outside:
         """A Python program in that namespace, under that user."""
         with where.inside():
             program = subprocess.Popen(
-                ["/usr/bin/python3", "-c", code, *words], stdout=subprocess.PIPE, text=True,
+                ["/usr/bin/python3", "-c", code, *words],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                 user=uid, group=uid, extra_groups=[], cwd="/",
             )  # fmt: skip
         self._programs.append(program)
@@ -220,8 +229,9 @@ class Outside:
             if program.poll() is None:
                 program.kill()
             program.wait()
-            if program.stdout:
-                program.stdout.close()
+            for pipe in (program.stdin, program.stdout):
+                if pipe and not pipe.closed:
+                    pipe.close()
         for member in self.members:
             member.close()
 
@@ -256,3 +266,24 @@ def outside() -> Iterator[Outside]:
         if former is not None:
             signal.signal(signal.SIGTERM, former)
         made.close()
+
+
+@contextlib.contextmanager
+def gates(net: Outside) -> Iterator[Make]:
+    """Makes gates in the router, in force."""
+    with ExitStack() as stack:
+
+        def made(spec: OutwardSpec, spared: Sequence[str] = ()) -> NftablesOutward:
+            with net.router.inside():
+                gate = NftablesOutward()
+                stack.callback(gate.close)
+                gate.govern(spec, [Subject(one) for one in spared])
+                assert gate.confine([], now()) == []
+            return gate
+
+        yield made
+
+
+def cut(gate: NftablesOutward) -> dict[tuple[str, str], int]:
+    """How many packets each cap kept back, by source."""
+    return {(one.subject, one.what): one.packets for one in gate.state(now()).capped}

@@ -132,7 +132,8 @@ def lane_rules(lane: Lane, spec: OutwardSpec) -> Iterator[tuple[str, list[str]]]
             over,
         ],
     )
-    yield f"caps_{name}", [f"jump ask_{name}", f"goto rates_{kind.name}"]
+    # Rates first: what is over them takes no slot.
+    yield f"caps_{name}", [f"jump rates_{kind.name}", f"goto ask_{name}"]
     yield from _answers(lane, spec)
 
 
