@@ -59,6 +59,8 @@ class Gathered:
             yield one if name in self._shut else one._replace(end=one.start + LEASE)
 
     def _source(self, deed: Deed) -> Iterator[Closing]:
+        if deed.mode != "enforce":
+            return
         ban = deed.action == "ban"
         services = _ports(deed.ports) if ban else OUTWARD
         what: What = "ban" if ban else "quarantine"
@@ -67,8 +69,6 @@ class Gathered:
             deed.id, deed.time, max(end, deed.time), what, deed.rule, deed.subject, services,
             deed.by, undone=deed.undone is not None and deed.undone < deed.until,
         )  # fmt: skip
-        if deed.mode != "enforce":
-            return
         if deed.spared:
             if deed.spared == "good record":
                 self._admit(Mishap(deed.time, one.cause, "spared", deed.subject))

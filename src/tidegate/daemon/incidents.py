@@ -17,7 +17,7 @@ from tidegate.daemon.redaction import KEY_BYTES, Plain, Pseudonyms, public_numbe
 from tidegate.decision.downtime import Downtime, downtime
 from tidegate.decision.incidents import QUIET, WITHIN, Closing, Incident, incidents
 from tidegate.ledger.port import Ledger, Remark
-from tidegate.model import MINUTE, SECOND, Change, Micros
+from tidegate.model import DAY, MINUTE, SECOND, Change, Micros
 from tidegate.policy.models import Policy
 
 PART = "incidents"
@@ -25,6 +25,8 @@ PART = "incidents"
 MOST_CLOSINGS = 100_000
 MOST_REMARKS = 100
 FRESH: Micros = 5 * SECOND
+FIRST_LOOK: Micros = 2 * DAY
+"""So far back `status` looks for what goes on, until it knows where to begin."""
 _LEAST_SPELLED = 4
 
 
@@ -56,7 +58,8 @@ class Incidents:
         """Those that go on, for `status`: some seconds old at most."""
         if not 0 <= now - self._looked < self._patience:
             began = time.perf_counter()
-            found, closings = _walk(ledger, policy, shut, now, self._since)
+            since = self._since or now - FIRST_LOOK
+            found, closings = _walk(ledger, policy, shut, now, since)
             self._open = [one for one in found if one.is_open(now)]
             self._remember(found, closings, now)
             cost = int((time.perf_counter() - began) * SECOND)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.control.call import Call
 from tidegate.daemon import asked, incident_view
-from tidegate.daemon.incidents import MOST_REMARKS
+from tidegate.daemon.incidents import FIRST_LOOK, MOST_REMARKS
 from tidegate.daemon.redaction import Plain, Pseudonyms, public_number
 from tidegate.decision.incidents import Incident
 from tidegate.ledger.rows import MAX_REMARK
@@ -108,7 +108,7 @@ def reported(watcher: Daemon, since: Micros, now: Micros) -> list[dict[str, Any]
     """The incidents of a time, for `report`."""
     found = [
         one
-        for one in _all(watcher, now)
+        for one in _all(watcher, now, max(0, since - FIRST_LOOK))
         if one.is_open(now) or max(one.last, one.end or 0) >= since
     ]
     return [incident_view.brief(one, now, Plain()) for one in found[:20]]
@@ -117,9 +117,9 @@ def reported(watcher: Daemon, since: Micros, now: Micros) -> list[dict[str, Any]
 # -- the parts -------------------------------------------------------------------------------------
 
 
-def _all(watcher: Daemon, now: Micros) -> list[Incident]:
+def _all(watcher: Daemon, now: Micros, since: Micros = 0) -> list[Incident]:
     ledger, policy = watcher.wiring.ledger, watcher.pipeline.policy
-    return watcher.incidents.all(ledger, policy, watcher.guarding.closed(now), now)
+    return watcher.incidents.all(ledger, policy, watcher.guarding.closed(now), now, since)
 
 
 def _one(watcher: Daemon, spelled: str, known: list[Incident]) -> Incident:

@@ -9,20 +9,19 @@ counted there. Whom it goes to stands in the policy alone.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from tidegate.daemon import owner_text
 from tidegate.daemon.notices import Notices
+from tidegate.daemon.owner_desk import Desk
 from tidegate.daemon.owner_text import LINES, LONGEST, News
 from tidegate.daemon.whose import owners_of, whole
 from tidegate.errors import LedgerError
 from tidegate.ledger.port import Entry, Ledger
 from tidegate.model import (
     DAY,
-    MINUTE,
     SECOND,
     Action,
     Batch,
@@ -37,74 +36,9 @@ from tidegate.policy.outward import Owner
 
 PART = "owners"
 """The name of this part of the daemon's memory."""
-PACE: Micros = 10 * MINUTE
-SOON: Micros = 2 * SECOND
-"""So long what is cut off waits for others that are cut at the same time."""
-GRACE: Micros = 10 * SECOND
-"""So long a warning waits: who is cut off within that time is told so instead."""
-MOST = 20
 MOST_KNOWN = 4096
 _ACTIONS: tuple[Action, ...] = ("quarantine", "release")
 PACK = "outward"
-_WAITS: dict[str, Micros] = {"cut": SOON, "back": SOON, "warned": GRACE}
-
-
-class _Desk:
-    """What waits for one owner, when the last notice went out, and how much was left out of it."""
-
-    def __init__(self) -> None:
-        self.waiting: list[News] = []
-        self.sent: Micros = 0
-        self.left_out = 0
-        self._again: Counter[str] = Counter()  # of whose warning waits: how many more there were
-
-    def add(self, one: News) -> None:
-        if one.what == "cut":  # who is cut off need not be told that it might be
-            self.waiting = [
-                old for old in self.waiting if (old.what, old.subject) != ("warned", one.subject)
-            ]
-            self.left_out -= self._again.pop(one.subject, 0)
-        if len(self.waiting) < MOST:
-            self.waiting.append(one)
-            return
-        self.left_out += 1
-        if one.what == "warned":
-            return
-        # What is left out first is what matters least: a warning, else the oldest.
-        spare = next((n for n, old in enumerate(self.waiting) if old.what == "warned"), 0)
-        del self.waiting[spare]
-        self.waiting.append(one)
-
-    def again(self, subject: str) -> None:
-        """One more warning, of somebody who was told of."""
-        self.left_out += 1
-        if any((old.what, old.subject) == ("warned", subject) for old in self.waiting):
-            self._again[subject] += 1
-
-    def emptied(self, now: Micros) -> None:
-        """All that waited has gone out."""
-        self.waiting, self.left_out, self.sent = [], 0, now
-        self._again.clear()
-
-    def due(self, now: Micros) -> bool:
-        """Whether it goes out now. Also where somebody sets the clock back, it goes out."""
-        if not self.waiting or 0 <= now - self.sent < PACE:
-            return False
-        return any(not 0 <= now - one.time < _WAITS[one.what] for one in self.waiting)
-
-    def packed(self) -> bytes:
-        kept = {"sent": self.sent, "left_out": self.left_out, "waiting": self.waiting}
-        return json.dumps(kept, separators=(",", ":")).encode("ascii")
-
-    def unpack(self, packed: bytes) -> None:
-        """Take it back; of what is damaged, nothing."""
-        try:
-            found = json.loads(packed)
-            sent, left_out = int(found["sent"]), int(found["left_out"])
-            waiting = [News.from_row(row) for row in found["waiting"]][:MOST]
-        except (ValueError, TypeError, KeyError):
-            return
-        self.sent, self.left_out, self.waiting = sent, left_out, waiting
 
 
 class OwnerNotices:
@@ -115,7 +49,7 @@ class OwnerNotices:
     def __init__(self, owners: Sequence[Owner], ledger: Ledger, notices: Notices) -> None:
         self._owners = tuple(owners)
         self._ledger, self._notices = ledger, notices
-        self._desks: dict[str, _Desk] = {}
+        self._desks: dict[str, Desk] = {}
         self._row: int | None = None  # told of every decision up to this row; None: never looked
         # Who is cut off: until when, until when watched, and whose it is.
         self._away: dict[Subject, tuple[Micros, Micros, tuple[str, ...]]] = {}
@@ -235,10 +169,10 @@ class OwnerNotices:
             own = news if whole(owner, Subject(news.subject)) else news._replace(lines=())
             self._desk(owner.name).add(own)
 
-    def _desk(self, name: str) -> _Desk:
-        return self._desks.setdefault(name, _Desk())
+    def _desk(self, name: str) -> Desk:
+        return self._desks.setdefault(name, Desk())
 
-    def _hand_over(self, owner: Owner, desk: _Desk, now: Micros) -> None:
+    def _hand_over(self, owner: Owner, desk: Desk, now: Micros) -> None:
         self._notices.tell(
             owner.notify,
             now // SECOND * SECOND,

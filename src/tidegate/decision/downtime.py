@@ -43,7 +43,7 @@ class Spans:
             at -= 1
         if at and self._kept[at - 1][1] >= start:
             at -= 1
-            start, end = self._kept[at][0], max(end, self._kept[at][1])
+            start = self._kept[at][0]
         stop = at
         while stop < len(self._kept) and self._kept[stop][0] <= end:
             end = max(end, self._kept[stop][1])

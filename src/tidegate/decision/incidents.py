@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from tidegate.model import MINUTE, Micros, Subject
@@ -125,15 +126,18 @@ class Incident(NamedTuple):
 
 def incidents(closings: Iterable[Closing], mishaps: Iterable[Mishap] = ()) -> list[Incident]:
     """All of them, the newest first; at most `MOST`."""
-    by_cause: dict[Cause, list[Closing]] = defaultdict(list)
+    alike: dict[tuple[What, str, tuple[str, ...]], list[Closing]] = defaultdict(list)
     for one in closings:
-        by_cause[one.cause].append(one)
+        alike[one.what, one.name, one.services].append(one)
+    by_cause: dict[Cause, list[Closing]] = defaultdict(list)
+    for each in alike.values():
+        by_cause[each[0].cause] += each
     slips: dict[Cause, list[Mishap]] = defaultdict(list)
     for slip in mishaps:
         slips[slip.cause].append(slip)
     found = []
     for cause, own in by_cause.items():
-        own.sort(key=lambda one: (one.start, one.id))
+        own.sort(key=attrgetter("start", "id"))
         parts = _waves(own) if cause.sort == "wave" else _outages(own)
         for part in parts:
             made = Incident(_first(part).id, cause, tuple(part))

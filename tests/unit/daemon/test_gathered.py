@@ -95,11 +95,12 @@ def test_a_quarantine_that_a_person_ended():
 def test_good_records_the_breaker_and_refusals_are_admitted():
     found, mishaps = gathered(
         deed(collateral=True),
+        deed("hand", by=ANNA, collateral=True),
         deed("two", subject=B, spared="good record"),
         deed("three", state="refused", detail="the set is full"),
         move("close", 5, state="refused", detail="no such unit"),
     )
-    assert [one.id for one in found] == ["one"]
+    assert [one.id for one in found] == ["one", "hand"]
     assert [(one.slip, one.detail) for one in mishaps] == [
         ("good", ""), ("spared", ""), ("refused", "the set is full"), ("refused", "no such unit"),
     ]  # fmt: skip

@@ -262,7 +262,7 @@ def test_status_looks_only_as_far_back_as_it_must_and_not_at_every_question(ask,
     assert len(looked) == 1
     ask.bench.now += MINUTE
     assert [one["id"] for one in get(ask, "/status")["incidents"]] == ["abcd000000000001"]
-    assert looked == [0, NOW - DAY - 1]
+    assert looked == [NOW - 2 * DAY, NOW - DAY - 1]
 
 
 def test_wherever_status_begins_it_finds_what_all_decisions_say(ask):  # noqa: F811

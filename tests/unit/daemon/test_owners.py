@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.daemon.notices import Notices
+from tidegate.daemon.owner_desk import GRACE, MOST, PACE, SOON
 from tidegate.daemon.owner_text import News
-from tidegate.daemon.owners import GRACE, MOST, PACE, PART, SOON, OwnerNotices
+from tidegate.daemon.owners import PART, OwnerNotices
 from tidegate.errors import LedgerError
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ledger.port import KEEP

@@ -50,6 +50,8 @@ def test_ten_bans_within_ten_minutes_are_one_and_nine_are_none() -> None:
     assert len(one.subjects) == LEAST
     assert one.services == ("port 25",)
     assert incidents(bans(LEAST, WITHIN // (LEAST - 1) + 1)) == []
+    exactly = [*bans(LEAST - 1, SECOND), *bans(1, SECOND, NOW + WITHIN, 50)]
+    assert len(incidents(exactly)) == 1
 
 
 def test_a_trickle_of_bans_is_none_however_long_it_lasts() -> None:
@@ -57,7 +59,7 @@ def test_a_trickle_of_bans_is_none_however_long_it_lasts() -> None:
 
 
 def test_a_wave_goes_on_until_it_was_quiet_for_long_enough() -> None:
-    first, later = bans(LEAST, SECOND), bans(LEAST, SECOND, NOW + QUIET, 50)
+    first, later = bans(LEAST, SECOND), bans(LEAST, SECOND, NOW + 9 * SECOND + QUIET, 50)
     (one,) = incidents([*first, *later])
     assert len(one.closings) == 2 * LEAST
     assert one.is_open(NOW + QUIET + 30 * MINUTE)
