@@ -34,7 +34,7 @@ mount -t tmpfs etc /etc; cp -a "$1"/* /etc/; chmod 0755 /etc
 mount -t tmpfs var /var; mkdir -p /var/tmp /var/lib; chmod 1777 /var/tmp
 mount -t tmpfs run /run; mkdir -p /run/lock; chmod 1777 /run/lock
 mount -t tmpfs -o mode=1777,noatime tmp /tmp
-mount -t tmpfs -o mode=1777,nosuid,nodev shm /dev/shm
+mount -t tmpfs -o mode=1777,nosuid,nodev,strictatime shm /dev/shm
 echo ready
 exec sleep 1000000
 """
@@ -59,6 +59,11 @@ class Hardened:
         if not ready or self._holder.stdout.readline() != b"ready\n":
             self.close()
             raise RuntimeError("no mount namespace to be had")
+
+    @property
+    def holder(self) -> int:
+        """A process that lives in it."""
+        return self._holder.pid
 
     @property
     def root(self) -> Path:
@@ -123,13 +128,17 @@ def state(root: Path, pid: int) -> tuple[Any, ...]:
 
 
 def main(what: str) -> int:
-    """`apply` or `undo`: killed before and after each of its effects in turn; after each death an
+    """`apply` or `undo` (`-old`: by a kernel before 5.12): killed before and after each of its effects in turn; after each death an
     undo (after every second one: an apply and an undo) has to leave everything as it was."""
+    from tidegate.posture import kernel
     from tidegate.posture.apply import apply
     from tidegate.posture.host import Host
     from tidegate.posture.record import Records
     from tidegate.posture.undo import undo
 
+    if what.endswith("-old"):
+        kernel._bind_whole = lambda *_words: False  # type: ignore[assignment]
+        what = what.removesuffix("-old")
     host, records = Host(units=()), Records(Path("/var/lib/tidegate-gates/posture"))
     quiet: Callable[[str], None] = lambda _line: None  # noqa: E731
     before = state(Path("/"), os.getpid())
@@ -194,7 +203,7 @@ def _arm(number: int) -> None:
 
     for name in ("open", "replace", "fsync", "unlink", "fchmod", "fchown", "mkdir", "rmdir"):
         setattr(os, name, wrapped(getattr(os, name)))
-    for name in ("bind", "set_options", "detach"):
+    for name in ("bind", "_mount", "set_options", "detach"):
         setattr(kernel, name, wrapped(getattr(kernel, name)))
 
 

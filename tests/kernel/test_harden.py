@@ -158,6 +158,7 @@ def test_a_mount_below_keeps_the_undo_from_taking_it_along(hardened: Hardened) -
     hardened.run("umount", "/var/tmp/late")
     hardened.harden("--undo")
     assert hardened.state() == before
+    hardened.run("test", "-e", "/var/tmp/early/seen")
 
 
 def test_undo_refuses_where_somebody_changed_fstab(hardened: Hardened) -> None:
@@ -245,7 +246,7 @@ def test_who_is_not_root_is_told_so(hardened: Hardened, verb: str) -> None:
     assert "sudo tidegate harden" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["apply", "undo"])
+@pytest.mark.parametrize("verb", ["apply", "undo", "apply-old", "undo-old"])
 def test_killed_at_every_step_an_undo_still_restores(hardened: Hardened, verb: str) -> None:
     done = hardened.run(sys.executable, "-m", "tests.kernel.hardening", verb, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -281,6 +282,8 @@ def test_who_has_mounts_of_its_own_is_named(hardened: Hardened) -> None:
     private = hardened.start("unshare", "--mount", "--propagation", "private", "sleep", "1000000")
     try:
         time.sleep(0.3)
+        told = rows(hardened.harden("--json", check=False), "elsewhere")
+        assert hardened.holder not in {one["pid"] for one in told}
         hardened.harden("--apply")
         told = rows(hardened.harden("--json", check=False), "elsewhere")
         assert {one["path"] for one in told if one["pid"] == private.pid} >= {"/var/tmp", "/tmp"}
