@@ -14,7 +14,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import daemon, footprint, growth, guards, live, path, readings, report, rivals, tidegate
+from bench import (
+    daemon,
+    footprint,
+    growth,
+    guards,
+    live,
+    meter,
+    path,
+    readings,
+    report,
+    rivals,
+    tidegate,
+)
 from bench.report import Figure, Row
 
 BUILD = Path(__file__).resolve().parent.parent / "build"
@@ -71,6 +83,8 @@ SECTIONS: dict[str, Section] = {
     "run": as_root(daemon.run_beside_replay),
     "readings": as_root(readings.readings),
     "guards": as_root(guards.guards),
+    "meter": as_root(meter.meter),
+    "outward": as_root(outward.outward),
     "packs": without_root(growth.growth),
     "path": whole_path,
 }

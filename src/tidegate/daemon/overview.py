@@ -15,6 +15,7 @@ from tidegate.control.call import Call
 from tidegate.control.views import target_view
 from tidegate.daemon import asked, gateview, incidentwork, outview
 from tidegate.daemon.effect import Effect
+from tidegate.daemon.outward import OutwardSource
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
 from tidegate.text import time_text
@@ -54,6 +55,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
         },
         "bans": actor.in_force(now),
         "outward": outview.status(watcher, now),
+        "meter": _meter(watcher),
         "tide": pipeline.guards.tide(now),
         "closed": sorted(watcher.guarding.closed(now)),
         "incidents": incidentwork.open_now(watcher, now),
@@ -84,6 +86,14 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
             "trips": pipeline.judge.breaker.trips,
         },
     }
+
+
+def _meter(watcher: Daemon) -> dict[str, object] | None:
+    """How what leaves is listened to; None where nobody does."""
+    for source in watcher.sources.values():
+        if isinstance(source, OutwardSource):
+            return source.view()
+    return None
 
 
 def _source(watcher: Daemon, name: str) -> dict[str, Any]:

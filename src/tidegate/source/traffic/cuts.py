@@ -1,7 +1,8 @@
 """Logged packets → cuts: what one cap kept back of one source, summed up, with who is behind it.
 
 Touches nothing itself; whoever can say which program it was is handed in. The first packet of a
-source and cap is told at once, what follows every quarter of a second. Limits: `MOST` sources and
+source and cap is told at once, what follows a quarter of a second later, and then as often as the
+number of those that are told of allows. Limits: `MOST` sources and
 caps at once, `SHOWN` destinations each; what is beyond is counted. Of the packets themselves only
 those are counted that the kernel logs.
 """
@@ -20,6 +21,8 @@ from tidegate.traffic import Cut
 
 MOST, SHOWN = 4096, 5
 EVERY: Micros = SECOND // 4
+RATE = 100
+"""Cuts a second in all, about, of those that were told of before."""
 NAMED_FOR: Micros = 2 * SECOND
 """How long a user's program is taken for the one that was found last."""
 
@@ -41,12 +44,12 @@ class Owner(Protocol):
 
 
 class _Sum:
-    __slots__ = ("destinations", "first", "head", "last", "packets", "told", "uid")
+    __slots__ = ("destinations", "first", "head", "last", "packets", "told", "turns", "uid")
 
     def __init__(self, now: Micros) -> None:
         self.first = self.last = now
         self.told: Micros = 0
-        self.packets = 0
+        self.packets = self.turns = 0
         self.destinations: dict[str, None] = {}
         self.head: Head | None = None
         self.uid: int | None = None
@@ -66,6 +69,7 @@ class Cuts:
         self._sums: dict[tuple[Subject, str], _Sum] = {}
         self._named: dict[int, tuple[Micros, str]] = {}
         self.beyond = self.foreign = 0
+        self.urgent = False
 
     def __len__(self) -> int:
         return len(self._sums)
@@ -113,21 +117,25 @@ class Cuts:
         return None
 
     def take(self, now: Micros) -> list[Cut]:
-        """What is to be told by now."""
+        """What is to be told by now. `urgent` afterwards: something that was not told before."""
         found = []
+        self.urgent = False
+        seldom = max(EVERY, len(self._sums) * SECOND // RATE)
         for (source, what), one in list(self._sums.items()):
-            if not 0 <= now - one.told < EVERY:
-                if not one.packets:
-                    del self._sums[source, what]
-                    continue
-                found.append(
-                    Cut(
-                        one.last, source, what, one.packets, one.last - one.first,
-                        tuple(one.destinations), self._by(one, now),
-                    )
-                )  # fmt: skip
-                one.told, one.packets = now, 0
-                one.destinations = {}
+            if 0 <= now - one.told < (EVERY if one.turns < 2 else seldom):
+                continue
+            if not one.packets:
+                del self._sums[source, what]
+                continue
+            found.append(
+                Cut(
+                    one.last, source, what, one.packets, one.last - one.first,
+                    tuple(one.destinations), self._by(one, now),
+                )
+            )  # fmt: skip
+            self.urgent |= not one.turns
+            one.told, one.packets, one.turns = now, 0, one.turns + 1
+            one.destinations = {}
         return found
 
     def due(self) -> bool:

@@ -6,7 +6,7 @@ missing is one line of `troubles`, the other ear goes on.
 
 from __future__ import annotations
 
-import resource
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -47,8 +47,8 @@ class Listening:
         self._lost_before = 0
         self._looked: Micros = now
         self._measured: Micros = now
-        self._cost = _cost()
-        self.cost = 0.0
+        self._used = time.process_time()
+        self._spent = self.cost = 0.0
         self._sockets: Sockets | None = None
         with suppress(SourceError):
             self._sockets = Sockets()
@@ -80,11 +80,14 @@ class Listening:
             except SourceError as error:
                 self._dropped("cuts", str(error))
         if self.conntrack is not None:
+            began = time.thread_time()
             try:
                 count, overrun = self.conntrack.drain(lambda data: self.outcomes.hear(data, now))
             except SourceError as error:
                 self._dropped("connections", str(error))
                 return heard
+            finally:
+                self._spent += time.thread_time() - began
             heard += count
             if overrun:  # answers may be among what was lost
                 self.overruns += 1
@@ -113,10 +116,13 @@ class Listening:
     def _measure(self, now: Micros) -> None:
         span = abs(now - self._measured)
         self._measured = now
-        spent, self._cost = _cost() - self._cost, _cost()
-        self.cost = spent * SECOND / max(span, SECOND // 10)
+        span = max(span, SECOND // 10)
+        used = time.process_time()
+        self.cost, self._used = (used - self._used) * SECOND / span, used
+        # Only what connections cost: fewer of them would not make cut packets cheaper.
+        cost, self._spent = self._spent * SECOND / span, 0.0
         outcomes = self.outcomes
-        if self.sampling.look(now, span, self.cost, outcomes.by_key, outcomes.inward):
+        if self.sampling.look(now, span, cost, outcomes.by_key, outcomes.inward):
             self._attach()
         outcomes.by_key.clear()
         outcomes.inward = self.lookups = 0
@@ -186,9 +192,3 @@ class Listening:
         if found is None or not (found.number or found.user):
             return None
         return Subject(f"uid:{found.user}")
-
-
-def _cost() -> float:
-    """Seconds of processor that this process has used."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -117,7 +117,7 @@ class Meter:
         waited = self.listening.cuts.due()
         self._cuts += map(list, self.listening.cuts.take(moment))
         # The watcher judges when it wakes: also a while after the last packet was kept back.
-        self._beat |= waited and not self.listening.cuts.due()
+        self._beat |= self.listening.cuts.urgent or (waited and not self.listening.cuts.due())
         if not 0 <= moment - self._counted < SECOND:
             self._counted = moment
             self._handshakes += map(list, self.listening.outcomes.handshakes(moment))
@@ -127,12 +127,13 @@ class Meter:
                 del rows[:over]
 
     def _tell(self, moment: Micros) -> None:
-        """Send what there is: cuts at once, the rest a few times a second; without waiting."""
+        """Send what there is: new cuts at once, the rest a few times a second; without waiting."""
         if self._errors and self._channel.offer(self._errors[0]):
             del self._errors[0]
         self._say_health(moment)
         late = not 0 <= moment - self._told < SOON
-        if not (self._cuts or self._beat or (late and (self._contacts or self._handshakes))):
+        something = self._contacts or self._cuts or self._handshakes
+        if not (self._beat or (late and something)):
             return
         names = ("contacts", "cuts", "handshakes")
         rows = (self._contacts, self._cuts, self._handshakes)

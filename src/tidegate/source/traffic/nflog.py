@@ -19,7 +19,6 @@ from tidegate.source.traffic.messages import (
     REQUEST,
     ask,
     attribute,
-    attributes,
     listener,
     lost,
     messages,
@@ -30,6 +29,8 @@ GROUP = 2004
 
 _PACKET, _CONFIG = 4 << 8 | 0, 4 << 8 | 1
 _HEAD, _TIMESTAMP, _INDEV, _PAYLOAD, _PREFIX, _UID, _SEQUENCE = 1, 3, 4, 9, 10, 11, 12
+_NUMBERS = frozenset({_INDEV, _UID, _SEQUENCE})
+_ATTRIBUTE = struct.Struct("=HH").unpack_from
 _BUFFER = 1 << 20
 _SNAP = 128
 _MESSAGE = 16 << 10  # bytes that the kernel gathers before it hands over
@@ -141,20 +142,29 @@ def _kept(body: bytes) -> Kept:
     prefix, packet = "", b""
     uid: int | None = None
     hook = interface = sequence = 0
-    for kind, value in attributes(body, 4):
+    # A thousand of these may come in a second: no generator, and no more than is looked at.
+    at, end = 4, len(body)
+    while at + 4 <= end:
+        length, kind = _ATTRIBUTE(body, at)
+        if length < 4 or at + length > end:
+            break
+        value, kind = body[at + 4 : at + length], kind & 0x3FFF
+        at += (length + 3) & ~3
         if kind == _PAYLOAD:
             packet = value
-        elif kind == _HEAD and len(value) == 4:
-            hook = value[2]
         elif kind == _PREFIX:
             prefix = value.rstrip(b"\0").decode("ascii", "replace")
-        elif kind == _UID and len(value) == 4:
-            uid = int.from_bytes(value)
+        elif kind == _HEAD and len(value) == 4:
+            hook = value[2]
         elif kind == _TIMESTAMP and len(value) == 16:
             seconds, micros = struct.unpack(">QQ", value)
             time = seconds * SECOND + micros
-        elif kind == _INDEV and len(value) == 4:
-            interface = int.from_bytes(value)
-        elif kind == _SEQUENCE and len(value) == 4:
-            sequence = int.from_bytes(value)
+        elif kind in _NUMBERS and len(value) == 4:
+            number = int.from_bytes(value)
+            if kind == _UID:
+                uid = number
+            elif kind == _INDEV:
+                interface = number
+            else:
+                sequence = number
     return Kept(time, prefix, hook, uid, interface, sequence, packet)

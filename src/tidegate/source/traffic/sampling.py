@@ -12,8 +12,8 @@ from collections import Counter
 from tidegate.model import SECOND, Micros
 from tidegate.source.traffic.filters import MOST_LOUD, WHOLE, Share
 
-ALLOWED = 0.008
-"""Of one processor, for the listening process; the one that judges needs some, too."""
+ALLOWED = 0.004
+"""Of one processor, for hearing of connections; telling and judging them costs as much again."""
 LOUD = 100
 """Connections a second to different destinations, beyond which one source is heard in part."""
 INWARD = 150
