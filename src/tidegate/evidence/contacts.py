@@ -76,7 +76,6 @@ class Contacts:
         self._lively: dict[Subject, _Source] = {}
         self._floods = Floods()
         self._silence = Silence()
-        self._crowded = False
         self._found: list[Finding] = []
 
     def feed(self, contacts: Sequence[Contact], cuts: Sequence[Cut], now: Micros) -> list[Finding]:
@@ -92,7 +91,9 @@ class Contacts:
 
     def tick(self, now: Micros) -> list[Finding]:
         """Time has passed: what was waited for and did not come."""
-        self._crowded = self.counts["pairs"] > PAIRS_IN_ALL
+        if self.counts["pairs"] > PAIRS_IN_ALL:
+            for source in self._sources.values():
+                source.walk.pairs.shrink(FEW)
         for source in sorted(self._lively.values(), key=lambda one: one.subject):
             self._judge(source, now)
             if not source.walk.pending and all(one.empty for one in source.backlogs.values()):
@@ -153,16 +154,16 @@ class Contacts:
         walk = source.walk
         if answered:
             walk.answered(contact.destination, time)
+            return  # most are: an answer convicts nobody, and what is due comes with a tick
+        label = endpoint(contact.destination, contact.port, contact.protocol)
+        if contact.outcome == "unheard":
+            walk.unheard(contact.destination)
+        elif contact.outcome == "tried":
+            walk.tried(contact.destination, label, time)
+            self._lively[source.subject] = source
         else:
-            label = endpoint(contact.destination, contact.port, contact.protocol)
-            if contact.outcome == "unheard":
-                walk.unheard(contact.destination)
-            elif contact.outcome == "tried":
-                walk.tried(contact.destination, label, time)
-                self._lively[source.subject] = source
-            else:
-                judge = walk.missed if contact.outcome == "refused" else walk.gave_up
-                judge(contact.destination, label, time, counts=self._proves(source, time))
+            judge = walk.missed if contact.outcome == "refused" else walk.gave_up
+            judge(contact.destination, label, time, counts=self._proves(source, time))
         self._judge(source, time)
 
     def _inward(self, contact: Contact) -> None:
@@ -238,8 +239,6 @@ class Contacts:
         walk = source.walk
         for destination, label, tried in walk.overdue(now):
             walk.missed(destination, label, now, counts=self._proves(source, now, tried))
-        if self._crowded and len(walk.pairs) > FEW:
-            walk.pairs.shrink(FEW)
         backlog = source.backlogs.get("destinations")
         if walk.crossed or walk.slow:
             self._scan(source, now, self._text_of(walk, now))

@@ -94,7 +94,9 @@ class Floods:
         for port in sorted(self._services):
             service = self._services[port]
             begun, finished = service.begun, service.finished
-            service.sum += (begun - finished) / service.mean - ALLOWED
+            # Of a crowd that came at once, some percent are lost, too: so measured by what it is.
+            usual = max(service.mean, finished)
+            service.sum += (begun - finished) / usual - ALLOWED
             service.sum = min(max(service.sum, 0.0), _HIGHEST)
             service.mean = max(ALPHA * service.mean + (1 - ALPHA) * finished, LEAST)
             service.begun = service.finished = 0

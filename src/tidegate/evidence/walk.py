@@ -89,7 +89,8 @@ class Walk:
             return
         self.pending.pop(destination, None)
         self.pairs.put(destination, _ANSWERED, time)
-        self._turn(time)
+        if time - self._halved >= _HALVED:
+            self._turn(time)
         self.hits += 1
         self.answers += 1
         self.answers_run += 1
