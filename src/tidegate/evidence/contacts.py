@@ -51,13 +51,14 @@ _QUEUED = Rate(1, SECOND, 1)
 class _Source:
     """One governed source, and what is waiting to be judged of it."""
 
-    __slots__ = ("backlogs", "irc", "said", "second", "seen", "spared", "subject", "walk")
+    __slots__ = ("backlogs", "by", "irc", "said", "second", "seen", "spared", "subject", "walk")
 
     def __init__(self, subject: Subject, now: Micros, *, spared: bool) -> None:
         self.subject = subject
         self.spared = spared
         self.walk = Walk(now)
         self.backlogs: dict[str, Backlog] = {}
+        self.by: tuple[Micros, str] = (0, "")  # the program behind its last cut
         self.irc: Micros | None = None  # seen to speak it, then
         self.said: dict[str, Micros] = {}
         self.second: tuple[Micros, int] = (0, 0)  # packets kept back in this second
@@ -183,6 +184,8 @@ class Contacts:
         source = self._of(cut.source, cut.time)
         if source is None or source.spared or cut.packets <= 0:
             return
+        if cut.by:
+            source.by = (cut.time, cut.by)
         what, _blank, name = cut.what.partition(" ")
         if what == "irc":
             source.irc = cut.time
@@ -213,7 +216,7 @@ class Contacts:
         before = source.second[1] if source.second[0] == second else 0
         source.second = (second, before + cut.packets)
         self._backlog(source, "destinations", _QUEUED, cut)
-        self._judge(source, cut.time, cut)
+        self._judge(source, cut.time)
 
     def _torrent(self, source: _Source, now: Micros) -> bool:
         """Whether so much is kept back that no dead network explains it."""
@@ -234,7 +237,7 @@ class Contacts:
             self._convict(source, _FLOODS[what], cut.time, _named(text, cut))
             backlog.clear()
 
-    def _judge(self, source: _Source, now: Micros, cut: Cut | None = None) -> None:
+    def _judge(self, source: _Source, now: Micros) -> None:
         """Scan or not, by what has come of its contacts, and by how much waits behind the cap."""
         walk = source.walk
         for destination, label, tried in walk.overdue(now):
@@ -257,10 +260,7 @@ class Contacts:
                 text = f"{backlog.packets} packets to new destinations kept back in {span}"
                 tried = walk.answers + walk.failures + len(walk.pending)
                 text += f", {walk.answers} of {tried} that got out answered"
-                text += listed(backlog.destinations)
-                if cut is not None and cut.by:
-                    text += f", by {cut.by}"
-                self._scan(source, now, text)
+                self._scan(source, now, text + listed(backlog.destinations))
 
     def _text_of(self, walk: Walk, now: Micros) -> str:
         if walk.crossed:
@@ -272,6 +272,8 @@ class Contacts:
         return text + listed(walk.named[::-1], misses)
 
     def _scan(self, source: _Source, now: Micros, text: str) -> None:
+        if source.by[1] and now - source.by[0] <= MINUTE:
+            text += f", by {source.by[1]}"
         self._convict(source, "outward.scan", now, text)
         source.walk.convicted(now)
         source.backlogs.pop("destinations", None)

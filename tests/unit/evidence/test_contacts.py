@@ -179,6 +179,16 @@ def test_slammer_is_found_within_some_hundred_milliseconds(rate, source):
     assert took <= 350
 
 
+def test_the_program_behind_the_first_cut_is_named_though_the_others_say_none():
+    stage = Contacts(SPEC)
+    first = cut(START, "destinations", 150, by="/var/tmp/x (pid 4711)")
+    found = stage.feed([], [first], START)
+    found += stage.feed([], [cut(START + SECOND // 4, "destinations", 200)], START + SECOND // 4)
+    found += stage.tick(START + SECOND)
+    (scan,) = [one for one in found if one.kind == "outward.scan"]
+    assert scan.text.endswith(", by /var/tmp/x (pid 4711)")
+
+
 def test_slammer_on_a_busy_server_with_a_good_record_is_found_as_well():
     stage = Contacts(SPEC)
     before = list(user(ME, rate=20, hosts=200, dead=0.02, seed=3, span=MINUTE))
