@@ -54,6 +54,8 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer.get("outward"):
         for line in outward(answer["outward"]):
             put(line)
+    if answer.get("meter"):
+        put(_heard(answer["meter"]))
     if answer["guards"]:
         shut = f"; closed: {', '.join(answer['closed'])}" if answer["closed"] else ""
         put(f"tide     {answer['tide']}{shut}")
@@ -95,6 +97,18 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["breaker"]["tripped_until"]:
         click.echo(f"WARNING  breaker tripped until {local(answer['breaker']['tripped_until'])}:"
                    " subjects with a good record are spared")  # fmt: skip
+
+
+def _heard(meter: Mapping[str, Any]) -> str:
+    """How much of what leaves is listened to, and what was not."""
+    part = "all sources" if meter["share"] >= 1 else f"{meter['share']:.1%} of the sources, in turn"
+    missed = {
+        "in part": meter["loud"],
+        "lost": meter["lost"] + meter["unsent"],
+        "of nobody known": meter["nameless"],
+    }
+    said = "".join(f", {count} {name}" for name, count in missed.items() if count)
+    return f"meter    {part} heard, {meter['events']} events{said}; {meter['findings']} findings"
 
 
 def _guards(guards: Sequence[Mapping[str, Any]]) -> None:
