@@ -187,6 +187,7 @@ def test_undo_refuses_where_somebody_changed_fstab(hardened: Hardened) -> None:
         ("rm /etc/fstab; mkdir /etc/fstab", "/etc/fstab: Is a directory"),
         ("echo '/dev/sda1 /tmp' >/etc/fstab", "/etc/fstab:1: expected at least four fields"),
         ("mount -o remount,ro /var", "/var/lib/tidegate-gates/posture: Read-only file system"),
+        ("mount -o remount,size=1m /etc; cat /dev/zero >/etc/full || :", "No space left on device"),
         ("mkdir -p -m 755 /var/lib/tidegate-gates/posture", "must be root's alone"),
     ],
 )
@@ -202,6 +203,44 @@ def test_where_it_can_not_be_done_one_line_says_so_and_nothing_is(
     assert hardened.state_of_mounts() == before
     assert hardened.harden("--undo", check=False).returncode in (0, 3)
     assert hardened.state_of_mounts() == before
+
+
+def test_an_undo_that_can_not_write_fstab_undoes_nothing(hardened: Hardened) -> None:
+    before = hardened.state()
+    hardened.harden("--apply")
+    applied = hardened.state()
+    hardened.run("mount", "-o", "remount,ro", "/etc")
+    done = hardened.harden("--undo", check=False)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].endswith("/etc/fstab: Read-only file system")
+    hardened.run("mount", "-o", "remount,rw", "/etc")
+    assert hardened.state() == applied
+    hardened.harden("--undo")
+    assert hardened.state() == before
+
+
+def test_where_fstab_can_not_be_read_the_rest_is_told_all_the_same(hardened: Hardened) -> None:
+    hardened.run("sh", "-c", "rm /etc/fstab; mkdir /etc/fstab")
+    done = hardened.harden(check=False)
+    assert done.returncode == 1
+    assert "  not judged: /etc/fstab: Is a directory; nothing was changed" in done.stdout
+    assert "Old Joomla and WordPress" in done.stdout
+
+
+def test_evidence_by_hand(hardened: Hardened) -> None:
+    hardened.drop("/var/tmp/bot", BOT)
+    bot = hardened.start("/var/tmp/bot", "1000000", uid=BOT)
+    try:
+        time.sleep(0.3)
+        (told,) = rows(hardened.harden("--evidence", str(bot.pid), "--json"), "evidence")
+        copy = hardened.root / f"var/lib/tidegate-gates/evidence/{told['sha256']}.bin"
+        assert copy.read_bytes() == Path("/bin/sleep").read_bytes()
+        assert copy.stat().st_mode & 0o777 == 0o400
+    finally:
+        bot.kill()
+        bot.wait()
+    gone = hardened.harden("--evidence", str(bot.pid), check=False)
+    assert (gone.returncode, gone.stderr.count("\n")) == (3, 1)
 
 
 def test_a_mount_that_fails_takes_back_what_was_done_before_it(hardened: Hardened) -> None:

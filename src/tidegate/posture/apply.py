@@ -7,6 +7,7 @@ undoes it by; mounts of other namespaces stay as they are until what runs there 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -79,7 +80,8 @@ def put(step: FileStep) -> None:
             owner, mode = (found.st_uid, found.st_gid), found.st_mode & 0o7777
         write_whole(path, step.after, mode, owner)
     except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}") from error
+        hint = "; is it immutable (lsattr)?" if error.errno == errno.EPERM else ""
+        raise WorldError(f"{path}: {error.strerror}{hint}") from error
 
 
 def mount(host: Host, step: MountStep) -> None:

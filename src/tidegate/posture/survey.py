@@ -46,7 +46,7 @@ class Findings:
             or self.suspects
             or self.open
             or self.updates.waiting
-            or (self.updates.trouble and self.updates.lists)
+            or (self.updates.trouble and self.updates.asked)
             or self.old_trees
             or any(not one.well for one in self.verdicts)
         )

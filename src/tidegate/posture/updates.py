@@ -39,12 +39,13 @@ class Update:
 @dataclass(frozen=True)
 class Updates:
     """What waits. `trouble`: why that can't be told, or should not be trusted, and what to do;
-    `lists`: from when the newest security list is."""
+    `lists`: from when the newest security list is; `asked`: whether this host has apt at all."""
 
     waiting: tuple[Update, ...] = ()
     others: int = 0
     lists: datetime | None = None
     trouble: str = ""
+    asked: bool = True
 
 
 def pending(lists: Path, now: datetime, command: tuple[str, ...] = COMMAND) -> Updates:
@@ -56,7 +57,7 @@ def pending(lists: Path, now: datetime, command: tuple[str, ...] = COMMAND) -> U
             stdin=subprocess.DEVNULL, env={**os.environ, "LC_ALL": "C"}, check=False,
         )  # fmt: skip
     except FileNotFoundError:
-        return Updates(trouble="no apt-get here: ask this host's own package manager")
+        return Updates(trouble="no apt-get here: ask this host's own package manager", asked=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Updates(lists=newest, trouble=f"apt-get could not be asked: {error}")
     if told.returncode:
