@@ -142,7 +142,7 @@ def test_where_no_process_can_be_made_it_is_tried_until_one_can(tmp_path):
     sys.exit(master.Master(children, works).run())
     """
     with script(tmp_path, body) as here:
-        here.until(lambda: here.lives("watcher"))
+        here.until(lambda: here.lives("watcher") and here.lives("keeper"))
         os.kill(here.lives("keeper")[-1], signal.SIGKILL)
         here.until(lambda: len(here.lives("watcher")) == 2)
         assert "for the keeper: Resource temporarily unavailable" in here.said()
