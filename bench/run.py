@@ -21,6 +21,7 @@ from bench import (
     guards,
     live,
     meter,
+    outward,
     path,
     readings,
     report,
