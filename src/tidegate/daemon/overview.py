@@ -91,7 +91,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
 def _meter(watcher: Daemon) -> dict[str, object] | None:
     """How what leaves is listened to; None where nobody does."""
     for source in watcher.sources.values():
-        if isinstance(source, OutwardSource):
+        if isinstance(source, OutwardSource) and source.fds():
             return source.view()
     return None
 

@@ -108,6 +108,11 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
         children["sampler"] = sample
     if policy.outward is not None:
         children["meter"] = measure
+        if not nftables:
+            log.warning(
+                "[outward]: no caps are put in, and who scans is seen only where other firewall"
+                " rules of this host track connections"
+            )
     return Master(children, watch).run()
 
 
