@@ -119,6 +119,21 @@ def test_fstab_alone_brings_the_same_mounts(hardened: Hardened) -> None:
     assert [one["path"] for one in told if one["ok"]] == ["/var/tmp", "/run/lock"]
 
 
+def test_undone_after_the_next_boot(hardened: Hardened) -> None:
+    """Then mount(8) has mounted what fstab says; the plain folder is one again, the tmpfs stays."""
+    before = hardened.state()
+    hardened.harden("--apply", "--only", "/var/tmp", "--only", "/run/lock")
+    for place in ("/var/tmp", "/run/lock"):
+        hardened.run("umount", place)
+        hardened.run("mount", place)
+    done = hardened.harden("--undo")
+    assert "/run/lock is a tmpfs now, and stays one until the next boot" in done.stderr
+    hardened.drop("/run/lock/bot", BOT)
+    assert starts(hardened, "/run/lock/bot")
+    hardened.run("umount", "/run/lock")
+    assert hardened.state() == before
+
+
 def test_files_that_are_open_do_no_harm_to_either(hardened: Hardened) -> None:
     """A folder in use: somebody's working folder, and an open file in it."""
     busy = hardened.start("sh", "-c", "cd /var/tmp; exec sleep 1000000 >open", uid=BOT)
