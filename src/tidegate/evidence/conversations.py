@@ -1,14 +1,16 @@
 """Flows of one direction each → contacts: who began, and whether there was an answer.
 
-Touches nothing. TCP's flags tell by themselves: a SYN that no ACK followed was not answered. For
-what has no flags the way back is waited for. What never came is believed only of exporters that
-otherwise show both ways: sampled ones, and routers that see one direction, would make a scanner of
-everybody. Limits: `WAITING` flows wait for their way back, for `WAIT`; older ones go, counted.
+Touches nothing. A failed try is told of before a connection that lasts: contacts are held for `LAG`
+and come in the order in which they began, or the failures of a busy host would look like a scan
+until its successes were told of. What never came back is believed only of exporters that otherwise
+show both ways: sampled ones, and those that see one direction, would make scanners of everybody.
+Limits: `WAITING` flows wait for their way back, as many contacts for their turn; more go early.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from heapq import heappop, heappush
 
 from tidegate import subject as subjects
 from tidegate.model import MINUTE, SECOND, Micros, Subject
@@ -16,7 +18,10 @@ from tidegate.policy.outward import OutwardSpec
 from tidegate.prefixes import PrefixSet
 from tidegate.traffic import Contact, Flow, Outcome
 
-WAIT = 40 * SECOND
+WAIT = 10 * SECOND
+"""So long after a flow the one of the way back is waited for."""
+LAG = 75 * SECOND
+"""An exporter that tells of what goes on each minute has told of everything after this long."""
 WAITING = 65_536
 OLDEST = 5 * MINUTE
 """An exporter's clock is believed this far back, and not at all ahead."""
@@ -64,10 +69,11 @@ class Conversations:
         self._networks = PrefixSet(spec.networks)
         self._waiting: dict[_Key, tuple[Micros, Flow]] = {}
         self._exporters: dict[str, _Exporter] = {}
+        self._turns: list[tuple[Micros, Contact]] = []
         self.evicted = self.doubted = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._turns)
 
     def sampled(self, exporter: str, every: int) -> None:
         """This exporter looks at one packet of so many."""
@@ -79,12 +85,17 @@ class Conversations:
         return sorted(name for name, one in self._exporters.items() if not one.believed)
 
     def feed(self, flows: Iterable[Flow], now: Micros) -> list[Contact]:
-        """Take these in; the contacts that are sure by now."""
-        found: list[Contact] = []
-        # Bare tries last: whether an exporter is to be believed is known by then.
-        for flow in sorted(flows, key=lambda one: (_bare(one), one)):
-            self._flow(flow, now, found)
-        self._settle(now, found)
+        """Take these in; the contacts that are sure by now, in the order in which they began."""
+        for flow in sorted(flows):
+            self._flow(flow, now)
+        self._settle(now)
+        found = []
+        while self._turns:
+            early = len(self._turns) > WAITING
+            if not early and now - self._turns[0][0] < LAG:
+                break
+            self.evicted += early
+            found.append(heappop(self._turns)[1])
         return found
 
     def subject(self, address: str) -> Subject:
@@ -113,7 +124,7 @@ class Conversations:
             found = self._exporters[name] = _Exporter()
         return found
 
-    def _flow(self, flow: Flow, now: Micros, found: list[Contact]) -> None:
+    def _flow(self, flow: Flow, now: Micros) -> None:
         key = _key(flow)
         known = self._waiting.get(key)
         if known is not None and _ends(known[1]) == _ends(flow):
@@ -124,36 +135,30 @@ class Conversations:
             return
         if known is not None:
             del self._waiting[key]
-            self._both(known[1], flow, now, found)
+            self._both(known[1], flow, now)
             return
         if len(self._waiting) >= WAITING:
-            del self._waiting[next(iter(self._waiting))]
+            _since, gone = self._waiting.pop(next(iter(self._waiting)))
             self.evicted += 1
+            if _bare(gone):
+                self._unanswered(gone, now, "unanswered")
         self._waiting[key] = (now, flow)
-        if _bare(flow):
-            # Who only ever said SYN: a try. Should the answer's flow come yet, that counts.
-            self._unanswered(flow, now, found)
 
-    def _both(self, one: Flow, other: Flow, now: Micros, found: list[Contact]) -> None:
+    def _both(self, one: Flow, other: Flow, now: Micros) -> None:
         begun, back = (one, other) if _began(one, other) else (other, one)
         if begun.protocol != _TCP or not (begun.flags or back.flags):
-            self._say(begun, "answered", now, found)
+            self._say(begun, "answered", now)
             return
         if begun.flags & back.flags & _ACK:
             self._of(begun.exporter).saw(both=True)
         if not begun.flags & _SYN:
             return  # the middle of a long one, or its end: who began it is not told
-        if begun.flags & _ACK:
-            self._say(begun, "answered", now, found)
-        elif self.governs(begun.source):
-            if back.flags & _SYN:
-                self._say(begun, "answered", now, found)
-            elif self._believed(begun):
-                self._say(begun, "refused", now, found)
-        elif begun is other and self._believed(begun):
-            self._say(begun, "tried", now, found)  # of the other one, that was said when it came
+        if begun.flags & _ACK or (back.flags & _SYN and self.governs(begun.source)):
+            self._say(begun, "answered", now)
+        else:
+            self._unanswered(begun, now, "refused" if back.flags & _RST else "unanswered")
 
-    def _settle(self, now: Micros, found: list[Contact]) -> None:
+    def _settle(self, now: Micros) -> None:
         """Those whose way back never came."""
         while self._waiting:
             key = next(iter(self._waiting))
@@ -164,28 +169,28 @@ class Conversations:
             if flow.protocol == _TCP and flow.flags & _ACK:
                 self._of(flow.exporter).saw(both=False)
                 if flow.source_port >= flow.port:
-                    self._say(flow, "answered", now, found)
-            elif flow.protocol != _TCP or not flow.flags:
-                self._unanswered(flow, now, found)
+                    self._say(flow, "answered", now)
+            elif flow.protocol != _TCP or not flow.flags or _bare(flow):
+                self._unanswered(flow, now, "unanswered")
 
-    def _unanswered(self, flow: Flow, now: Micros, found: list[Contact]) -> None:
+    def _unanswered(self, flow: Flow, now: Micros, outcome: Outcome) -> None:
         if self._believed(flow):
-            self._say(flow, "tried", now, found)
+            self._say(flow, "tried", now)
             if self.governs(flow.source):
-                self._say(flow, "unanswered", now, found)
+                self._say(flow, outcome, now)
 
     def _believed(self, flow: Flow) -> bool:
         believed = self._of(flow.exporter).believed
         self.doubted += not believed
         return believed
 
-    def _say(self, flow: Flow, outcome: Outcome, now: Micros, found: list[Contact]) -> None:
+    def _say(self, flow: Flow, outcome: Outcome, now: Micros) -> None:
         time = min(max(flow.first, now - OLDEST), now)
         source = self.subject(flow.source)
         one = Contact(time, source, flow.destination, flow.protocol, flow.port, outcome)
         if outcome == "answered" and not self.governs(flow.source):
-            found.append(one._replace(outcome="tried"))  # arrived: begun, and come about
-        found.append(one)
+            heappush(self._turns, (time, one._replace(outcome="tried")))  # arrived
+        heappush(self._turns, (time, one))
 
 
 def _bare(flow: Flow) -> bool:

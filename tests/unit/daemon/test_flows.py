@@ -7,15 +7,19 @@ import socket
 import struct
 
 import pytest
+from tests.unit.evidence.test_contacts import ORDINARY
+from tests.unit.evidence.traffic import START, scanner, user
 from tests.unit.source.flow.test_decoder import record5, v5
 
 from tidegate.daemon.build import plan
 from tidegate.daemon.flows import FlowSource, FlowStage, listen_trouble
 from tidegate.daemon.wiring import _read, open_sources
+from tidegate.evidence.conversations import LAG, WAIT
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.model import MINUTE, SECOND, Subject
 from tidegate.policy.flow import FlowPort
 from tidegate.policy.outward import OutwardSpec
+from tidegate.traffic import Flow
 
 NOW = 1_700_000_100 * SECOND
 SPEC = OutwardSpec(networks=(Subject("192.0.2.0/24"),))
@@ -79,8 +83,9 @@ def send(source, *datagrams, host="127.0.0.1"):
 
 def test_a_scanner_behind_a_router_becomes_a_line(edge):
     send(edge, *datagrams())
-    blocks = edge.read(NOW) + edge.read(NOW + SECOND)
-    (block,) = blocks
+    assert edge.read(NOW) == []
+    assert edge.read(NOW + SECOND) == []
+    (block,) = edge.read(NOW + WAIT)
     assert block.data.decode().startswith(
         "2023-11-14T22:13:16.500000+00:00 tidegate outward: scan 192.0.2.66: 10 of 10 new destinations"
     )
@@ -107,7 +112,7 @@ def test_the_malformed_and_the_foreign_are_counted_and_said(edge):
     assert "3 datagrams of others than the exporters, the last of 127.0.0.2" in detail
     nine = struct.pack("!HHIIII", 9, 1, 0, 0, 0, 0) + struct.pack("!HH", 300, 8) + b"\0" * 4
     send(edge, nine, v5(syn(1)))
-    assert edge.read(NOW) == []
+    assert edge.read(NOW) + edge.read(NOW + WAIT) == []
     assert "1 sets of records came before their templates" in edge.health().detail
     assert (
         "127.0.0.1: sampled, or seen one way only, or too little seen yet" in edge.health().detail
@@ -116,7 +121,7 @@ def test_the_malformed_and_the_foreign_are_counted_and_said(edge):
 
 def test_a_sampling_router_convicts_nobody(edge):
     send(edge, *(data[:22] + struct.pack("!H", 0x4000 | 100) + data[24:] for data in datagrams()))
-    assert edge.read(NOW) == []
+    assert edge.read(NOW) + edge.read(NOW + WAIT) + edge.read(NOW + LAG) == []
 
 
 def test_a_port_that_is_taken_is_asked_for_again():
@@ -162,7 +167,8 @@ def test_a_policy_opens_it_and_its_findings_decide(tmp_path):
     try:
         edge.read(NOW)
         send(edge, *datagrams())
-        (block,) = edge.read(NOW)
+        assert edge.read(NOW) == []
+        (block,) = edge.read(NOW + WAIT)
     finally:
         for source in sources.values():
             source.close()
@@ -176,3 +182,61 @@ def test_a_policy_opens_it_and_its_findings_decide(tmp_path):
     )
     after = plan(file)
     assert {spec.name: _read(spec, after) for spec in after.sources}["edge"] != before["edge"]
+
+
+def flows_of(contacts):
+    """What a router that sees both ways would have exported of these contacts, each when it is over."""
+    begun = {}
+    for n, one in enumerate(contacts):
+        if one.outcome == "tried":
+            begun[one.source, one.destination] = one.time
+            continue
+        first = begun.pop((one.source, one.destination), one.time)
+        tcp = one.protocol == 6
+        answered = one.outcome == "answered"
+        flags = (0x1B if answered else 0x02) if tcp else 0
+        there = Flow(
+            first, min(one.time, first + 20 * SECOND), one.source, one.destination, one.protocol, 10_000 + n % 50_000, one.port,
+            5 if answered else 2, 300, flags, "192.0.2.1",
+        )  # fmt: skip
+        back = there._replace(
+            source=there.destination, destination=there.source, source_port=there.port, port=there.source_port,
+            first=there.first + 1000, flags=(0x1B if answered else 0x14) if tcp else 0,
+        )  # fmt: skip
+        yield there
+        if answered or (one.outcome == "refused" and tcp):
+            yield back
+
+
+def played(stage, contacts):
+    """Exported each second, a while after the last packet."""
+    found, now = [], START
+    waiting = sorted(flows_of(contacts), key=lambda flow: flow.last)
+    at = 0
+    while at < len(waiting):
+        now += SECOND
+        upto = at
+        while upto < len(waiting) and waiting[upto].last <= now:
+            upto += 1
+        found += stage.feed(waiting[at:upto], now + 15 * SECOND)
+        at = upto
+    for late in range(100):
+        found += stage.feed((), now + (15 + late) * SECOND)
+    return found
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_heavy_users_behind_a_router_are_never_convicted(name):
+    span = {"span": 2 * MINUTE} if ORDINARY[name]["rate"] > 30 else {}
+    assert played(FlowStage(SPEC), user("192.0.2.7", seed=2, **ORDINARY[name] | span)) == []
+
+
+@pytest.mark.parametrize("protocol", [6, 17])
+@pytest.mark.parametrize("rate", [0.2, 1, 10, 100])
+def test_scanners_behind_a_router_are_found_among_its_users(rate, protocol):
+    users = user("192.0.2.7", seed=2, **ORDINARY["a monitoring host"], span=4 * MINUTE)
+    contacts, _cuts = scanner(
+        "192.0.2.66", rate=rate, slots=None, span=2 * MINUTE, protocol=protocol
+    )
+    found = played(FlowStage(SPEC), [*users, *contacts])
+    assert {(one.kind, one.subject) for one in found} == {("outward.scan", "192.0.2.66")}

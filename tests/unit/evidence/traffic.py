@@ -93,9 +93,11 @@ def scanner(
     where: list[str] = []
     while at < START + span:
         time, name = int(at), address(chance)
-        taken = [one for one in taken if time - one < remember]
+        if slots is not None:
+            taken = [one for one in taken if time - one < remember]
         if slots is None or len(taken) < slots:
-            taken.append(time)
+            if slots is not None:
+                taken.append(time)
             answered = chance.random() < alive
             outcome, after = ("answered", 40 * MILLI) if answered else ("unanswered", 30 * SECOND)
             contacts += attempt(time, source, name, outcome, after, port=port, protocol=protocol)
