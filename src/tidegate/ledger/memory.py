@@ -233,20 +233,21 @@ class MemoryLedger:
 
     def quarantined(self, now: Micros) -> list[Confined]:
         """Who is cut off or still watched, each once, with the latest end of either."""
-        return confined(self._confining(None), now)
+        rows = (row.values for row in self._confining())
+        return confined(((one[3], one[2], one[6], one[16]) for one in rows), now)
 
-    def _confining(self, subject: Subject | None) -> list[Entry]:
+    def _confining(self) -> list[_Row]:
         self.open()
         rows = [row for row in self._rows.values() if row.counts and row.undone is None]
-        rows = [row for row in rows if row.values[2] in UNDOES["release"]]
-        return [replace(row, evidence="").entry() for row in _about(rows, subject)]
+        return [row for row in rows if row.values[2] in UNDOES["release"]]
 
     def standing(
         self, now: Micros, subject: Subject | None = None, action: Standing = "ban"
     ) -> list[Entry]:
         """The decisions behind `wanted` or `quarantined`, in the same order, without evidence."""
         if action == "quarantine":
-            return lasting(self._confining(subject), now)
+            found = _about(self._confining(), subject)
+            return lasting((replace(row, evidence="").entry() for row in found), now)
         rows = self._in_force("ban", now)
         return [replace(row, evidence="").entry() for row in _about(rows, subject)]
 

@@ -71,7 +71,7 @@ STEPS = (
     """
     -- Until when a source that was cut off stays on probation, after a quarantine or a release.
     ALTER TABLE decision ADD COLUMN watched INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX decision_confining ON decision (number)
+    CREATE INDEX decision_confining ON decision (max(until, watched))
         WHERE undone IS NULL AND mode = 'enforce' AND spared = ''
         AND action IN ('quarantine', 'release');
     """,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tidegate.ledger.port import AT_ONCE, Entry
@@ -33,6 +33,7 @@ STANDING = (
 )
 CONFINING = (
     "undone IS NULL AND mode = 'enforce' AND spared = '' AND action IN ('quarantine', 'release')"
+    " AND max(until, watched) > ?"
 )
 
 PUT_DECISION = (
@@ -117,16 +118,29 @@ def in_force(
     return [Ban(Subject(key[0]), ports_of(key[1]), latest[key]) for key in keys]
 
 
-def confining(connection: sqlite3.Connection, subject: Subject | None = None) -> list[Entry]:
-    """Every quarantine and release that nothing has undone, in their order, without evidence."""
+def confining(
+    connection: sqlite3.Connection, now: Micros, subject: Subject | None = None
+) -> list[Entry]:
+    """Every quarantine and release that is neither over nor undone, in their order."""
     condition, values = about(subject)
     rows = connection.execute(
         f"SELECT {COLUMNS.replace('time', 'decision.time')}, state, detail, outcome.time"  # noqa: S608
-        " FROM decision LEFT JOIN outcome ON outcome.decision = number"
+        " FROM decision INDEXED BY decision_confining"
+        " LEFT JOIN outcome ON outcome.decision = number"
         f" WHERE {CONFINING} {condition} ORDER BY number",
-        values,
+        (now, *values),
     )
     return [bare(row) for row in rows.fetchall()]
+
+
+def ends(connection: sqlite3.Connection, now: Micros) -> Iterable[tuple[str, str, Micros, Micros]]:
+    """The same, as far as it says who is cut off or watched until when: asked at every quarantine,
+    and without making decisions of the rows it takes a tenth of the time."""
+    return connection.execute(
+        "SELECT subject, action, until, watched FROM decision INDEXED BY decision_confining"  # noqa: S608
+        f" WHERE {CONFINING}",
+        (now,),
+    )
 
 
 def bare(row: Sequence[Any]) -> Entry:

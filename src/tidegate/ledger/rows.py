@@ -97,16 +97,16 @@ def lasting(entries: Iterable[Entry], now: Micros) -> list[Entry]:
     return [found[subject] for subject in sorted(found)]
 
 
-def confined(entries: Sequence[Entry], now: Micros) -> list[Confined]:
-    """Until when those of `lasting` are cut off, and until when they are watched in all."""
-    watched: dict[Subject, Micros] = {}
-    for entry in entries:
-        one = entry.decision
-        watched[one.subject] = max(watched.get(one.subject, 0), _cut(one, now), one.watched)
-    return [
-        Confined(one.subject, _cut(one, now), watched[one.subject])
-        for one in (entry.decision for entry in lasting(entries, now))
-    ]
+def confined(rows: Iterable[tuple[str, str, Micros, Micros]], now: Micros) -> list[Confined]:
+    """Until when each is cut off, and until when it is watched in all, of (subject, action, until,
+    watched) of what nothing has undone. Sorted by subject."""
+    found: dict[str, tuple[Micros, Micros]] = {}
+    for subject, action, until, watched in rows:
+        cut = until if action == "quarantine" and until > now else 0
+        if max(cut, watched) > now:
+            before = found.get(subject, (0, 0))
+            found[subject] = max(before[0], cut), max(before[1], cut, watched)
+    return [Confined(Subject(one), *found[one]) for one in sorted(found)]
 
 
 def _cut(decision: Decision, now: Micros) -> Micros:

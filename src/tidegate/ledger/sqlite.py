@@ -24,6 +24,7 @@ from tidegate.ledger.queries import (
     after,
     bare,
     confining,
+    ends,
     in_force,
     put_decisions,
     put_memory,
@@ -228,7 +229,7 @@ class SqliteLedger:
     def quarantined(self, now: Micros) -> list[Confined]:
         """Who is cut off or still watched, each once, with the latest end of either."""
         with self._file.reading("read who is cut off") as connection:
-            return confined(confining(connection), now)
+            return confined(ends(connection, whole(now)), now)
 
     def standing(
         self, now: Micros, subject: Subject | None = None, action: Standing = "ban"
@@ -237,7 +238,7 @@ class SqliteLedger:
         condition, values = about(subject)
         with self._file.reading("read what stands") as connection:
             if action == "quarantine":
-                return lasting(confining(connection, subject), now)
+                return lasting(confining(connection, whole(now), subject), now)
             rows = connection.execute(IN_FORCE.format(about=condition), (whole(now), *values))
             return [bare(row) for row in rows.fetchall()]
 

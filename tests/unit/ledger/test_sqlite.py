@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.errors import LedgerError
-from tidegate.ledger.queries import STANDING
+from tidegate.ledger.queries import CONFINING, STANDING
 from tidegate.ledger.sqlite import SqliteLedger
 from tidegate.model import SECOND, Change, Decision, Evidence, Outcome, Position
 
@@ -158,3 +158,14 @@ def test_what_stands_is_answered_from_its_index_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {question}", (0,)).fetchall()
     assert "USING COVERING INDEX decision_standing" in plan[0][3]
+
+
+def test_who_is_cut_off_is_found_however_many_were_before(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger.db")
+    ledger = SqliteLedger(path)
+    ledger.open()
+    ledger.close()
+    with closing(sqlite3.connect(path)) as connection:
+        question = f"SELECT subject FROM decision WHERE {CONFINING}"
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {question}", (0,)).fetchall()
+    assert "USING INDEX decision_confining (<expr>>?)" in plan[0][3]
