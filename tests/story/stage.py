@@ -165,11 +165,26 @@ def tidegate(*words: str, config: Path | None = None) -> subprocess.CompletedPro
     )
 
 
+@contextmanager
+def _ended_by_term() -> Iterator[None]:
+    """SIGTERM takes the stage down, too, before this process ends."""
+
+    def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def play(title: str, story) -> int:
     """Run one story, which returns its verdict, the last line; the exit code."""
     timeline = Timeline(title)
     try:
-        with ExitStack() as stack:
+        with _ended_by_term(), ExitStack() as stack:
             verdict = story(timeline, stack)
     except StoryError as failure:
         print(f"\nNOT AS THE STORY GOES: {failure}")
