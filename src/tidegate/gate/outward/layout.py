@@ -22,25 +22,32 @@ MOST = 4096
 
 _WORD = {4: "ip", 6: "ip6"}
 _PROTOCOL = {4: "ipv4", 6: "ipv6"}
-_IRC = "@ih,0,40 { 0x4e49434b20, 0x5553455220, 0x4a4f494e20 }"
-"""`NICK `, `USER ` or `JOIN ` where the data of a packet begin."""
-_NO_IRC = "tcp dport != { 21, 110 }"
+_IRC = "tcp flags & psh == psh meta length < 600 @ih,0,32 { 0x4e49434b, 0x55534552, 0x4a4f494e }"
+"""`NICK`, `USER` or `JOIN` where the data of a packet begin: a line of its own, pushed, and no longer
+than IRC's (RFC 1459 §2.3). Most packets are past it before their data are looked at; the space
+behind the word is looked for afterwards."""
+_NO_IRC = "tcp flags & psh == psh meta length < 600 @ih,32,8 0x20 tcp dport != { 21, 110 }"
 """FTP and POP3 have a USER as well."""
 
+_FREE_USER = f"meta skuid @{FREE_USERS} return"
 _PRIORITY = "priority filter - 10; policy accept; }"
 
 
 class Layout(NamedTuple):
     """Everything that one policy puts in. `fixed`: sets with given elements; `held`: sets of those
-    who are cut off or watched; `own`: what the kernel alone fills; chains in order, with rules."""
+    who are cut off or watched; `own`: what the kernel alone fills; chains in order, with rules.
+    `cutting`: chains that are empty while nobody is cut off, since a look into a set costs each
+    packet that goes by."""
 
     fixed: dict[str, tuple[str, list[str]]]
     held: dict[str, Kind]
     own: dict[str, Stated]
     chains: dict[str, tuple[str, list[str]]]
+    cutting: dict[str, list[str]]
 
-    def text(self, *, whole: bool) -> str:
-        """What nft is given; `whole`: in the place of whatever stands, memory and all."""
+    def text(self, *, whole: bool, cutting: bool = False) -> str:
+        """What nft is given; `whole`: in the place of whatever stands, memory and all; `cutting`:
+        somebody is cut off."""
         lines = [f"add table inet {TABLE}"]
         if whole:
             lines = [lines[0], f"delete table inet {TABLE}", lines[0]]
@@ -64,7 +71,18 @@ class Layout(NamedTuple):
             for name, (_hook, rules) in self.chains.items()
             for rule in rules
         ]
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + (self.text_of_cutting() if cutting else "")
+
+    def text_of_cutting(self, cutting: bool = True) -> str:
+        """Only what makes the difference."""
+        lines = [f"flush chain inet {TABLE} {name}" for name in self.cutting]
+        lines += [
+            f"add rule inet {TABLE} {name} {rule}"
+            for name, rules in self.cutting.items()
+            for rule in rules
+            if cutting
+        ]
+        return "\n".join(lines) + "\n" * bool(lines)
 
     @property
     def names(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -85,16 +103,25 @@ def laid(spec: OutwardSpec, spared: Sequence[Subject]) -> Layout:
         chains.update({name: ("", rules) for name, rules in caps.lane_rules(lane, spec)})
     held = {f"{word}_{kind.name}": kind for kind in several for word in ("cut", "watched")}
     passing = [lane for lane in found if not lane.local]
+    if spec.irc and len(passing) < len(found):
+        chains["irc_uid"] = ("", [_FREE_USER, _told_irc("irc_uid", UID.source)])
+    if spec.irc and passing:
+        chains["irc"] = ("", _irc(passing))
     if spec.irc:
         own.update(_irc_sets())
-        chains["irc_uid"] = ("", [_told_irc("irc_uid", UID.source)])
-        if passing:
-            chains["irc"] = ("", _irc(passing))
     if spec.filters:
         own.update({f"told_filter{one}": Stated(TYPE[one], caps.CAPPED_SIZE) for one in FREE})
         chains.update({filter_of(one): ("", _filtering(one, spec)) for one in spec.filters})
     chains.update(_hooks(spec, found))
-    return Layout(fixed(spec, found, spared), held, own, chains)
+    return Layout(fixed(spec, found, spared), held, own, chains, _cutting(found))
+
+
+def _cutting(found: Sequence[Lane]) -> dict[str, list[str]]:
+    rules: dict[str, list[str]] = {}
+    for kind in dict.fromkeys(lane.kind for lane in found):
+        jump = f"{kind.source} @cut_{kind.name} goto cutting_{kind.name}"
+        rules.setdefault("cuts_uid" if kind == UID else "cuts", []).append(jump)
+    return rules
 
 
 def _hooks(spec: OutwardSpec, found: Sequence[Lane]) -> Iterator[tuple[str, tuple[str, list[str]]]]:
@@ -107,34 +134,39 @@ def _hooks(spec: OutwardSpec, found: Sequence[Lane]) -> Iterator[tuple[str, tupl
     local = [lane for lane in found if lane.local]
     passing = [lane for lane in found if not lane.local]
     if local:
-        yield "leaving", (f"{{ type filter hook output {_PRIORITY}", _leaving(local, irc=spec.irc))
+        yield f"cutting_{UID.name}", ("", [_FREE_USER, *_cut(UID)])
+        yield "cuts_uid", ("", [])
+        yield "beginning_uid", ("", _beginning_uid(local))
+        yield "leaving", (f"{{ type filter hook output {_PRIORITY}", _leaving(irc=spec.irc))
         yield "arriving", (f"{{ type filter hook input {_PRIORITY}", _arriving(local))
     if passing:
         for kind in dict.fromkeys(lane.kind for lane in passing):
-            cut = f"goto cut_quarantine_{kind.name}"
-            yield f"cutting_{kind.name}", ("", [*_free(), cut])
+            yield f"cutting_{kind.name}", ("", [*_free(), *_cut(kind)])
+        yield "cuts", ("", [])
         yield "returning", ("", _returning(passing))
         yield "beginning", ("", _beginning(passing))
-        yield "passing", (f"{{ type filter hook forward {_PRIORITY}", _passing(passing, spec.irc))
+        yield "passing", (f"{{ type filter hook forward {_PRIORITY}", _passing(irc=spec.irc))
 
 
 # -- this host's own --------------------------------------------------------------------------
 
 
-def _leaving(local: Sequence[Lane], *, irc: bool) -> list[str]:
-    rules = [
-        'meta oifname "lo" accept',
-        "ct direction reply accept",
-        f"meta skuid @{FREE_USERS} accept",
-        "ct state untracked accept",
-        f"meta skuid @cut_{UID.name} goto cut_quarantine_{UID.name}",
-    ]
+def _cut(kind: Kind) -> list[str]:
+    return ["ct state untracked return", f"goto cut_quarantine_{kind.name}"]
+
+
+def _leaving(*, irc: bool) -> list[str]:
+    rules = ['meta oifname "lo" accept', "ct direction reply accept", "jump cuts_uid"]
     if irc:
-        rules.append(f"meta l4proto tcp {_IRC} jump irc_uid")
-    return rules + [
-        f"ct state new meta nfproto {_PROTOCOL[lane.family]} goto caps_{lane.name}"
-        for lane in local
-    ]
+        rules.append(f"{_IRC} jump irc_uid")
+    return [*rules, "ct state new goto beginning_uid"]
+
+
+def _beginning_uid(local: Sequence[Lane]) -> list[str]:
+    caps_of = [
+        f"meta nfproto {_PROTOCOL[lane.family]} goto caps_{lane.name}" for lane in local
+    ]  # fmt: skip
+    return [_FREE_USER, *caps_of]
 
 
 def _arriving(local: Sequence[Lane]) -> list[str]:
@@ -153,9 +185,9 @@ def _answers_only() -> list[str]:
     """What follows sees the first answers of a connection that somebody of ours began: no reset,
     no ICMP error, and of TCP its SYN/ACK alone."""
     return [
+        "meta l4proto tcp tcp flags & (fin | syn | rst | ack) != syn | ack accept",
         "ct direction original accept",
         "ct state != established accept",
-        "meta l4proto tcp tcp flags & (fin | syn | rst | ack) != syn | ack accept",
         "meta l4proto != tcp ct status assured accept",
     ]
 
@@ -163,14 +195,10 @@ def _answers_only() -> list[str]:
 # -- what is forwarded ------------------------------------------------------------------------
 
 
-def _passing(passing: Sequence[Lane], irc: bool) -> list[str]:
-    rules = ["ct direction reply goto returning", "ct state untracked accept"]
-    rules += [
-        f"{kind.source} @cut_{kind.name} jump cutting_{kind.name}"
-        for kind in dict.fromkeys(lane.kind for lane in passing)
-    ]
+def _passing(*, irc: bool) -> list[str]:
+    rules = ["ct direction reply goto returning", "jump cuts"]
     if irc:
-        rules.append(f"meta l4proto tcp {_IRC} jump irc")
+        rules.append(f"{_IRC} jump irc")
     return [*rules, "ct state new goto beginning"]
 
 

@@ -49,9 +49,10 @@ class NftablesOutward:
         self._spec: OutwardSpec | None = None
         self._spared: tuple[Subject, ...] = ()
         self._layout: Layout | None = None  # as it was put in
+        self._cutting = False  # its rules that cut off are in
         self._fingerprint = b""
         self._generation: int | None = None
-        self._why, self._again, self._looked = "", 0.0, 0.0
+        self._why, self._again, self._looked = "", 0.0, float("-inf")
 
     def close(self) -> None:
         """Give the socket back; the caps stay."""
@@ -73,12 +74,19 @@ class NftablesOutward:
         fit, refusals = judge(confined, self._spec, self._spared, now, LONGEST)
         wanted = laid(self._spec, self._spared)
         try:
+            cutting = any(one.until > now for one in fit)
             if wanted != self._layout or self.drifted():
-                self._lay(wanted)
+                self._lay(wanted, cutting)
+            elif cutting and not self._cutting:
+                self._put(wanted.text_of_cutting())
+                self._cutting = True
             if not self._refill(wanted, fit, now):
-                self._lay(wanted)
+                self._lay(wanted, cutting)
                 if not self._refill(wanted, fit, now):
                     raise GateError("the kernel refuses who is to be cut off")
+            if self._cutting and not cutting:
+                self._put(wanted.text_of_cutting(cutting=False))
+                self._cutting = False
         except GateError as error:
             self._generation = None
             self._why, self._again = str(error), time.monotonic() + _AGAIN
@@ -126,7 +134,13 @@ class NftablesOutward:
 
     # -- the parts ------------------------------------------------------------------------------
 
-    def _lay(self, wanted: Layout) -> None:
+    def _put(self, text: str) -> None:
+        self._generation = None
+        self._put_in(text)
+        self._fingerprint = self._netfilter.fingerprint()
+        self._generation = self._netfilter.generation()
+
+    def _lay(self, wanted: Layout, cutting: bool) -> None:
         """Put the layout in: over what stands where that is part of it, so that the kernel's
         memory stays, else in its place."""
         self._layout = self._generation = None
@@ -135,12 +149,12 @@ class NftablesOutward:
         fits = sets >= standing and chains.issuperset(self._netfilter.chains())
         for whole in (False, True) if fits else (True,):
             try:
-                self._put_in(wanted.text(whole=whole))
+                self._put(wanted.text(whole=whole, cutting=cutting))
                 break
             except GateError as error:
                 if whole:
                     raise GateError(_lacking(str(error), wanted.text(whole=True))) from error
-        self._fingerprint, self._layout = self._netfilter.fingerprint(), wanted
+        self._layout, self._cutting = wanted, cutting
 
     def _refill(self, wanted: Layout, fit: Sequence[Confined], now: Micros) -> bool:
         """Exchange who is cut off and watched, in one transaction."""
