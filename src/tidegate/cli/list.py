@@ -24,6 +24,7 @@ from tidegate.cli.common import (
 from tidegate.cli.confined import confined_rows
 from tidegate.cli.standing import closed_rows
 from tidegate.cli.targets import BY, TITLE, cells
+from tidegate.cli.whom import source_text
 
 
 @click.command(
@@ -33,9 +34,14 @@ Examples:
   tidegate list --json | jq .subject
   tidegate list --by target          what is under attack, of every sort
   tidegate list --by page --limit 5
+  tidegate list --by source          whose packets are kept back, by which caps
 """
 )
-@click.option("--by", type=click.Choice(BY), help="What is under attack, instead of who is closed.")
+@click.option(
+    "--by",
+    type=click.Choice((*BY, "source")),
+    help="What is under attack, instead of who is closed; or (source) whose packets are kept back.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(1, 1000),
@@ -50,8 +56,11 @@ def command(by: str | None, limit: int, socket: str | None, as_json: bool) -> in
     probation; and every gate that is closed.
 
     With --by: sites, pages, mailboxes, accounts, ports or services that were abused within the last
-    ten minutes, with rates. An event counts for everything that its line names.
+    ten minutes, with rates. An event counts for everything that its line names. --by source: who is
+    cut off, on probation or capped, and how many packets of each the kernel's caps kept back.
     """
+    if by == "source":
+        return _sources(limit, socket, as_json)
     if by:
         return _targets(by, limit, socket, as_json)
     rows = client(socket).lines("/list")
@@ -90,6 +99,30 @@ def _bans(rows: Iterable[Mapping[str, Any]]) -> None:
         ),
         "Nothing is closed.",
     )
+
+
+def _sources(limit: int, socket: str | None, as_json: bool) -> int:
+    rows = client(socket).lines("/sources", {"limit": str(limit)})
+    if as_json:
+        for row in rows:
+            emit(row)
+        return 0
+    table(
+        ("SOURCE", "KEPT BACK", "BY CAP", "IS", "BY", "UNTIL"),
+        (
+            (
+                source_text(row["subject"]),
+                f"{row['packets']:,}",
+                ", ".join(f"{one['what']} {one['packets']:,}" for one in row["capped"]) or "-",
+                row["confined"] or "capped",
+                row["by"] or "-",
+                clock(row["until"]) if row["until"] else "-",
+            )
+            for row in rows
+        ),
+        "Nobody's packets are kept back.",
+    )
+    return 0
 
 
 def _targets(by: str, limit: int, socket: str | None, as_json: bool) -> int:

@@ -69,6 +69,7 @@ class Answerer:
             ("GET", "/why"): self._why,
             ("GET", "/history"): self._history,
             ("GET", "/targets"): partial(overview.targets, watcher),
+            ("GET", "/sources"): partial(outview.sources, watcher),
             ("GET", "/report"): partial(overview.report, watcher),
             ("GET", "/guards"): partial(gatework.guards, watcher),
             ("GET", "/incidents"): partial(incidentwork.listed, watcher),

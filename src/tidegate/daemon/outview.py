@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from tidegate import subject as subjects
+from tidegate.control.call import Call
 from tidegate.control.views import entry_view
 from tidegate.daemon import asked
 from tidegate.daemon.act import Actor
@@ -21,9 +22,10 @@ from tidegate.decision.ladder import step
 from tidegate.ledger.port import Entry
 from tidegate.model import SECOND, Decision, Micros, Subject
 from tidegate.policy.durations import format_duration
-from tidegate.text import well_formed
+from tidegate.text import time_text, well_formed
 
 MOST = 10
+LONGEST_LIST = 10_000
 _USER = re.compile(r"uid:[0-9]{1,10}", re.ASCII)
 
 
@@ -102,6 +104,37 @@ def _next(watcher: Daemon, decision: Decision) -> str | None:
         return None
     span = step(rule.ban.ladder, decision.step + 1)
     return format_duration(min(span, watcher.pipeline.policy.limits.longest_ban))
+
+
+def sources(watcher: Daemon, call: Call, now: Micros) -> tuple[int, Iterator[object]]:
+    """Every source that is kept back: cut off, on probation, or capped within the last minutes. By
+    how many packets the caps took from each, the most first."""
+    limit = asked.number(call.query.get("limit", "20"), LONGEST_LIST)
+    state = watcher.actor.confining.state(now)
+    found: dict[Subject, dict[str, Any]] = {}
+
+    def at(subject: Subject) -> dict[str, Any]:
+        if subject not in found:
+            empty = {"confined": None, "until": None, "by": "", "packets": 0}
+            found[subject] = {"v": 1, "subject": well_formed(subject), **empty, "capped": []}
+        return found[subject]
+
+    for entry in standing(watcher, now):
+        decision = entry.decision
+        cut = decision.action == "quarantine" and decision.until > now
+        at(decision.subject).update(
+            confined="cut off" if cut else "on probation",
+            until=time_text(decision.until if cut else decision.watched),
+            by=well_formed(decision.rule or decision.by),
+        )
+    for one in state.capped if state is not None else ():
+        view = at(one.subject)
+        view["packets"] += one.packets
+        view["capped"].append(
+            {"what": well_formed(one.what), "packets": one.packets, "bytes": one.bytes}
+        )
+    order = sorted(found, key=lambda one: (-found[one]["packets"], one))
+    return 200, iter([found[one] for one in order[:limit]])
 
 
 def status(watcher: Daemon, now: Micros) -> dict[str, Any] | None:

@@ -95,6 +95,19 @@ def test_list_shows_them_apart_from_bans(run):
     assert "Nothing is closed" not in run(list_verb, [CUT])[0]
 
 
+def test_list_by_source_says_whose_packets_are_kept_back(run):
+    capped = [{"what": "destinations", "packets": 4711, "bytes": 9}]
+    empty = {"confined": None, "until": None, "by": "", "packets": 4711, "capped": capped}
+    cut = empty | {"confined": "cut off", "until": CUT["until"], "by": "worm", "capped": []}
+    rows = [{"subject": "uid:33", **empty}, {"subject": "192.0.2.7", **cut}]
+    said, asked, _done = run(list_verb, rows, "--by", "source", "--limit", "2")
+    assert asked == [("/sources", {"limit": "2"})]
+    first, second = said.splitlines()[1:]
+    assert first == "uid:33 (www-data)\t4,711\tdestinations 4,711\tcapped\t-\t-"
+    assert second.startswith("192.0.2.7\t4,711\t-\tcut off\tworm\t2026-08-21")
+    assert run(list_verb, [], "--by", "source")[0] == "Nobody's packets are kept back.\n"
+
+
 def test_why_explains_with_its_lines_and_says_what_probation_is_and_how_to_let_back(run):
     said, asked, _done = run(why, WHY, "www-data")
     assert asked == [("/why", {"address": "www-data", "user": "uid:33"})]
@@ -173,8 +186,8 @@ def test_what_became_of_a_release(run):
     free = BACK | {"watched": None}
     assert run(release, {"results": [free]}, "uid:33")[0] == "release uid:33 (www-data): done\n"
     assert run(release, {"results": []}, "--all")[0] == "Nobody is cut off.\n"
-    said, _asked, done = run(release, {"results": [], "notes": ["it is free"]}, "uid:33")
-    assert ("it is free\n", 1) == (done.stderr, done.return_value)
+    _said, _asked, done = run(release, {"results": [], "notes": ["it is free"]}, "uid:33")
+    assert (done.stderr, done.return_value) == ("it is free\n", 1)
     refused = CUT | {"state": "refused", "detail": "no such source"}
     assert run(quarantine, {"results": [refused]}, "uid:33")[2].return_value == 1
 

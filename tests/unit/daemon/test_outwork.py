@@ -429,10 +429,25 @@ def test_status_counts_whom_the_caps_kept_back_and_what_filters_dropped(scene):
     assert outward["filters"] == [{"name": "slammer", "packets": 5, "bytes": 2020}]
 
 
+def test_sources_are_listed_by_what_the_caps_kept_back(scene):
+    scene.scan()
+    capped = (Capped(USER, "destinations", 7, 700), Capped(USER, "udp", 9, 900))
+    real = scene.gate.outward_state
+    scene.gate.outward_state = lambda now: real(now)._replace(capped=capped)
+    user, host = scene.ask("GET", "/sources")[1]
+    assert (user["subject"], user["packets"], user["confined"]) == (USER, 16, None)
+    assert [one["what"] for one in user["capped"]] == ["destinations", "udp"]
+    assert (host["subject"], host["packets"], host["confined"]) == (HOST, 0, "cut off")
+    assert (host["by"], host["until"][:4]) == ("worm", "2025")
+    assert len(scene.ask("GET", "/sources", limit="1")[1]) == 1
+    assert scene.ask("GET", "/sources", limit="0")[0] == 400
+
+
 def test_without_outward_there_is_nothing_to_tell(scene):
     scene.wiring.next = planned(GONE)
     scene.watcher.reload(scene.now)
     assert scene.ask("GET", "/status")[1]["outward"] is None
+    assert scene.ask("GET", "/sources")[1] == []
     _status, value = scene.ask("POST", "/quarantine", subject=HOST)
     assert value["error"].endswith("there is no [outward] in the policy; see docs/outward.md")
 
