@@ -22,7 +22,7 @@ _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442  # the same on every arc
 _CLONE, _CLOEXEC, _FROM_EMPTY = 1, os.O_CLOEXEC, 4
 _ATTRIBUTES = {"ro": 1, "nosuid": 2, "nodev": 4, "noexec": 8}
 
-_MS_REMOUNT, _MS_BIND, _MS_REC, _MS_STRICTATIME = 1 << 5, 1 << 12, 1 << 14, 1 << 24
+_MS_REMOUNT, _MS_BIND, _MS_REC = 1 << 5, 1 << 12, 1 << 14
 _MS = {
     "ro": 1,
     "nosuid": 1 << 1,
@@ -62,12 +62,11 @@ def bind(path: str, flags: Collection[str], options: Iterable[str]) -> None:
 
 
 def set_options(path: str, options: Collection[str]) -> None:
-    """Give the mount there exactly these options of its own; the file system's stay."""
+    """Give the mount there exactly these options of its own; the file system's stay, and how it
+    keeps times of access where none of these says so (strictatime)."""
     word = 0
     for option in options:
         word |= _MS.get(option, 0)
-    if not {"noatime", "relatime"} & set(options):
-        word |= _MS_STRICTATIME  # else the kernel would keep what there was
     _mount("none", path, _MS_REMOUNT | _MS_BIND | word, "remount,bind")
 
 

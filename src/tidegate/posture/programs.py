@@ -23,8 +23,6 @@ mostly by an upgrade."""
 SUSPECT: frozenset[Why] = frozenset({"place", "memory", "deleted", "script"})
 MOST = 1000
 _ARGUMENTS = 16
-_INLINE = frozenset({"-c", "-e", "-m", "-r"})
-"""Options after which no file is named that is run."""
 _INTERPRETER = re.compile(
     r"(?:python|perl|php|ruby|lua|tclsh|node|nodejs|java|bash|dash|sh|ash|zsh|ksh|busybox|m?awk|gawk"
     r"|ld-linux|ld-musl)[-\d.\w]*"
@@ -71,8 +69,6 @@ def _script(one: Process, places: Sequence[str]) -> str:
     if not _INTERPRETER.fullmatch(os.path.basename(one.executable)):
         return ""
     for word in one.command[1:_ARGUMENTS]:
-        if word in _INLINE:
-            return ""
         if word and not word.startswith("-"):
             path = os.path.normpath(os.path.join(one.folder, word))
             return path if inside(path, places) else ""

@@ -56,6 +56,9 @@ def test_links_are_not_followed_and_pipes_do_not_hang(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "trap/wp-includes").mkdir(parents=True)
     os.mkfifo(root / "trap/wp-includes/version.php")
+    (root / "linked/wp-includes").mkdir(parents=True)
+    version = next((tmp_path / "outside").rglob("version.php"))
+    (root / "linked/wp-includes/version.php").symlink_to(version)
     (root / "link").symlink_to(tmp_path / "outside")
     (root / "loop").symlink_to(root)
     assert find([root, root / "trap"], NOW).trees == ()
