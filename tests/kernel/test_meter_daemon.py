@@ -105,6 +105,22 @@ def test_a_scanner_is_cut_off_within_a_second_and_the_neighbour_is_not(
     assert status["meter"]["lost"] == 0
     (outward,) = [one for one in status["sources"] if one["name"] == "outward"]
     assert (outward["state"], outward["detail"]) == ("ok", "")
+    assert re.search(r"^meter    all sources heard, \d+ events; ", here.verb("status").stdout, re.M)
+
+
+def test_who_only_observes_decides_the_same_and_cuts_nobody_off(
+    world: World, daemon: Callable[..., Daemon]
+) -> None:
+    world.host.nft(
+        "table inet other { chain f { type filter hook forward priority 0; ct state new counter; }; }"
+    )
+    here = daemon().start("--observe")
+    scan(world, ONE)
+    row = until("the decision", here.history)[0]
+    assert (row["subject"], row["action"], row["state"]) == (ONE, "quarantine", "observed")
+    assert here.said().count("no caps are put in") == 1
+    with world.inner.listen(25):
+        assert world.attacker.reaches(INNER, 25, ONE)
 
 
 def test_a_slow_scanner_is_seen_by_what_does_not_answer(

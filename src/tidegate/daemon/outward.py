@@ -25,10 +25,12 @@ from tidegate.text import time_text
 from tidegate.traffic import Cut
 
 TICK: Micros = SECOND // 4
-COUNT_SHARE, COUNT_SAVED = 200, SECOND // 10
+COUNT_SHARE, COUNT_SAVED = 200, SECOND // 2
 """The kernel's counters are asked for so seldom that it takes one part of so many of a processor;
 of what was not taken so much is saved up, so that the first to be cut are counted at once."""
 COUNT_AGAIN: Micros = SECOND // 10
+COUNT_RATES: Micros = 2 * SECOND
+"""How often, where only rates were crossed: a flood is judged by many seconds of it."""
 
 StateOf = Callable[[Micros], OutwardState]
 
@@ -76,7 +78,6 @@ class OutwardSource:
     def read(self, now: Micros) -> list[Block]:
         """The lines of what was found since."""
         heard = self._heard()
-        self._counters.look(now)
         found: list[Finding] = []
         if heard.handshakes:
             found += self._stage.handshakes([Handshakes(*one) for one in heard.handshakes], now)
@@ -163,25 +164,20 @@ class Counters:
 
     def __init__(self, state_of: StateOf | None) -> None:
         self._state_of = state_of
-        self._known: dict[tuple[Subject, str], int] | None = None
+        # What was kept back before we began to listen is nobody's news.
+        self._known = _sums(self._ask(0))
         self._asked: Micros = 0
         self._earned: Micros = 0
         self._saved: Micros = COUNT_SAVED
-
-    def look(self, now: Micros) -> None:
-        """What was kept back before we began to listen is nobody's news."""
-        if self._known is None:
-            self._known = {}
-            self._fresh(now)
 
     def whole(self, cuts: Sequence[Cut], now: Micros) -> list[Cut]:
         """The cuts with all packets that were kept back, where that is known."""
         if not any(map(_counted, cuts)):
             return list(cuts)
-        if not self._may_ask(now):
+        if not self._may_ask(now, COUNT_AGAIN if _pressing(cuts) else COUNT_RATES):
             for cut in cuts:
                 key = cut.source, cut.what
-                if self._known and key in self._known:
+                if key in self._known:
                     self._known[key] += cut.packets  # so that it counts once
             return list(cuts)
         fresh = self._fresh(now)
@@ -190,15 +186,14 @@ class Counters:
             more = fresh.pop((cut.source, cut.what), 0)
             found.append(cut._replace(packets=max(cut.packets, more)))
         # Who was not logged this time (the log is limited) keeps what has gathered for the next.
-        known = self._known or {}
         for key, packets in fresh.items():
-            known[key] -= packets
+            self._known[key] -= packets
         return found
 
-    def _may_ask(self, now: Micros) -> bool:
+    def _may_ask(self, now: Micros, every: Micros) -> bool:
         earned, self._earned = max(0, now - self._earned) // COUNT_SHARE, now
         self._saved = min(COUNT_SAVED, self._saved + earned)
-        return self._saved > 0 and not 0 <= now - self._asked < COUNT_AGAIN
+        return self._saved > 0 and not 0 <= now - self._asked < every
 
     def _fresh(self, now: Micros) -> dict[tuple[Subject, str], int]:
         """Packets since last asked."""
@@ -207,7 +202,7 @@ class Counters:
         # The keeper, which reads the kernel's sets, takes about as much as we do.
         took = int((time.thread_time() - began) * 2 * SECOND)
         self._saved, self._asked = self._saved - took, now
-        before, self._known = self._known or {}, _sums(capped)
+        before, self._known = self._known, _sums(capped)
         return {
             key: packets - before.get(key, 0) if packets >= before.get(key, 0) else packets
             for key, packets in self._known.items()
@@ -232,6 +227,11 @@ def _sums(capped: Iterable[Capped]) -> dict[tuple[Subject, str], int]:
 
 def _counted(cut: Cut) -> bool:
     return cut.what in ("destinations", "syn", "udp", "smtp")
+
+
+def _pressing(cuts: Sequence[Cut]) -> bool:
+    """Whether somebody may have to be cut off within a second."""
+    return any(cut.what == "destinations" for cut in cuts)
 
 
 def _left_out(health: MeterHealth) -> str:

@@ -157,22 +157,20 @@ def packets(counters: Counters, cuts: list[Cut], now: int) -> list[int]:
 
 
 def test_the_kernel_s_counters_outrank_the_log(gate: Gate) -> None:
+    gate.counts = {(ONE, "destinations"): 1000}  # of a former life
     counters = Counters(gate.state)
-    gate.counts = {(ONE, "destinations"): 1000}
-    counters.look(NOW)  # of a former life
     gate.counts = {(ONE, "destinations"): 6000, (ONE, "syn"): 70}
     assert packets(counters, [cut(3), cut(2, "syn")], NOW + SECOND) == [5000, 70]
     gate.counts = {(ONE, "destinations"): 6400, (ONE, "syn"): 90}
     assert packets(counters, [cut(3)], NOW + 2 * SECOND) == [400]
-    assert packets(counters, [cut(2, "syn")], NOW + 3 * SECOND) == [20]
+    assert packets(counters, [cut(2, "syn")], NOW + 4 * SECOND) == [20]
     gate.counts = {(ONE, "destinations"): 15}  # put in anew
-    assert packets(counters, [cut(3)], NOW + 4 * SECOND) == [15]
-    assert packets(counters, [cut(9)], NOW + 5 * SECOND) == [9]
+    assert packets(counters, [cut(3)], NOW + 5 * SECOND) == [15]
+    assert packets(counters, [cut(9)], NOW + 6 * SECOND) == [9]
 
 
 def test_they_are_not_asked_for_too_often_and_nothing_counts_twice(gate: Gate) -> None:
     counters = Counters(gate.state)
-    counters.look(NOW)
     gate.counts = {(ONE, "destinations"): 100}
     assert packets(counters, [cut(5)], NOW + SECOND) == [100]
     asked = gate.asked
@@ -185,12 +183,30 @@ def test_they_are_not_asked_for_too_often_and_nothing_counts_twice(gate: Gate) -
 def test_without_counters_the_log_is_what_there_is(gate: Gate) -> None:
     gate.fails = True
     for counters in (Counters(None), Counters(gate.state)):
-        counters.look(NOW)
         assert packets(counters, [cut(5)], NOW + SECOND) == [5]
 
 
 def test_what_no_counter_counts_asks_nobody(gate: Gate) -> None:
     counters = Counters(gate.state)
-    counters.look(NOW)
     assert packets(counters, [cut(5, "irc"), cut(4, "filter slammer")], NOW + SECOND) == [5, 4]
     assert gate.asked == 1
+
+
+def test_rates_alone_are_asked_for_less_often(gate: Gate) -> None:
+    counters = Counters(gate.state)
+    gate.counts = {(ONE, "udp"): 100, (ONE, "destinations"): 50}
+    assert packets(counters, [cut(5, "udp")], NOW) == [100]
+    gate.counts = {(ONE, "udp"): 200, (ONE, "destinations"): 70}
+    assert packets(counters, [cut(5, "udp")], NOW + SECOND) == [5]
+    assert packets(counters, [cut(5, "udp"), cut(1)], NOW + SECOND + 1) == [95, 70]
+
+
+def test_asking_has_a_budget(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter(range(0, 1000, 1))
+    monkeypatch.setattr("time.thread_time", lambda: next(spent) * 0.1)
+    counters = Counters(gate.state)
+    for turn in range(50):
+        counters.whole([cut(1)], NOW + turn * SECOND)
+    assert gate.asked == 1 + 3 + 1, "what was saved up, and one part in two hundred of the time"
+    counters.whole([cut(1)], NOW + 300 * SECOND)
+    assert gate.asked == 1 + 3 + 2
