@@ -6,7 +6,7 @@ from tests.unit.gate.conftest import START, net
 
 from tidegate.gate.memory import MemoryGate
 from tidegate.gate.port import Gate, Knock, Request
-from tidegate.model import HOUR, Ban, Subject
+from tidegate.model import HOUR, Ban, Confined, Subject
 
 UNTIL = START + HOUR
 
@@ -68,3 +68,16 @@ def test_knocks_are_told_once() -> None:
     gate.knock(Subject("192.0.2.3"), 25)
     assert gate.knocks() == [Knock(Subject("192.0.2.3"), 25)]
     assert gate.knocks() == []
+
+
+def test_who_is_cut_off_or_watched_is_remembered_until_it_is_over() -> None:
+    gate = MemoryGate()
+    cut = Confined(Subject("uid:33"), 100, 200)
+    assert gate.confine([cut, Confined(Subject("192.0.2.7"), 50, 60)], 10) == []
+    assert gate.outward_state(60).confined == (cut,)
+    assert gate.outward_state(100).confined == (cut._replace(until=0),)
+    gate.confine([], 110)
+    assert gate.outward_state(110).confined == ()
+    gate.confine([cut], 110)
+    gate.open_all()
+    assert gate.outward_state(110).confined == ()
