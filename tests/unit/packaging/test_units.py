@@ -61,7 +61,8 @@ def test_the_sandbox_leaves_little(unit: Path) -> None:
         pytest.skip("this systemd-analyze has no --offline")
     level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", run.stdout)
     assert level, run.stdout + run.stderr
-    assert float(level[1]) <= 3.0
+    # 3.0, and 0.3 for CAP_SYS_PTRACE: which program sends is told of, and a bot's file kept.
+    assert float(level[1]) <= 3.3
 
 
 def test_guards_see_all_processes_and_may_write_what_keepalived_reads() -> None:
