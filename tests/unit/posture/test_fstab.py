@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -88,3 +92,37 @@ def test_no_other_byte_ever_changes(text: str, place: Place) -> None:
     again = fstab.line_for(fstab.parse(after), place.path)
     assert again is not None
     assert fstab.flags(again.options) == set(FLAGS)
+
+
+def ours(folder: Path) -> Path:
+    text = "/dev/vda / ext4 defaults 0 1\n"
+    for place in PLACES:
+        text = fstab.extended(text, place, place.line)
+    (folder / "fstab").write_text(text)
+    return folder / "fstab"
+
+
+def test_mount_finds_no_fault_with_our_lines(tmp_path: Path) -> None:
+    if shutil.which("findmnt") is None:
+        pytest.skip("no findmnt here")
+    words = ["findmnt", "--verify", "--tab-file", str(ours(tmp_path))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert "0 parse errors, 0 errors" in done.stdout + done.stderr
+
+
+def test_systemd_makes_units_of_our_lines(tmp_path: Path) -> None:
+    """Of what it mounts itself (/dev/shm, /run/lock) systemd-remount-fs takes the options."""
+    generator = Path("/lib/systemd/system-generators/systemd-fstab-generator")
+    if not generator.exists():
+        pytest.skip("no systemd here")
+    folders = [tmp_path / name for name in "abc"]
+    for one in folders:
+        one.mkdir()
+    environment = {"SYSTEMD_FSTAB": str(ours(tmp_path)), "SYSTEMD_LOG_TARGET": "console"}
+    subprocess.run([generator, *folders], env=environment, check=True, capture_output=True)
+    for name, path in (("tmp.mount", "/tmp"), ("var-tmp.mount", "/var/tmp")):
+        said = (folders[0] / name).read_text()
+        assert f"What={path}\nWhere={path}\n" in said
+        assert "\nOptions=bind,nosuid,nodev,noexec\n" in said
+        assert (folders[0] / "local-fs.target.requires" / name).is_symlink()
+    assert (folders[0] / "local-fs.target.wants/systemd-remount-fs.service").is_symlink()
