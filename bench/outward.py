@@ -188,7 +188,8 @@ def measured(road: Road, flow: Flow, rounds: int) -> list[Costs]:
         train.send()
     found: list[Costs] = []
     for number in range(rounds):
-        past, through = [], []
+        past: list[float] = []
+        through: list[float] = []
         for capped in (False, True, True, False):
             road.awake(capped)
             (through if capped else past).append(_cost(timed))
