@@ -92,7 +92,8 @@ def note(watcher: Daemon, call: Call, now: Micros) -> tuple[int, dict[str, Any]]
     ledger = watcher.wiring.ledger
     if len(watcher.incidents.remarks(ledger, one)) >= MOST_REMARKS:
         raise asked.WrongError(f"{one.id[:8]} has {MOST_REMARKS} notes already, and takes no more")
-    watcher.incidents.remark(ledger, one, now, call.peer.label, text.strip())
+    if not watcher.incidents.remark(ledger, one, now, call.peer.label, text.strip()):
+        raise asked.WrongError(f"{one.id[:8]} has just been dropped: decisions are kept no longer")
     return 200, _whole(watcher, one, known, now, public=False)
 
 

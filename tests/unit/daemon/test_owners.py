@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.daemon.test_watcher import Bench
 
+from tidegate.daemon import watcher as watcher_module
+from tidegate.daemon.build import Plan
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.owner_desk import GRACE, MOST, PACE, SOON
 from tidegate.daemon.owner_text import News
 from tidegate.daemon.owners import PART, OwnerNotices
+from tidegate.daemon.watcher import Watcher
+from tidegate.detector.pack import load_packs
 from tidegate.errors import LedgerError
 from tidegate.ledger.memory import MemoryLedger
 from tidegate.ledger.port import KEEP
@@ -29,6 +36,7 @@ from tidegate.model import (
     Subject,
 )
 from tidegate.policy.guards import NoticeSpec
+from tidegate.policy.loader import read
 from tidegate.policy.outward import Owner
 
 NOW = 1_755_000_000 * SECOND
@@ -397,3 +405,58 @@ def test_news_from_rows():
     assert News.from_row([*one[:-1], ["line"]]) == one
     with pytest.raises(ValueError, match="hurt"):
         News.from_row(["hurt", *one[1:]])
+
+
+def test_the_watcher_tells_of_lines_and_decisions_alike(monkeypatch):
+    """A cap's line and a quarantine in a whole watcher; then another one with its ledger."""
+    packs = tuple(pack for pack in load_packs() if pack.name in ("outward", "inward"))
+    plan = Plan(read([("policy", OUTWARD)]), packs)
+    bench = Bench(plan, "outward")
+    monkeypatch.setattr(watcher_module, "now_micros", lambda: bench.now)
+    arrived = []
+
+    def told(watcher):
+        watcher.notices = Notices(
+            [NoticeSpec("noc", mail="noc", most=100)],
+            lambda _spec, letter: arrived.append(letter.subject),
+        )
+        watcher.owners = OwnerNotices(plan.loaded.policy.owners, bench.ledger, watcher.notices)
+
+    told(bench.watcher)
+    bench.watcher._restore()
+    bench.turn(CAP.encode(), seconds=1)
+    for _turn in range(20):
+        bench.turn(seconds=1)
+    bench.watcher.notices.close(bench.now, 10)
+    assert arrived == ["seven: 198.51.100.4 was held back"]
+    bench.turn(CAP.replace("cap ", "scan ").encode(), seconds=1)
+    bench.watcher._checkpoint(bench.now)
+    again = bench.watcher = Watcher(bench.wiring, bench.alive.append, bench.titles.append)
+    told(again)
+    again._restore()
+    for _turn in range(12):
+        bench.turn(seconds=60)
+    again.notices.close(bench.now, 10)
+    (row,) = [one for one in bench.ledger.history(9) if one.decision.action == "quarantine"]
+    assert row.state == "applied"
+    assert len(arrived) == 2
+    assert "cut off" in arrived[1]
+    os.close(bench.wake)
+    os.close(bench._write)
+
+
+OUTWARD = """
+[outward]
+sources = ["198.51.100.0/24"]
+[rule.outward]
+on = ["outward.scan"]
+at-least = 1
+within = "1m"
+quarantine = { ladder = ["1h"] }
+[owner.seven]
+addresses = ["198.51.100.0/28"]
+notify = ["noc"]
+[notify.noc]
+mail = "noc@example.org"
+"""
+CAP = "2025-08-12T12:00:00.000001Z tidegate outward: cap 198.51.100.4: smtp: 7 packets kept back in 10s\n"
