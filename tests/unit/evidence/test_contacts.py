@@ -236,6 +236,24 @@ def test_a_dead_network_is_nobodys_fault():
     assert convicting(play(stage, [*alive, *down, *after], kept)) == []
 
 
+@pytest.mark.parametrize("rate", [20, 150, 400])
+def test_who_falls_silent_is_not_blamed_for_what_was_still_open(rate):
+    stage = Contacts(SPEC)
+    busy = user(
+        ME,
+        rate=rate,
+        hosts=20_000,
+        dead=0.15,
+        refuse=0,
+        seed=9,
+        span=20 * SECOND,
+        port=53,
+        protocol=17,
+    )
+    other = user("192.0.2.8", rate=1, hosts=50, dead=0, seed=9, span=2 * MINUTE)
+    assert play(stage, [*busy, *other]) == []
+
+
 def test_what_nobody_heard_of_is_held_against_nobody():
     stage = Contacts(SPEC)
     lost = [
