@@ -158,7 +158,7 @@ class Confining:
             while ends := [
                 end
                 for entry in self.ledger.standing(now, action="quarantine")
-                if (end := _let_back(entry.decision, live, allow, now)) is not None
+                if (end := _let_back(entry.decision, live, allow, now))
             ]:
                 if not self.ledger.intend(ends):
                     break
@@ -184,19 +184,27 @@ def without_gate(
     return "applied", ""
 
 
-def _live(policy: Policy) -> set[str]:
-    """The rules that cut off for real."""
-    modes = {policy.mode, policy.outward.mode if policy.outward else "observe"}
-    if "observe" in modes:
-        return set()
+def observes(policy: Policy) -> bool:
+    """Whether nothing that leaves is dropped under this policy, whoever asks for it."""
+    return "observe" in (policy.mode, policy.outward.mode if policy.outward else "")
+
+
+def _live(policy: Policy) -> set[str] | None:
+    """The rules that cut off for real; None: nobody does, not even a person."""
+    if observes(policy):
+        return None
     rules = (one for one in policy.rules if one.enabled and one.ban.outward)
     return {one.name for one in rules if one.mode == "enforce"}
 
 
-def _let_back(decision: Decision, live: set[str], allow: Allow, now: Micros) -> Decision | None:
+def _let_back(
+    decision: Decision, live: set[str] | None, allow: Allow, now: Micros
+) -> Decision | None:
     """What undoes a quarantine that this policy would not make; None where it would."""
     reason = allow.spared_lastingly(decision.subject)
-    if not reason and decision.by == "rule" and decision.rule not in live:
+    if live is None:
+        reason = reason or "the policy only observes"
+    elif not reason and decision.by == "rule" and decision.rule not in live:
         reason = "its rule is gone"
     if not reason:
         return None

@@ -14,6 +14,7 @@ from tidegate.control.call import Call
 from tidegate.control.views import decision_view
 from tidegate.daemon import asked, outview
 from tidegate.daemon.act import Actor, Result
+from tidegate.daemon.confining import observes
 from tidegate.daemon.orders import by_hand, on_probation
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
@@ -51,6 +52,10 @@ def quarantine(watcher: Daemon, call: Call, now: Micros) -> tuple[int, object]:
         raise asked.WrongError(f"for: at most {format_duration(limit)} (limits.longest-ban)")
     if watcher.wiring.observe:
         raise asked.WrongError("nobody is cut off here: the daemon only observes (--observe)")
+    if observes(watcher.pipeline.policy):
+        raise asked.WrongError(
+            'nobody is cut off here: the policy only observes (mode, or outward.mode, is "observe")'
+        )
     judge = watcher.pipeline.judge
     words = {"by": call.peer.label, "note": asked.note(call.body)}
     decisions = []

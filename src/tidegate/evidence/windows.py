@@ -161,10 +161,11 @@ class Windows:
 
     def free(self, spared: Callable[[Subject], str]) -> None:
         """Policy has changed: whom it would not cut off is held no longer, so that he is looked at
-        at once should it change again."""
+        at once should it change again. (Whom it spared all along is not on probation either.)"""
         for window in self.windows:
             if window.rule.ban.outward:
-                for subject in [one for one in window.held if spared(one)]:
+                cut = [one for one, term in window.held.items() if term.watched]
+                for subject in [one for one in cut if spared(one)]:
                     window.forget(subject)
 
     def changes(self) -> Iterator[Change]:

@@ -216,8 +216,12 @@ def test_a_full_disk_holds_up_no_quarantine_and_no_release(scene):
 def test_where_policy_only_observes_nobody_is_cut_off(scene):
     scene.wiring.next = planned(POLICY.replace("busy =", 'mode = "observe"\nbusy ='))
     scene.scan()
+    scene.post("/quarantine", subject=USER)
     assert scene.watcher.reload(scene.now) == []
-    assert scene.confined() == {}, "whom it cut off before is let back"
+    assert scene.confined() == {}, "whom it, or a person, cut off before is let back"
+    status, value = scene.ask("POST", "/quarantine", subject=USER)
+    assert (status, "the policy only observes" in value["error"]) == (400, True)
+    scene.watcher.pipeline.windows.forget(USER)
     scene.scan(USER)
     assert scene.states()[-1] == ("quarantine", USER, "observed")
     assert scene.confined() == {}
