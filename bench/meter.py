@@ -88,21 +88,18 @@ def _stage() -> Iterator[tuple[World, Daemon]]:
 
 
 def _cost(name: str, sources: int, answered: bool, seconds: int) -> Figure:
+    """What meter and watcher use more than at rest, where what else the watcher does costs, too."""
     with _stage() as (world, daemon):
         server = world.inner.listen(80) if answered else None
         crew = daemon.crew("keeper", "watcher", "meter")
+        pids = [crew["meter"], crew["watcher"]]
+        time.sleep(3)  # whatever a start costs is over
+        rest = sum(_shares(pids, seconds / 2))
         sender = multiprocessing.Process(target=_send, args=(world, sources, seconds + 8))
         sender.start()
         try:
             time.sleep(6)  # the share has been found by then
-            pids = [crew["meter"], crew["watcher"]]
-            before, began = [measure.process_cpu(pid) for pid in pids], time.monotonic()
-            time.sleep(seconds)
-            took = time.monotonic() - began
-            shares = [
-                (measure.process_cpu(pid) - cpu) / took * 100
-                for pid, cpu in zip(pids, before, strict=True)
-            ]
+            meter, watcher = _shares(pids, seconds)
         finally:
             if sender.is_alive() and sender.pid:
                 os.kill(sender.pid, signal.SIGTERM)
@@ -110,9 +107,19 @@ def _cost(name: str, sources: int, answered: bool, seconds: int) -> Figure:
             if server is not None:
                 server.close()
         told = daemon.ask("/status")["meter"]
-    note = f"meter {shares[0]:.1f}, watcher {shares[1]:.1f}; {told['share']:.1%} of sources heard"
-    note += f", {told['loud']} in part, {told['lost']} lost"
-    return Figure("meter", name, sum(shares), "% of a core", MOST_SHARE, note)
+    note = f"meter {meter:.1f}, watcher {watcher:.1f}, both at rest {rest:.1f}"
+    note += f"; {told['share']:.1%} of sources heard, {told['loud']} in part, {told['lost']} lost"
+    return Figure("meter", name, meter + watcher - rest, "% of a core", MOST_SHARE, note)
+
+
+def _shares(pids: list[int], seconds: float) -> list[float]:
+    """What each uses of one processor, in percent."""
+    before, began = [measure.process_cpu(pid) for pid in pids], time.monotonic()
+    time.sleep(seconds)
+    took = time.monotonic() - began
+    return [
+        (measure.process_cpu(pid) - cpu) / took * 100 for pid, cpu in zip(pids, before, strict=True)
+    ]
 
 
 def _latency(turns: int) -> list[Figure]:

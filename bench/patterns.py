@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from tidegate.detector.pack import Pack, load_packs
 from tidegate.detector.pattern import SLOTS
 
-ADDRESS = {"addr": "[0-9A-Fa-f.:]+", "host": "[0-9A-Za-z_.:-]+"}
+ADDRESS = {
+    "addr": "[0-9A-Fa-f.:]+", "host": "[0-9A-Za-z_.:-]+", "subject": "[0-9A-Za-z_.:@/-]+",
+}  # fmt: skip
 STAMP = {
     "exim": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?: [+-]\d{4})? ",
     "syslog": r"[A-Z][a-z][a-z] [ \d]\d \d\d:\d\d:\d\d \S+ ",
