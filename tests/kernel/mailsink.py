@@ -35,10 +35,10 @@ def _one(talk: object, folder: Path, number: int) -> int:
         if word == "DATA":
             _say(talk, "354 go on")
             data = b""
-            while not data.endswith(b"\r\n.\r\n"):
-                data += talk.readline()  # type: ignore[attr-defined]
+            while (row := talk.readline()) not in (b".\r\n", b""):  # type: ignore[attr-defined]
+                data += row.removeprefix(b".")  # RFC 5321 §4.5.2: a dot in front is doubled
             path = folder / f"{number + brought:04}.new"
-            path.write_bytes("\n".join(envelope).encode() + b"\n\n" + data[:-3])
+            path.write_bytes("\n".join(envelope).encode() + b"\n\n" + data)
             path.rename(path.with_suffix(".mail"))
             brought += 1
             envelope = []
