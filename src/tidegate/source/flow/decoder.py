@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from tidegate.source.flow.records import Clock, Record, flows_of, rate_of
+from tidegate.source.flow.records import Clock, Record, boot_of, flows_of, rate_of
 from tidegate.source.flow.templates import (
     ENTERPRISE,
     FIELDS,
@@ -51,9 +51,10 @@ class Decoded(NamedTuple):
 class _Exporter:
     """What one router has announced."""
 
-    __slots__ = ("every", "templates")
+    __slots__ = ("boot", "every", "templates")
 
     def __init__(self) -> None:
+        self.boot = 0
         self.templates: dict[tuple[int, int, int], Template] = {}
         self.every = 1
 
@@ -141,9 +142,9 @@ class _Message:
         else:
             _version, _count, uptime, seconds, _seq, self._domain = _V9.unpack_from(data)
         self._clock = Clock(seconds * 1_000_000, uptime)
-        self._data, self._at = data, header.size
+        self._data, self._begin = data, header.size
         self._new: dict[tuple[int, int, int], Template | None] = {}
-        self._every = known.every
+        self._every, self._boot = known.every, known.boot
         self._waiting = self._left = 0
 
     def read(self) -> Decoded:
@@ -163,11 +164,17 @@ class _Message:
             known.templates.pop(key, None)
             if template is not None:
                 known.templates[key] = template
-        known.every = self._every
+        known.every, known.boot = self._every, self._boot
         return Decoded(self._version, tuple(flows), self._waiting, self._left, self._every)
 
+    def _now(self) -> Clock:
+        sent, uptime = self._clock
+        if uptime is None and self._boot:
+            return Clock(sent, sent // 1000 - self._boot)
+        return self._clock
+
     def _sets(self) -> Iterator[tuple[int, bytes]]:
-        data, at = self._data, self._at
+        data, at = self._data, self._begin
         while at < len(data):
             if len(data) - at < _SET.size:
                 if any(data[at:]):
@@ -238,6 +245,7 @@ class _Message:
             every = rate_of(record)
             if every:
                 self._every = every
-            found = () if template.options else flows_of(record, self._clock, self._exporter)
+            self._boot = boot_of(record) or self._boot
+            found = () if template.options else flows_of(record, self._now(), self._exporter)
             self._left += not found
             yield from found

@@ -30,7 +30,7 @@ WANTED: dict[int, bool] = {
     8: True, 12: True, 27: True, 28: True,
     **dict.fromkeys((
         1, 2, 4, 6, 7, 11, 21, 22, 23, 24, 34, 50, 85, 86, 150, 151, 152, 153, 154, 155, 156, 157,
-        158, 159, 180, 181, 182, 183, 231, 232, 298, 299, 305, 306,
+        158, 159, 160, 180, 181, 182, 183, 231, 232, 298, 299, 305, 306,
     ), False),
 }  # fmt: skip
 _PACKETS, _BYTES = (2, 86, 24, 298), (1, 85, 23, 231)
@@ -67,6 +67,12 @@ def flows_of(record: Mapping[int, bytes | int], clock: Clock, exporter: str) -> 
         flags=_number(record, (REVERSE + 6,)),
     )  # fmt: skip
     return there, back
+
+
+def boot_of(record: Mapping[int, bytes | int]) -> int:
+    """When the exporter was started, in milliseconds, where it says so: its uptime counts from
+    there, and IPFIX has none in its header."""
+    return _number(record, (160,))
 
 
 def rate_of(record: Mapping[int, bytes | int]) -> int:

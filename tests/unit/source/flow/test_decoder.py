@@ -193,6 +193,21 @@ def test_times_in_every_element():
         assert flow.first == expected, element
 
 
+def test_uptimes_of_ipfix_count_from_the_start_that_an_option_tells():
+    decoder = Decoder()
+    option = struct.pack("!HHHHHHH", 259, 2, 1, 149, 4, 160, 8)
+    decoder.decode(
+        ipfix(
+            one_set(2, PLAIN),
+            one_set(3, option),
+            one_set(259, struct.pack("!IQ", 1, (SENT - 60) * 1000)),
+        ),
+        R1,
+    )
+    (flow,) = decoder.decode(ipfix(one_set(300, RECORD)), R1).flows
+    assert (flow.first, flow.last) == ((SENT - 59) * 1_000_000, (SENT - 58) * 1_000_000)
+
+
 def test_options_are_no_flows_and_tell_of_sampling():
     decoder = Decoder()
     nine = struct.pack("!HHH", 257, 4, 8) + struct.pack("!HHHHHH", 1, 4, 34, 4, 8, 4)
