@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tidegate.daemon.backlog import Backlog
@@ -85,6 +85,7 @@ def play(lines: Sequence[bytes], cuts: Sequence[int] = (), anew: bool = False) -
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FOUND, max_size=30), st.lists(st.integers(1, 29), max_size=6), st.booleans())
+@example([(0, "scan", "203.0.113.9"), (0, "scan", "203.0.113.9")], [1], True)
 def test_neither_cuts_nor_restarts_change_a_decision(found, cuts, anew):
     lines = [line(one) for one in sorted(found)]
     assert play(lines, cuts, anew) == play(lines)
