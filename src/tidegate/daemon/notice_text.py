@@ -17,6 +17,7 @@ from tidegate.policy.guards import (
     Freeze,
     GateSpec,
     GuardSpec,
+    Halt,
     Haproxy,
     Keepalived,
     Properties,
@@ -96,6 +97,9 @@ def closed_text(terms: Terms) -> str:
             return f"{service} is restarted"
         case Run():
             return "its command is run"
+        case Halt(uid, how):
+            done = "stand still" if how == "freeze" else "get little processor time"
+            return f"suspect programs of uid {uid} {done}"
 
 
 def open_text(terms: Terms) -> str:
