@@ -16,7 +16,7 @@ from tidegate.evidence.contacts import Contacts
 from tidegate.evidence.conversations import Conversations
 from tidegate.evidence.finding import Finding, line
 from tidegate.evidence.guessing import Guessing
-from tidegate.model import SECOND, Block, Micros, Origin, Position
+from tidegate.model import MINUTE, SECOND, Block, Micros, Origin, Position
 from tidegate.policy.flow import FlowPort
 from tidegate.policy.outward import OutwardSpec
 from tidegate.source.flow.listener import Listener
@@ -27,6 +27,8 @@ from tidegate.traffic import Flow
 
 AGAIN = 10 * SECOND
 """A port that can't be had is asked for again so often."""
+ODD_FOR = 10 * MINUTE
+"""What is odd is said until so long after it last happened."""
 
 
 class FlowStage:
@@ -60,6 +62,7 @@ class FlowSource:
         self._where = where
         self._stage = FlowStage(spec)
         self._listener: Listener | None = None
+        self._odd = _Odd()
         self._trouble = ""
         self._asked: Micros | None = None
         self._origins = Origins(name, register)
@@ -90,6 +93,7 @@ class FlowSource:
         flows: tuple[Flow, ...] = ()
         if self._listener is not None:
             taken = self._listener.take()
+            self._odd.look(self._listener, now)
             flows = taken.flows
             for exporter, every in taken.sampled:
                 self._stage.conversations.sampled(exporter, every)
@@ -136,12 +140,14 @@ class FlowSource:
         return self._ring.line(offset)
 
     def health(self) -> Health:
-        """Degraded without the port; what was passed over is said in any case, once a reason."""
+        """Degraded without the port, and while something is passed over."""
         listener = self._listener
         if listener is None:
             return Health("degraded", self._trouble or "not opened yet", 0, self._read)
-        said = "; ".join(_passed_over(listener, self._stage.conversations))
-        return Health("ok" if self._read else "waiting", said, 0, self._read)
+        if self._odd.text:
+            return Health("degraded", self._odd.text, 0, self._read)
+        untold = _untold(listener, self._stage.conversations)
+        return Health("ok", untold, 0, self._read) if self._read else Health("waiting", "", 0, 0)
 
     def view(self) -> dict[str, object]:
         """How the listening is, for `status`."""
@@ -180,23 +186,43 @@ def listen_trouble(where: FlowPort) -> list[str]:
     return []
 
 
-def _passed_over(listener: Listener, conversations: Conversations) -> list[str]:
+class _Odd:
+    """What was passed over lately, each reason in the words of its first time, so that it is said
+    once however often it happens; counts are in `view`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._said: dict[str, tuple[Micros, str]] = {}
+
+    def look(self, listener: Listener, now: Micros) -> None:
+        """Compare with what was counted before."""
+        for what, count, text in (
+            ("malformed", listener.malformed, f"malformed datagrams, as {listener.last_malformed}"),
+            ("foreign", listener.foreign, f"{listener.last_foreign} is none of the exporters"),
+            ("lost", listener.lost, "more datagrams at once than can be taken: some are lost"),
+        ):
+            if count != self._seen.get(what, 0):
+                self._seen[what] = count
+                self._said[what] = now, self._said.get(what, (now, text))[1]
+        old = [what for what, (last, _text) in self._said.items() if now - last > ODD_FOR]
+        for what in old:
+            del self._said[what]
+
+    @property
+    def text(self) -> str:
+        """All of them; "" where there is nothing."""
+        return "; ".join(text for _last, text in self._said.values())
+
+
+def _untold(listener: Listener, conversations: Conversations) -> str:
+    """What can't be judged, and need not alarm anybody."""
     said = []
-    if listener.malformed:
-        said.append(f"{listener.malformed} malformed datagrams, the last {listener.last_malformed}")
-    if listener.foreign:
-        said.append(
-            f"{listener.foreign} datagrams of others than the exporters, the last of"
-            f" {listener.last_foreign}"
-        )
-    if listener.lost:
-        said.append(f"{listener.lost} datagrams lost because so many came at once")
     if listener.waiting:
-        said.append(f"{listener.waiting} sets of records came before their templates")
+        said.append("some records came before their templates")
     doubted = conversations.doubted_exporters
     if doubted and conversations.doubted:
         said.append(
             f"{', '.join(doubted[:3])}: sampled, or seen one way only, or too little seen yet: what"
             " was not answered proves nothing there"
         )
-    return said
+    return "; ".join(said)

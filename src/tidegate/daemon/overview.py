@@ -15,6 +15,7 @@ from tidegate.control.call import Call
 from tidegate.control.views import target_view
 from tidegate.daemon import asked, gateview, incidentwork, outview
 from tidegate.daemon.effect import Effect
+from tidegate.daemon.flows import FlowSource
 from tidegate.daemon.outward import OutwardSource
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
@@ -97,13 +98,15 @@ def _meter(watcher: Daemon) -> dict[str, object] | None:
 
 
 def _source(watcher: Daemon, name: str) -> dict[str, Any]:
-    health = watcher.sources[name].health()
+    source = watcher.sources[name]
+    health = source.health()
     return {
         "name": name,
         "state": health.state,
         "detail": health.detail,
         "lag": health.lag,
         "last_read": time_text(health.last_read) if health.last_read else None,
+        **({"flows": source.view()} if isinstance(source, FlowSource) else {}),
     }
 
 

@@ -44,13 +44,13 @@ def record5(
     )  # fmt: skip
 
 
-def v5(*records, count=None, uptime=5000, sampling=0):
+def v5(*records, count=None, uptime=5000, sampling=0, sent=SENT):
     head = struct.pack(
         "!HHIIIIBBH",
         5,
         len(records) if count is None else count,
         uptime,
-        SENT,
+        sent,
         500_000_000,
         7,
         0,
