@@ -286,6 +286,20 @@ def test_what_the_buffer_can_t_hold_is_counted_and_blames_nobody(
     assert meter.remote.health.overruns > 0
 
 
+def test_of_very_many_cut_packets_some_are_looked_at(
+    world: World, listen: Callable[..., Listener]
+) -> None:
+    meter = listen()
+    world.host.nft(LOGGED.replace("udp dport 1434", "udp dport 9"))
+    flood(world, 2000)
+    meter.until("it is said", lambda: meter.remote.health.passed_over > 0)
+    meter.until("it is over", lambda: not meter.meter.listening.cuts.due())
+    looked_at = sum(one.packets for one in meter.cuts)
+    assert 0 < looked_at < 2000
+    assert looked_at + meter.meter.health()["passed_over"] == 2000
+    assert meter.meter.health()["lost"] == 0
+
+
 def test_too_many_are_heard_in_part(world: World, listen: Callable[..., Listener]) -> None:
     meter = listen()
     end = time.monotonic() + 30

@@ -134,6 +134,30 @@ def test_a_slow_scanner_is_seen_by_what_does_not_answer(
     assert "did not answer" in line
 
 
+SLAMMER = """
+[outward.filter.slammer]
+protocol = "udp"
+port = 1434
+length = 404
+"""
+
+
+def test_a_worm_that_a_filter_knows_is_named(world: World, daemon: Callable[..., Daemon]) -> None:
+    here = daemon(POLICY + SLAMMER).start()
+    scan(world, ONE)
+    line = cut(here, ONE)["evidence"][0]["line"]
+    assert " tidegate outward: signature slammer 192.0.2.7: " in line
+    assert here.ask("/status")["outward"]["filters"][0]["packets"] > 100
+
+
+def test_behind_an_interface_all_are_one(world: World, daemon: Callable[..., Daemon]) -> None:
+    here = daemon(POLICY.replace('"192.0.2.0/24"', '"to-attacker"')).start()
+    scan(world, ONE)
+    cut(here, "interface:to-attacker")
+    with world.inner.listen(25):
+        assert world.attacker.cut_off(INNER, 25, TWO)
+
+
 def test_a_user_s_scan_names_the_program(world: World, daemon: Callable[..., Daemon]) -> None:
     here = daemon().start()
     script = (

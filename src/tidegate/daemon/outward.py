@@ -146,6 +146,7 @@ class OutwardSource:
             "events": health.events,
             "waiting": health.waiting,
             "lost": health.lost,
+            "passed_over": health.passed_over,
             "unsent": health.unsent,
             "nameless": health.nameless,
             "given_up": health.given_up,

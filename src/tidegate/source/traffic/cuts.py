@@ -69,6 +69,8 @@ class Cuts:
         self._sums: dict[tuple[Subject, str], _Sum] = {}
         self._named: dict[int, tuple[Micros, str]] = {}
         self.beyond = self.foreign = 0
+        self._fresh: list[tuple[Subject, str]] = []
+        self._swept: Micros = 0
         self.urgent = False
 
     def __len__(self) -> int:
@@ -91,6 +93,7 @@ class Cuts:
                 self.beyond += 1
                 return
             one = self._sums[source, what] = _Sum(time)
+            self._fresh.append((source, what))
         if not one.packets:
             one.first = time
         one.packets += 1
@@ -118,24 +121,31 @@ class Cuts:
 
     def take(self, now: Micros) -> list[Cut]:
         """What is to be told by now. `urgent` afterwards: something that was not told before."""
+        fresh, self._fresh = self._fresh, []
+        found = [self._cut(key, now) for key in fresh]
+        self.urgent = bool(found)
+        if not 0 <= now - self._swept < EVERY // 2:
+            self._swept = now
+            found += self._sweep(now)
+        return found
+
+    def _sweep(self, now: Micros) -> list[Cut]:
+        """Those that were told of before."""
         found = []
-        self.urgent = False
         seldom = max(EVERY, len(self._sums) * SECOND // RATE)
-        for (source, what), one in list(self._sums.items()):
-            if 0 <= now - one.told < (EVERY if one.turns < 2 else seldom):
-                continue
-            if not one.packets:
-                del self._sums[source, what]
-                continue
-            found.append(
-                Cut(
-                    one.last, source, what, one.packets, one.last - one.first,
-                    tuple(one.destinations), self._by(one, now),
-                )
-            )  # fmt: skip
-            self.urgent |= not one.turns
-            one.told, one.packets, one.turns = now, 0, one.turns + 1
-            one.destinations = {}
+        for key, one in list(self._sums.items()):
+            if not 0 <= now - one.told < (EVERY if one.turns < 2 else seldom):
+                if one.packets:
+                    found.append(self._cut(key, now))
+                else:
+                    del self._sums[key]
+        return found
+
+    def _cut(self, key: tuple[Subject, str], now: Micros) -> Cut:
+        one = self._sums[key]
+        shown, span = tuple(one.destinations), one.last - one.first
+        found = Cut(one.last, *key, one.packets, span, shown, self._by(one, now))
+        one.told, one.packets, one.turns, one.destinations = now, 0, one.turns + 1, {}
         return found
 
     def due(self) -> bool:

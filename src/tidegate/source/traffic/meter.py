@@ -159,6 +159,7 @@ class Meter:
             "events": listening.outcomes.events,
             "waiting": len(listening.outcomes),
             "lost": listening.lost,
+            "passed_over": listening.nflog.passed_over if listening.nflog is not None else 0,
             "overruns": listening.overruns,
             "unsent": self.unsent,
             "nameless": listening.outcomes.nameless,

@@ -2,7 +2,8 @@
 
 Touches one netlink socket of the network namespace it was made in (linux/netfilter/
 nfnetlink_log.h); needs CAP_NET_ADMIN. The kernel hands over at most every 40 ms, many at once.
-Limits: how many are told is limited by the rules that log; what was lost behind them is counted.
+Limits: how many are told is limited by the rules that log; what was lost behind them is counted,
+and so is what was passed over because there was too much.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _MESSAGE = 16 << 10  # bytes that the kernel gathers before it hands over
 _MANY = 64  # packets after which it hands over
 _SOON = 4  # hundredths of a second after which it does in any case
 _AT_ONCE = 256
+MOST_LOOKED_AT = 50
+"""Packets, about, that one reading looks at; there are some twenty-five readings a second."""
 
 
 class Kept(NamedTuple):
@@ -57,7 +60,7 @@ class Nflog:
     """The socket of one group. Raises SourceError where it can't be had."""
 
     def __init__(self, group: int = GROUP) -> None:
-        self._missed = 0
+        self._missed = self.passed_over = 0
         self._next: int | None = None
         try:
             self._socket = listener(_BUFFER)
@@ -88,7 +91,8 @@ class Nflog:
         return lost(self._socket)
 
     def read(self) -> list[Kept]:
-        """What was kept back since last asked, without waiting; some ten thousand at the most."""
+        """What was kept back since last asked, without waiting. Of very many some are looked at:
+        who is kept back goes on being told of, and the kernel counts them all."""
         found: list[Kept] = []
         for _turn in range(_AT_ONCE):
             try:
@@ -99,13 +103,24 @@ class Nflog:
                 if error.errno != errno.ENOBUFS:  # which only says what `sequence` shows
                     raise SourceError(f"cut packets can't be heard: {error}") from error
                 continue
-            if sender == 0:  # the kernel itself
-                found += kept_in(data)
-        for one in found:
+            if sender != 0:  # not the kernel itself
+                continue
+            if len(found) >= MOST_LOOKED_AT:
+                passed = sum(kind == _PACKET for kind, _body in messages(data))
+                self.passed_over += passed
+                self._next = None if self._next is None else self._next + passed
+                continue
+            fresh = list(kept_in(data))
+            self._follow(fresh)
+            found += fresh
+        return found
+
+    def _follow(self, fresh: list[Kept]) -> None:
+        """Gaps in the numbers are packets that never came here."""
+        for one in fresh:
             if self._next is not None and one.sequence > self._next:
                 self._missed += one.sequence - self._next
             self._next = one.sequence + 1
-        return found
 
     def _ask(self, group: int) -> None:
         parts = (
