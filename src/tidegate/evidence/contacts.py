@@ -16,8 +16,8 @@ from tidegate.evidence.cusum import Floods, Handshakes
 from tidegate.evidence.finding import Finding, FindingKind, endpoint, listed, span_text
 from tidegate.evidence.generations import Generations
 from tidegate.evidence.silence import Silence
+from tidegate.evidence.sources import Source
 from tidegate.evidence.throttle import PATIENCE, QUEUE, SIGNATURES, Backlog, leak_of, most_of
-from tidegate.evidence.walk import Walk
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Subject
 from tidegate.policy.outward import OutwardSpec, Rate
 from tidegate.prefixes import PrefixSet
@@ -48,22 +48,6 @@ _CAPS = ("destinations", *_FLOODS)
 _QUEUED = Rate(1, SECOND, 1)
 
 
-class _Source:
-    """One governed source, and what is waiting to be judged of it."""
-
-    __slots__ = ("backlogs", "by", "irc", "said", "second", "seen", "spared", "subject", "walk")
-
-    def __init__(self, subject: Subject, now: Micros, *, spared: bool) -> None:
-        self.subject = subject
-        self.spared = spared
-        self.walk = Walk(now)
-        self.backlogs: dict[str, Backlog] = {}
-        self.by: tuple[Micros, str] = (0, "")  # the program behind its last cut
-        self.irc: Micros | None = None  # seen to speak it, then
-        self.said: dict[str, Micros] = {}
-        self.second: tuple[Micros, int] = (0, 0)  # packets kept back in this second
-
-
 class Contacts:
     """All sources that leave through this host, and the services behind it that are reached."""
 
@@ -73,11 +57,12 @@ class Contacts:
         self._busy_names = frozenset(spec.busy)
         self._busy = PrefixSet(spec.busy)
         self._filters = frozenset(one.name for one in spec.filters)
-        self._sources: Generations[_Source] = Generations(SOURCES, DAY)
-        self._lively: dict[Subject, _Source] = {}
+        self._sources: Generations[Source] = Generations(SOURCES, DAY)
+        self._lively: dict[Subject, Source] = {}
         self._floods = Floods()
         self._silence = Silence()
         self._found: list[Finding] = []
+        self._measured: Micros = 0
 
     def feed(self, contacts: Sequence[Contact], cuts: Sequence[Cut], now: Micros) -> list[Finding]:
         """Take these in; what is found, in order of time."""
@@ -92,17 +77,25 @@ class Contacts:
 
     def tick(self, now: Micros) -> list[Finding]:
         """Time has passed: what was waited for and did not come."""
-        if self.counts["pairs"] > PAIRS_IN_ALL:
-            for source in self._sources.values():
-                source.walk.pairs.shrink(FEW)
+        self._measure(now)
         for source in sorted(self._lively.values(), key=lambda one: one.subject):
             self._judge(source, now)
             if not source.walk.pending and all(one.empty for one in source.backlogs.values()):
                 del self._lively[source.subject]
-        self._sources.turn(now)
+        for gone in self._sources.turn(now):
+            self._lively.pop(gone.subject, None)
         self._found += self._floods.turn(now)
         found, self._found = self._found, []
         return found
+
+    def _measure(self, now: Micros) -> None:
+        """Once a second: whether so much is remembered that each may keep only a little."""
+        if 0 <= now - self._measured < SECOND:
+            return
+        self._measured = now
+        if self.counts["pairs"] > PAIRS_IN_ALL:
+            for source in self._sources.values():
+                source.walk.pairs.shrink(FEW)
 
     def handshakes(self, values: Sequence[Handshakes], now: Micros) -> list[Finding]:
         """Connections that arrived, counted elsewhere."""
@@ -122,7 +115,7 @@ class Contacts:
             + sum(one.walk.pairs.evicted + one.walk.unknown for one in sources),
         }
 
-    def _of(self, subject: Subject, now: Micros) -> _Source | None:
+    def _of(self, subject: Subject, now: Micros) -> Source | None:
         """The source; None if it is none of those that we answer for."""
         source = self._sources.get(subject)
         if source is not None:
@@ -136,7 +129,7 @@ class Contacts:
             spared = self._busy.holds(found)
         else:
             return None
-        source = _Source(subject, now, spared=spared)
+        source = Source(subject, now, spared=spared)
         for gone in self._sources.put(subject, source, now):
             self._lively.pop(gone.subject, None)
         return source
@@ -175,7 +168,7 @@ class Contacts:
         if begun or finished:
             self._floods.add(contact.port, int(begun), int(finished))
 
-    def _proves(self, source: _Source, now: Micros, tried: Micros | None = None) -> bool:
+    def _proves(self, source: Source, now: Micros, tried: Micros | None = None) -> bool:
         """Whether a failure is the source's own: who has a good record is not to blame for a dead
         network."""
         return not source.walk.good or not self._silence.explains(now, tried)
@@ -203,7 +196,7 @@ class Contacts:
             else:
                 self._flood(source, what, cut)
 
-    def _backlog(self, source: _Source, what: str, leak: Rate, cut: Cut) -> Backlog:
+    def _backlog(self, source: Source, what: str, leak: Rate, cut: Cut) -> Backlog:
         backlog = source.backlogs.get(what)
         if backlog is None:
             backlog = source.backlogs[what] = Backlog(leak, cut.time)
@@ -211,18 +204,18 @@ class Contacts:
         self._lively[source.subject] = source
         return backlog
 
-    def _queue(self, source: _Source, cut: Cut) -> None:
+    def _queue(self, source: Source, cut: Cut) -> None:
         second = cut.time // SECOND
         before = source.second[1] if source.second[0] == second else 0
         source.second = (second, before + cut.packets)
         self._backlog(source, "destinations", _QUEUED, cut)
         self._judge(source, cut.time)
 
-    def _torrent(self, source: _Source, now: Micros) -> bool:
+    def _torrent(self, source: Source, now: Micros) -> bool:
         """Whether so much is kept back that no dead network explains it."""
         return source.second[1] > TORRENT and now - source.second[0] * SECOND <= 2 * SECOND
 
-    def _flood(self, source: _Source, what: str, cut: Cut) -> None:
+    def _flood(self, source: Source, what: str, cut: Cut) -> None:
         rate = {"syn": self.spec.syn, "udp": self.spec.udp, "smtp": self.spec.smtp}[what]
         if rate is None:
             return
@@ -237,7 +230,7 @@ class Contacts:
             self._convict(source, _FLOODS[what], cut.time, _named(text, cut))
             backlog.clear()
 
-    def _judge(self, source: _Source, now: Micros) -> None:
+    def _judge(self, source: Source, now: Micros) -> None:
         """Scan or not, by what has come of its contacts, and by how much waits behind the cap."""
         walk = source.walk
         for destination, label, tried in walk.overdue(now):
@@ -271,14 +264,14 @@ class Contacts:
         text = f"{misses} of {misses + hits} new destinations in {span} did not answer"
         return text + listed(walk.named[::-1], misses)
 
-    def _scan(self, source: _Source, now: Micros, text: str) -> None:
+    def _scan(self, source: Source, now: Micros, text: str) -> None:
         if source.by[1] and now - source.by[0] <= MINUTE:
             text += f", by {source.by[1]}"
         self._convict(source, "outward.scan", now, text)
         source.walk.convicted(now)
         source.backlogs.pop("destinations", None)
 
-    def _tell(self, source: _Source, kind: FindingKind, cut: Cut, text: str) -> None:
+    def _tell(self, source: Source, kind: FindingKind, cut: Cut, text: str) -> None:
         what = f"{kind} {cut.what}"
         last = source.said.get(what)
         if last is None or cut.time - last >= _TOLD_AGAIN:
@@ -286,7 +279,7 @@ class Contacts:
             self._found.append(Finding(cut.time, kind, source.subject, _named(text, cut)))
 
     def _convict(
-        self, source: _Source, kind: FindingKind, now: Micros, text: str, name: str = ""
+        self, source: Source, kind: FindingKind, now: Micros, text: str, name: str = ""
     ) -> None:
         what = f"{kind} {name}"
         last = source.said.get(what)
