@@ -18,6 +18,7 @@ from tidegate.evidence.generations import Generations
 from tidegate.evidence.silence import Silence
 from tidegate.evidence.sources import Source
 from tidegate.evidence.throttle import PATIENCE, QUEUE, SIGNATURES, Backlog, leak_of, most_of
+from tidegate.evidence.walk import Walk
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Subject
 from tidegate.policy.outward import OutwardSpec, Rate
 from tidegate.prefixes import PrefixSet

@@ -14,7 +14,7 @@ from tidegate.model import Micros, Subject
 class Source:
     """One governed source, and what is waiting to be judged of it."""
 
-    __slots__ = ("backlogs", "by", "irc", "said", "second", "seen", "spared", "subject", "walk")
+    __slots__ = ("backlogs", "by", "irc", "said", "second", "spared", "subject", "walk")
 
     def __init__(self, subject: Subject, now: Micros, *, spared: bool) -> None:
         self.subject = subject
