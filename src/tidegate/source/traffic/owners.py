@@ -42,10 +42,16 @@ class Program(NamedTuple):
 
 
 class Owners:
-    """Asked for one flow after the other. `proc`: where /proc is; `clock`: seconds."""
+    """Asked for one flow after the other. `proc`: where /proc is; `clock`: seconds; `work`: seconds
+    of the processor, since on a busy host looking takes long and yet is little work."""
 
-    def __init__(self, proc: str = "/proc", clock: Callable[[], float] = time.monotonic) -> None:
-        self._proc, self._clock = proc, clock
+    def __init__(
+        self,
+        proc: str = "/proc",
+        clock: Callable[[], float] = time.monotonic,
+        work: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._proc, self._clock, self._work = proc, clock, work
         self._processes = Processes(proc, clock)
         self._held: dict[int, int] = {}  # a socket's number → the process that holds it
         self._looked: set[int] = set()
@@ -72,16 +78,15 @@ class Owners:
     def find(self, flow: Flow, user: int | None = None, *, raw: bool = True) -> Program | None:
         """The program behind a flow; the likeliest of the user's where its socket is gone, or with
         `raw` of those that can forge packets."""
-        began = self._clock()
-        self._saved = min(SAVED, self._saved + (began - self._last) * SHARE)
-        self._last = began
+        now, began = self._clock(), self._work()
+        self._saved = min(SAVED, self._saved + (now - self._last) * SHARE)
+        self._last = now
         if self._saved <= 0:
             return None
-        deadline = began + self._saved
         try:
-            return self._find(flow, user, deadline, raw)
+            return self._find(flow, user, began + self._saved, raw)
         finally:
-            self._saved -= self._clock() - began
+            self._saved -= self._work() - began
 
     def user_of(self, flow: Flow) -> int | None:
         """Whose socket it is, without looking for the process: some microseconds."""
@@ -156,7 +161,7 @@ class Owners:
 
     def _search(self, number: int, pids: Iterable[int], deadline: float) -> int | None:
         for pid in pids:
-            if self._clock() > deadline:
+            if self._work() > deadline:
                 return None
             for one in self._numbers(pid):
                 if len(self._held) >= _MOST:

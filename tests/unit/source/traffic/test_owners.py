@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.daemon import until
 
-from tidegate.source.traffic.owners import UNKNOWN, Owners, program
+from tidegate.source.traffic.owners import SAVED, UNKNOWN, Owners, program
 from tidegate.source.traffic.sockets import Flow, Sockets, without_ports
 
 STRANGER = 54329
@@ -212,15 +212,15 @@ def test_without_rights_others_are_unknown(bot: Bot) -> None:
 
 
 def test_the_work_of_a_second_is_bounded(bot: Bot) -> None:
-    """A clock that goes on with each look at it: what was saved up is soon used up,
-    and some seconds later somebody is found again."""
-    now = [0.0]
+    """Each look at the processor's time finds a thousandth more of it used: what was saved up is
+    soon gone, and some seconds later somebody is found again."""
+    now, used = [0.0], [0.0]
 
-    def clock() -> float:
-        now[0] += 0.001
-        return now[0]
+    def work() -> float:
+        used[0] += 0.001
+        return used[0]
 
-    owners = Owners(clock=clock)
+    owners = Owners(clock=lambda: now[0], work=work)
     channel, port = udp()
     bot(channel)
     flow = Flow(17, "127.0.0.1", port)
@@ -232,6 +232,7 @@ def test_the_work_of_a_second_is_bounded(bot: Bot) -> None:
         owners.find(Flow(17, "127.0.0.1", closed), user=os.geteuid())
         asked += 1
         assert asked < 1000
+    assert used[0] < 3 * SAVED  # looking at the time is a thousandth, too
     now[0] += 10
     assert owners.find(flow) is not None
     owners.close()
