@@ -54,3 +54,16 @@ def test_any_attributes_cut_anywhere(parts: list[tuple[int, bytes]], data: st.Da
     whole = logged(*parts)
     assert len(list(kept_in(whole))) == 1
     list(kept_in(whole[: data.draw(st.integers(0, len(whole)))]))
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_in_the_place_of_attributes(data: bytes) -> None:
+    body = bytes(4) + data
+    assert len(list(kept_in(struct.pack("=IHHII", 16 + len(body), PACKET, 0, 0, 0) + body))) == 1
+
+
+def test_attributes_without_length_or_too_long_end_the_packet() -> None:
+    for length in (0, 3, 200):
+        body = bytes(4) + attribute(10, b"tg:syn\0") + struct.pack("=HH", length, 11) + bytes(4)
+        data = struct.pack("=IHHII", 16 + len(body), PACKET, 0, 0, 0) + body
+        assert list(kept_in(data)) == [Kept(0, "tg:syn", 0, None, 0, 0, b"")]

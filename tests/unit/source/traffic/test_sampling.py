@@ -79,6 +79,12 @@ def test_a_loud_one_that_is_quiet_again_is_heard_whole() -> None:
 def test_no_more_loud_ones_than_the_program_takes() -> None:
     sampling, _told = simulated({n * 7919: 500 for n in range(1, 60)}, 10)
     assert len(sampling.share.loud) <= MOST_LOUD
+    keys: Counter[int] = Counter()
+    for turn in range(20, 26):
+        keys = Counter(dict.fromkeys(keys, LOUD))  # they stay as loud as they are heard
+        keys.update({turn * 100 + n: 5 * LOUD for n in range(MOST_LOUD)})
+        look(sampling, turn, 0.0, keys)
+        assert len(sampling.share.loud) <= MOST_LOUD
 
 
 def test_it_comes_back_when_it_is_over() -> None:
