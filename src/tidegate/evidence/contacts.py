@@ -18,7 +18,7 @@ from tidegate.evidence.generations import Generations
 from tidegate.evidence.silence import Silence
 from tidegate.evidence.sources import Source
 from tidegate.evidence.throttle import PATIENCE, QUEUE, SIGNATURES, Backlog, leak_of, most_of
-from tidegate.evidence.walk import Walk
+from tidegate.evidence.walk import HIT, Walk
 from tidegate.model import DAY, HOUR, MINUTE, SECOND, Micros, Subject
 from tidegate.policy.outward import OutwardSpec, Rate
 from tidegate.prefixes import PrefixSet
@@ -248,7 +248,7 @@ class Contacts:
             if (
                 backlog.over(QUEUE)
                 and now - backlog.since >= PATIENCE
-                and walk.answers <= walk.failures + late
+                and walk.answers * HIT <= walk.failures + late
             ):
                 span = span_text(now - backlog.since)
                 text = f"{backlog.packets} packets to new destinations kept back in {span}"

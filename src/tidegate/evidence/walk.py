@@ -3,9 +3,12 @@
 Touches nothing. Threshold random walk (Jung, Paxson, Berger, Balakrishnan: Fast Portscan Detection
 Using Sequential Hypothesis Testing, IEEE S&P 2004) in the approximation of Weaver, Staniford and
 Paxson (Very Fast Containment of Scanning Worms, USENIX Security 2004): whole numbers, a floor, +1
-for a miss, -2 when what counted as a miss turns out a hit. They count a try as a miss until it is
-answered, and block for as long; a quarantine is not taken back that easily, so here a try becomes a
-miss when it is refused or `GRACE` old. The sum is the same. Limits: `PAIRS` destinations a source.
+for a miss, and what counted as a miss is taken back when it turns out a hit. They count a try as a
+miss until it is answered, and block for as long; a quarantine is not taken back that easily, so
+here a try becomes a miss when it is refused or `GRACE` old. A hit weighs twice a miss, which is for
+scanners that reach one in ten and users who reach six in ten (ln(.1/.6) to ln(.9/.4)) what +1 and
+-1 are for two and eight: of those who share files, half of all peers are gone, and who is cut off
+for nothing costs more than some more tries. Limits: `PAIRS` destinations a source.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from tidegate.evidence.generations import Generations
 from tidegate.model import HOUR, MINUTE, SECOND, Micros
 
 THRESHOLD = 10
-"""So many more misses than hits convict."""
+"""So many more misses than twice the hits convict."""
+HIT = 2
 FLOOR = -20
 """No more credit than this for destinations that did answer."""
 GRACE = 3 * SECOND
@@ -98,9 +102,9 @@ class Walk:
             self.misses = max(self.misses - 1, 0)
             self.failures = max(self.failures - 1, 0)
             self.misses_run = max(self.misses_run - 1, 0)
-            self.value -= 2
+            self.value -= HIT + 1
         else:
-            self.value -= 1
+            self.value -= HIT
         # With each try a miss until it is answered, the floor is one for both together.
         self.value = max(self.value, FLOOR - len(self.pending))
         if self.value <= 0:
