@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.kernel.conftest import now
@@ -131,6 +132,17 @@ def test_each_user_of_the_host_has_slots_of_its_own(
         found = net.talk(net.router, protocol, 53, targets, uid=34, pause=0.002, wait=3)
         assert len(found) == len(targets)
     assert [who for who, _what in cut(gate)] == ["uid:33"]
+
+
+@pytest.mark.parametrize("destinations", [1, 2, 64])
+def test_any_number_of_slots(net: Outside, make: Make, destinations: int) -> None:
+    make(replace(ROUTER, uids=True, destinations=destinations))
+    net.talk(net.sources, "udp", 1434, silent(200), source=ONE)
+    net.talk(net.router, "udp", 1434, silent(200), uid=33)
+    assert len(net.asked(ONE)) == len(net.asked("203.0.113.1")) == destinations
+    for port in (53, 80):
+        net.talk(net.sources, "udp", port, alive(30), source=OTHER, pause=0.005)
+    assert len(net.talk(net.sources, "tcp", 80, alive(30), source=OTHER, pause=0.005)) == 30
 
 
 def test_root_and_the_busy_are_left_alone(net: Outside, make: Make) -> None:

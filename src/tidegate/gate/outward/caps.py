@@ -22,7 +22,6 @@ ASKED: Micros = 5 * MINUTE
 WATCHED_SLOTS, WATCHED_PART = 3, 10
 """On probation: so many slots, and that part of the rates."""
 
-CAPS = ("destinations", "syn", "udp", "smtp", "quarantine")
 CAPPED_SIZE, CAPPED_FOR = 4096, 10 * MINUTE
 TOLD_EACH, TOLD_ALL = "5/second burst 10 packets", "1000/second burst 1000 packets"
 SMTP = "tcp dport { 25, 465, 587 }"
@@ -58,6 +57,11 @@ def seconds(span: Micros) -> str:
     return f"{max(1, -(-span // SECOND))}s"
 
 
+def caps(spec: OutwardSpec) -> list[str]:
+    """By what packets of a source may be kept back."""
+    return ["destinations", *_rates(spec), "quarantine"]
+
+
 def cells(spec: OutwardSpec) -> list[str]:
     """The places where a destination may have its slot: one by chance, then each in turn."""
     return ["h", *map(str, range(spec.destinations))]
@@ -74,7 +78,7 @@ def kind_sets(kind: Kind, spec: OutwardSpec) -> Iterator[tuple[str, Stated]]:
     for cap in _rates(spec):
         yield f"{cap}_{name}", Stated(kind.type, many)
         yield f"{cap}_watched_{name}", Stated(kind.type, many)
-    for cap in CAPS:
+    for cap in caps(spec):
         yield f"capped_{cap}_{name}", Stated(kind.type, CAPPED_SIZE)
         yield f"told_{cap}_{name}", Stated(kind.type, CAPPED_SIZE)
 
@@ -196,7 +200,7 @@ def _answers(lane: Lane, spec: OutwardSpec) -> Iterator[tuple[str, list[str]]]:
 
 def kind_rules(kind: Kind, spec: OutwardSpec) -> Iterator[tuple[str, list[str]]]:
     """Rates and what is cut, of a kind's families together."""
-    for cap in CAPS:
+    for cap in caps(spec):
         yield f"cut_{cap}_{kind.name}", list(_cut(kind, cap, spec))
     rates = _rates(spec)
     for watched in (True, False):

@@ -23,9 +23,9 @@ MOST = 4096
 _WORD = {4: "ip", 6: "ip6"}
 _PROTOCOL = {4: "ipv4", 6: "ipv6"}
 _IRC = "tcp flags & psh == psh meta length < 600 @ih,0,32 { 0x4e49434b, 0x55534552, 0x4a4f494e }"
-"""`NICK`, `USER` or `JOIN` where the data of a packet begin: a line of its own, pushed, and no longer
-than IRC's (RFC 1459 §2.3). Most packets are past it before their data are looked at; the space
-behind the word is looked for afterwards."""
+"""`NICK`, `USER` or `JOIN` where the data of a packet begin: a line of its own, pushed, and no
+longer than IRC's (RFC 1459 §2.3). Most packets are past it before their data are looked at; the
+space behind the word is looked for afterwards."""
 _NO_IRC = "tcp flags & psh == psh meta length < 600 @ih,32,8 0x20 tcp dport != { 21, 110 }"
 """FTP and POP3 have a USER as well."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tidegate.gate.listing import packets, volume
 from tidegate.gate.netfilter import Netfilter
-from tidegate.gate.outward.caps import CAPS
+from tidegate.gate.outward.caps import caps
 from tidegate.gate.outward.lanes import Kind, kinds, subject_of
 from tidegate.gate.outward.layout import filter_of
 from tidegate.gate.outward.port import Capped, Filtered
@@ -21,7 +21,7 @@ from tidegate.policy.outward import OutwardSpec
 def capped(netfilter: Netfilter, spec: OutwardSpec) -> Iterator[Capped]:
     """What each cap has kept back of each source."""
     for kind in kinds(spec):
-        for cap in CAPS:
+        for cap in caps(spec):
             for key, item in netfilter.items(f"capped_{cap}_{kind.name}"):
                 yield Capped(subject_of(kind.name, key), cap, packets(item), volume(item))
 
