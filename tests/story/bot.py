@@ -37,10 +37,12 @@ within = "1m"
 quarantine = {{ ladder = ["1h"] }}
 """
 FLOODS = {
-    "udp": (f"!udp {VICTIM} 53 4", f"{VICTIM}:53/udp", "udp", 400 + 100 * 6),
-    "syn": (f"!syn {VICTIM} 80 4", f"{VICTIM}:80/tcp", "tcp", 200 + 50 * 6),
+    "udp": (f"!udp {VICTIM} 53 4", f"{VICTIM}:53/udp", 400 + 100 * 6),
+    "tcp": (f"!syn {VICTIM} 80 4", f"{VICTIM}:80/tcp", 200 + 50 * 6),
+    "scan": ("!scan 198.18.0.1 1434 4", ":1434/udp", 10),
 }
-"""By protocol: the order, whom it is for, and what the caps let out in six seconds."""
+"""The order, what is to stand in the evidence, and what the caps let out in six seconds: packets,
+of the scan destinations."""
 
 
 def named(host: WebHost, aim: str) -> str:
@@ -54,9 +56,9 @@ def named(host: WebHost, aim: str) -> str:
     return ""
 
 
-def flood(timeline: Timeline, host: WebHost, watch: Watch, protocol: str) -> None:
+def flood(timeline: Timeline, host: WebHost, watch: Watch, sort: str) -> None:
     """The bot is started, ordered to flood, capped, named and cut off."""
-    order, aim, counter, most = FLOODS[protocol]
+    order, aim, most = FLOODS[sort]
     bot = host.infect()
     wait_for("the bot to join", host.bots)
     timeline.tell(f"{PLACE} runs as www-data, and is in its master's channel")
@@ -73,11 +75,9 @@ def flood(timeline: Timeline, host: WebHost, watch: Watch, protocol: str) -> Non
     )
     timeline.tell(f"  | {line[:240]}")
     time.sleep(5)
-    arrived = host.arrived().get(counter, 0)
-    timeline.expect(
-        arrived <= most,
-        f"the victim got {arrived} packets of a flood of four seconds; the caps allow {most}",
-    )
+    arrived = host.arrived().get(sort, 0)
+    what = "destinations were reached" if sort == "scan" else "packets reached the victim"
+    timeline.expect(arrived <= most, f"in the four seconds {arrived} {what}; the caps allow {most}")
     timeline.expect(
         host.served(), "a visitor of the web server, which is the same user's, is served"
     )
@@ -103,7 +103,9 @@ def story(timeline: Timeline, stack: ExitStack) -> str:
     for line in host.verb("why", "www-data").stdout.splitlines()[:5]:
         timeline.tell(f"  | {line[:160]}")
     host.verb("release", "www-data", "--trust", "--note", "for the next act")
-    flood(timeline, host, watch, "syn")
+    flood(timeline, host, watch, "tcp")
+    host.verb("release", "www-data", "--trust", "--note", "for the next act")
+    flood(timeline, host, watch, "scan")
 
     before = host.mounts.state()
     done = host.mounts.harden("--apply", check=False)

@@ -26,12 +26,15 @@ HOST, MASTER, VICTIM, VISITOR = "192.0.2.1", "192.0.2.66", "192.0.2.80", "192.0.
 IRC, WEB, WWW_DATA = 6667, 8080, 33
 PLACE = "/var/tmp/.x/bot"
 FOLDER = "/run/story"
+SCANNED = "198.18.0.0/15"
 _COUNTED = f"""
 table inet seen {{
   set flood {{ type inet_proto; flags dynamic; counter; size 16; }}
+  set scanned {{ type ipv4_addr; flags dynamic; size 4096; }}
   chain arrive {{
     type filter hook prerouting priority raw; policy accept;
     ip daddr {VICTIM} add @flood {{ meta l4proto }} drop
+    ip daddr {SCANNED} add @scanned {{ ip daddr }} drop
   }}
 }}
 """
@@ -86,7 +89,7 @@ class WebHost:
                 space.ip("address", "add", f"{address}/24", "dev", "eth0")
             space.ip("link", "set", "eth0", "up")
         # What the bot scans is out there, and silent.
-        self.space.ip("route", "add", "198.18.0.0/15", "via", VICTIM)
+        self.space.ip("route", "add", SCANNED, "via", VICTIM)
         self.internet.run("nft", _COUNTED)
 
     @property
@@ -190,13 +193,15 @@ class WebHost:
         )  # fmt: skip
 
     def arrived(self) -> dict[str, int]:
-        """Packets that the victim got since last asked, by protocol; then forgotten."""
-        listed = self.internet.nft("list set inet seen flood")["nftables"][1]["set"]
-        self.internet.run("nft", "flush set inet seen flood")
-        return {
-            str(one["elem"]["val"]): one["elem"]["counter"]["packets"]
-            for one in listed.get("elem", [])
-        }
+        """Packets that the victim got since last asked, by protocol, and how many destinations of
+        `scan`; then forgotten."""
+        flood, scanned = (
+            self.internet.nft(f"list set inet seen {name}")["nftables"][1]["set"].get("elem", [])
+            for name in ("flood", "scanned")
+        )
+        self.internet.run("nft", "flush set inet seen flood; flush set inet seen scanned")
+        packets = {str(one["elem"]["val"]): one["elem"]["counter"]["packets"] for one in flood}
+        return packets | {"scan": len(scanned)}
 
     def close(self) -> None:
         """Everything ends."""
