@@ -193,6 +193,20 @@ def test_the_meter_has_its_three_rights_and_no_others(daemon: Callable[..., Daem
     assert "0" not in status["Uid"].split()
 
 
+def test_where_a_right_was_taken_away_the_others_do(
+    world: World, daemon: Callable[..., Daemon]
+) -> None:
+    here = daemon()
+    here.before = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"]
+    here.start()
+    pid = here.crew("keeper", "watcher", "meter")["meter"]
+    found = re.search(r"^CapEff:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    assert found is not None
+    assert int(found[1], 16) == 1 << 12 | 1 << 2
+    scan(world, ONE)
+    cut(here, ONE)
+
+
 def test_killed_they_start_anew_and_listen_again(
     world: World, daemon: Callable[..., Daemon]
 ) -> None:
