@@ -71,6 +71,7 @@ def list_(limit: int, public: bool, socket: str | None, as_json: bool) -> int:
 
 
 @command.command(
+    short_help="One incident, whole.",
     "show",
     epilog="""\b
 Examples:
@@ -102,6 +103,7 @@ def show(number: str, md: bool, public: bool, socket: str | None, as_json: bool)
 
 
 @command.command(
+    short_help="Say something about an incident, signed with your name.",
     "note",
     epilog="""\b
 Examples:
@@ -132,6 +134,7 @@ def note(number: str, text: str, socket: str | None, as_json: bool) -> int:
 
 
 @command.command(
+    short_help="The latest incidents as an Atom feed.",
     "feed",
     epilog="""\b
 Examples:
@@ -163,6 +166,7 @@ def feed(atom: bool, public: bool, title: str, url: str, socket: str | None, as_
 
 
 @command.command(
+    short_help="How long each service was closed in a month.",
     "minutes",
     epilog="""\b
 Examples:
