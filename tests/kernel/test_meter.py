@@ -156,6 +156,16 @@ def test_datagrams_that_are_answered(world: World, listen: Callable[..., Listene
     assert meter.outcomes(INNER) == ["answered"]
 
 
+def test_echoes(world: World, listen: Callable[..., Listener]) -> None:
+    meter = listen()
+    world.attacker.run("ping", "-c1", "-I", ONE, INNER)
+    world.attacker.run("ping", "-6", "-c1", "-I", SIX, INNER6)
+    meter.until("both", lambda: len(meter.contacts) == 2)
+    assert [(one.protocol, one.outcome) for one in meter.contacts] == [
+        (1, "answered"), (58, "answered"),
+    ]  # fmt: skip
+
+
 def test_who_is_none_of_ours_is_not_even_told_of(
     world: World, listen: Callable[..., Listener]
 ) -> None:

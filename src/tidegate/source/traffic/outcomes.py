@@ -7,6 +7,7 @@ first; one contact a source and destination within half a minute to a minute.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter, deque
 from collections.abc import Callable
 
@@ -26,10 +27,13 @@ MOST_PENDING, MOST_SEEN = 16_384, 65_536
 MOST_PORTS = 1024
 
 _CLOSED, _TCP, _PROTOCOL_INFO = 8, 6, 4
-_HEADS = {
-    2: (bytes.fromhex("34000180" if filters.LITTLE else "00348001"), V4),
-    10: (bytes.fromhex("4c000180" if filters.LITTLE else "004c8001"), V6),
-}
+_LAYOUTS = {
+    (2, 0x34): V4, (2, 0x3C): V4._replace(end=80, status=152),  # ICMP: number, type and code
+    (10, 0x4C): V6, (10, 0x54): V6._replace(end=104, status=200),
+}  # fmt: skip
+"""By family, and the length of the first tuple."""
+_TUPLE = 0x8001  # CTA_TUPLE_ORIG, nested
+_PLACE = struct.Struct("=HH").unpack_from
 _STATE = bytes.fromhex("10000480" if filters.LITTLE else "00108004")
 
 UserOf = Callable[[int, str, int, str, int], Subject | None]
@@ -70,11 +74,13 @@ class Outcomes:
     def hear(self, data: bytes, now: Micros) -> None:
         """Take in one message of the kernel, whatever it is."""
         self.events += 1
-        head = _HEADS.get(data[filters.FAMILY_AT]) if len(data) > 20 else None
-        if head is None or data[20:24] != head[0] or len(data) <= head[1].status + 4:
-            self.odd += 1  # no two ports: ICMP, GRE; or a kernel that says it in another way
+        layout = None
+        if len(data) > 24:
+            length, first = _PLACE(data, 20)
+            layout = _LAYOUTS.get((data[filters.FAMILY_AT], length)) if first == _TUPLE else None
+        if layout is None or len(data) <= layout.status + 4:
+            self.odd += 1  # neither ports nor ICMP (GRE); or a kernel that says it in another way
             return
-        layout = head[1]
         kind = data[filters.TYPE_AT]
         created = data[filters.FLAGS_AT] & filters.CREATED
         if created and kind != filters.DESTROYED:

@@ -36,9 +36,10 @@ class Heard:
 class MeterHealth:
     """How the listening is. `share`: of the sources that are listened to just now; `loud`: sources
     of which only some destinations are; `cost`: of one processor; `lost`: events and packets that
-    the kernel had no room to tell of, `passed_over` packets of those kept back that were too many to
-    be looked at one by one (the kernel counts them), `unsent` what was not handed over in time, `nameless`
-    connections of this host whose user nobody could tell; all since the process began."""
+    the kernel had no room to tell of, `passed_over` packets of those kept back that were too many
+    to be looked at one by one (the kernel counts them), `unsent` what was not handed over in time,
+    `nameless` connections of this host whose user nobody could tell; all since the process began.
+    """
 
     events: int = 0
     waiting: int = 0

@@ -1,6 +1,6 @@
 """Conntrack's messages as the kernel writes them, made by hand; and its BPF machine in Python.
 
-Touches nothing. Limits: two ports, zone 0, which is what the program and `Outcomes` look at; the
+Touches nothing. Limits: two ports or an echo, zone 0, which is what the program and `Outcomes` look at; the
 machine knows the instructions that the program uses.
 """
 
@@ -24,7 +24,13 @@ def _tuple(kind: int, source: str, target: str, protocol: int, ports: tuple[int,
     first, second = (3, 4) if ":" in source else (1, 2)
     addresses = attribute(first, packed(source)) + attribute(second, packed(target))
     numbers = attribute(1, bytes([protocol]))
-    numbers += attribute(2, struct.pack(">H", ports[0])) + attribute(3, struct.pack(">H", ports[1]))
+    if protocol in (1, 58):
+        at = 4 if protocol == 1 else 7
+        numbers += attribute(at, struct.pack(">H", ports[0]))
+        numbers += attribute(at + 1, b"\x08") + attribute(at + 2, b"\0")
+    else:
+        numbers += attribute(2, struct.pack(">H", ports[0]))
+        numbers += attribute(3, struct.pack(">H", ports[1]))
     return attribute(
         kind | NESTED, attribute(1 | NESTED, addresses) + attribute(2 | NESTED, numbers)
     )

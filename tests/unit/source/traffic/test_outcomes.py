@@ -81,6 +81,20 @@ def test_silence_is_told_as_a_try_and_then_as_unanswered(outcomes: Outcomes) -> 
     assert not len(outcomes)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "protocol"), [(ONE, "203.0.113.9", 1), (SIX, "2001:db8:9::1", 58)]
+)
+def test_a_sweep_of_echoes(outcomes: Outcomes, source: str, target: str, protocol: int) -> None:
+    outcomes.hear(event(NEW, source, target, protocol=protocol), NOW)
+    outcomes.hear(event(UPDATED, source, target, protocol=protocol, status=10), NOW + 1)
+    outcomes.hear(event(NEW, source, target[:-1] + "8", protocol=protocol), NOW)
+    outcomes.tick(NOW + HOLD)
+    assert [one[2:] for one in outcomes.take()] == [
+        (target, protocol, 0, "answered"), (target[:-1] + "8", protocol, 0, "tried"),
+    ]  # fmt: skip
+    assert outcomes.odd == 0
+
+
 def test_a_late_answer_follows_its_try(outcomes: Outcomes) -> None:
     outcomes.hear(event(NEW, ONE, "203.0.113.9"), NOW)
     outcomes.tick(NOW + HOLD)
