@@ -8,6 +8,7 @@ Limits: all machines share this host's processors; quarantines are short, so tha
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -16,7 +17,7 @@ from functools import partial
 
 from tests.story.provider import NEIGHBOURS, SERVERS, UPLINK, WORM, as_table
 from tests.story.slammer_scene import FIRST_STEP, Scene, said
-from tests.story.stage import Timeline, play, real_gate, wait_for
+from tests.story.stage import TIDEGATE, Timeline, play, real_gate, wait_for
 
 TITLE = "Slammer: seven customers flood, and the network stays up"
 ROUNDS = 3
@@ -95,6 +96,7 @@ def beheaded(scene: Scene) -> None:
     found = scene.measure("storm, Tidegate dead", REMEMBER - 2)
     scene.expect_within(SLOTS, "with Tidegate dead, quarantines and caps")
     scene.expect_untouched(found, "with Tidegate dead")
+    shown(scene)
     time.sleep(FIRST_STEP)
     scene.timeline.tell("the quarantines have ended in the kernel, by themselves; caps are left")
     scene.provider.arrived()
@@ -103,8 +105,25 @@ def beheaded(scene: Scene) -> None:
     scene.expect_untouched(found, "with nothing but the caps")
 
 
+def shown(scene: Scene) -> None:
+    """`top` needs no Tidegate that runs."""
+    began = time.monotonic()
+    told = scene.provider.router.run(*TIDEGATE, "top", "--json")
+    took = time.monotonic() - began
+    rows = [json.loads(line) for line in told.splitlines()][:-1]
+    worst = {row["source"]: row for row in rows[: len(WORM)]}
+    one = worst.get(WORM[0], rows[0])
+    scene.timeline.expect(
+        set(worst) == set(WORM),
+        f"`tidegate top` names the seven after {took:.1f} s: {one['source']} sends"
+        f" {one['packets']:.0f} packets a second to {one['port']}/{one['protocol']},"
+        f" {one['new']:.0f} new destinations: {one['looks']}",
+    )
+
+
 def returned(scene: Scene) -> None:
     """Tidegate is started again while the storm goes on, and cuts them off again, for longer."""
+    scene.provider.arrived()
     began = time.monotonic()
     scene.start()
     ready = time.monotonic()
@@ -115,6 +134,7 @@ def returned(scene: Scene) -> None:
         f"Tidegate is started again, ready {ready - began:.1f} s later, and all seven are cut off"
         f" again {max(0.0, cut - ready):.1f} s after that",
     )
+    scene.expect_within(SLOTS, "over the new start: what the kernel remembers stays")
     scene.calm_down()
 
 
