@@ -89,11 +89,12 @@ def lane_sets(lane: Lane, spec: OutwardSpec) -> Iterator[tuple[str, Stated]]:
     pair = f"{lane.kind.type} . {lane.target_type}"
     held = f"{lane.kind.slot} . {lane.target_type}"
     yield f"asked_{lane.name}", Stated(pair, 131_072 if lane.kind.large else 65_536)
-    yield f"pending_{lane.name}", Stated(pair, 2 * many)
+    yield f"pending_{lane.name}", Stated(pair, 4 * many)
     for cell in cells(spec):
-        yield f"at_{cell}_{lane.name}", Stated(held, many // 4)
+        # Nearly every slot is taken where chance says; what is taken elsewhere are the rest.
+        yield f"at_{cell}_{lane.name}", Stated(held, 4 * many if cell == "h" else many // 2)
     if lane.local:
-        yield f"waits_{lane.name}", Stated(held, 2 * many)
+        yield f"waits_{lane.name}", Stated(held, 4 * many)
         ports = f"typeof {asked_port(lane)} : meta priority"
         yield f"asker_{lane.name}", Stated(ports, 4 * many, map=True)
         pinged = f"typeof {lane.target} : meta priority"
@@ -179,12 +180,13 @@ def _answers(lane: Lane, spec: OutwardSpec) -> Iterator[tuple[str, list[str]]]:
     name, back, answerer = lane.name, lane.back, lane.answerer
     pair = f"{back} . {answerer}"
     waiting = f"waits_{name}" if lane.local else f"pending_{name}"
-    freed = [
-        f"{pair} @at_{cell}_{name} delete @slots_{lane.kind.name} {{ {back} . "
-        + (f"jhash {answerer} mod {spec.destinations} seed 2" if cell == "h" else cell)
-        + " }"
-        for cell in cells(spec)
-    ]
+    freed = []
+    for cell in cells(spec):
+        at = f"jhash {answerer} mod {spec.destinations} seed 2" if cell == "h" else cell
+        freed.append(
+            f"{pair} @at_{cell}_{name} delete @slots_{lane.kind.name} {{ {back} . {at} }} "
+            f"delete @at_{cell}_{name} {{ {pair} }}"
+        )
     after = ["meta priority set none"] if lane.local else []
     yield f"freed_{name}", [*freed, f"delete @{waiting} {{ {pair} }}", *after]
     answered = [f"{pair} @{waiting} goto freed_{name}", *after]

@@ -19,7 +19,7 @@ from tidegate.gate.outward.cover import judge
 from tidegate.gate.outward.given import FREE, SENTINEL
 from tidegate.gate.outward.lanes import place
 from tidegate.gate.outward.layout import TABLE, Layout, laid
-from tidegate.gate.outward.port import OutwardState
+from tidegate.gate.outward.port import MOST_TOLD, OutwardState
 from tidegate.gate.port import LONGEST, Refusal
 from tidegate.model import Confined, Micros, Subject
 from tidegate.policy.outward import OutwardSpec
@@ -122,7 +122,7 @@ class NftablesOutward:
             return OutwardState(self._why)
         return OutwardState(
             "",
-            tuple(reading.capped(self._netfilter, self._spec)),
+            tuple(reading.capped(self._netfilter, self._spec, MOST_TOLD)),
             tuple(reading.filtered(self._netfilter, self._spec)),
             tuple(reading.confined(self._netfilter, self._spec, now)),
         )

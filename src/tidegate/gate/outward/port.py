@@ -15,6 +15,8 @@ from tidegate.model import Micros, Subject
 from tidegate.policy.outward import OutwardSpec
 
 MOST = 4096
+MOST_TOLD = 2000
+"""Sources and caps that one answer names, those that were cut most first: it has to fit a frame."""
 
 
 class Capped(NamedTuple):

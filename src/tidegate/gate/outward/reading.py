@@ -7,6 +7,7 @@ Limits: of each cap the 4,096 sources that were cut first within ten minutes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import nlargest
 
 from tidegate.gate.listing import packets, volume
 from tidegate.gate.netfilter import Netfilter
@@ -18,8 +19,12 @@ from tidegate.model import Confined, Micros, Subject
 from tidegate.policy.outward import OutwardSpec
 
 
-def capped(netfilter: Netfilter, spec: OutwardSpec) -> Iterator[Capped]:
-    """What each cap has kept back of each source."""
+def capped(netfilter: Netfilter, spec: OutwardSpec, most: int) -> list[Capped]:
+    """What each cap has kept back of each source: of the `most` that were cut most, those first."""
+    return nlargest(most, _capped(netfilter, spec), key=lambda one: one.packets)
+
+
+def _capped(netfilter: Netfilter, spec: OutwardSpec) -> Iterator[Capped]:
     for kind in kinds(spec):
         for cap in caps(spec):
             for key, item in netfilter.items(f"capped_{cap}_{kind.name}"):
