@@ -71,8 +71,8 @@ def list_(limit: int, public: bool, socket: str | None, as_json: bool) -> int:
 
 
 @command.command(
-    short_help="One incident, whole.",
     "show",
+    short_help="One incident, whole.",
     epilog="""\b
 Examples:
   tidegate incident show 3f9ac21b
@@ -103,8 +103,8 @@ def show(number: str, md: bool, public: bool, socket: str | None, as_json: bool)
 
 
 @command.command(
-    short_help="Say something about an incident, signed with your name.",
     "note",
+    short_help="Say something about an incident, signed with your name.",
     epilog="""\b
 Examples:
   tidegate incident note 3f9ac21b "the customer was called"
@@ -134,8 +134,8 @@ def note(number: str, text: str, socket: str | None, as_json: bool) -> int:
 
 
 @command.command(
-    short_help="The latest incidents as an Atom feed.",
     "feed",
+    short_help="The latest incidents as an Atom feed.",
     epilog="""\b
 Examples:
   tidegate incident feed --atom
@@ -166,8 +166,8 @@ def feed(atom: bool, public: bool, title: str, url: str, socket: str | None, as_
 
 
 @command.command(
-    short_help="How long each service was closed in a month.",
     "minutes",
+    short_help="How long each service was closed in a month.",
     epilog="""\b
 Examples:
   tidegate incident minutes
