@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -47,6 +48,20 @@ def daemons_missing() -> str:
     return kernel_missing() or (
         f"no {', '.join(missing)}; run: packaging/setup-checkout daemons" if missing else ""
     )
+
+
+def pytest_sessionstart() -> None:
+    """Told to end, a run still clears away what its tests made, as if interrupted by a person."""
+    own = os.getpid()
+
+    def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if os.getpid() != own else signal.SIG_IGN)
+        if os.getpid() != own:  # forked by a test, and none of this run
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.fixture(scope="session")

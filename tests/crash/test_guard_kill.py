@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -38,18 +37,6 @@ WORDS = {
     "close": {"ing": "closing", "last": "record closed"},
     "open": {"ing": "opening", "last": "forget"},
 }
-
-
-@pytest.fixture(autouse=True)
-def ended_in_order() -> Iterator[None]:
-    """Told to end, a test still clears away what it made."""
-
-    def end(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def steps(verb: str, victim: str) -> list[str]:
