@@ -174,7 +174,7 @@ def test_under_a_heavy_flood_few_packets_are_looked_at(world: World, flood: Star
     *rows, totals = map(json.loads, out.splitlines())
     assert rows[0]["uid"] == STRANGER
     assert totals["one_in"] > 1
-    assert rows[0]["looked"] < rows[0]["packets"] * 3
+    assert 1000 < rows[0]["looked"] < rows[0]["packets"] * 3
     # What was estimated, against what the interface counted.
     passed = json.loads(world.host.run("ip", "-j", "-s", "link", "show", "to-inner"))
     assert rows[0]["packets"] * 3 < passed[0]["stats64"]["tx"]["packets"] * 1.1

@@ -66,16 +66,20 @@ class _Sum:
     replies: float = 0
     looked: int = 0
     sources: int = 1
-    fresh: dict[bytes, int] = field(default_factory=dict)  # new destinations; each stands for some
+    fresh: dict[bytes, int] = field(default_factory=dict)  # new destinations, how often looked at
     ports: Counter[int] = field(default_factory=Counter)
     own_ports: Counter[int] = field(default_factory=Counter)
     destinations: Counter[tuple[bytes, int]] = field(default_factory=Counter)
     interfaces: Counter[int] = field(default_factory=Counter)
 
     @property
-    def new(self) -> int:
-        """How many new destinations."""
-        return sum(self.fresh.values())
+    def new(self) -> float:
+        """How many new destinations; where only some packets were looked at, with those unseen:
+        by how many were seen once and twice (Chao: Nonparametric Estimation of the Number of
+        Classes in a Population, 1984), yet no more than packets."""
+        seen = Counter(self.fresh.values())
+        unseen = seen[1] * (self.packets / max(1, self.looked) - 1)
+        return len(self.fresh) + min(unseen, seen[1] ** 2 / (2 * max(1, seen[2])))
 
     def join(self, other: _Sum) -> None:
         """Add another row's."""
@@ -109,7 +113,6 @@ class Talkers:
     def __init__(self) -> None:
         self._flows: dict[Path, _Flow] = {}
         self._contacts: dict[_Contact, int] = {}  # how many packets that begin something, looked at
-        self._weights: dict[_Contact, int] = {}
         self._known: set[_Contact] = set()
         self._before: set[_Contact] = set()
 
@@ -130,7 +133,6 @@ class Talkers:
                 self._contacts[contact] += 1
             elif not self._knows(contact) and not self._is_answer(path):
                 self._contacts[contact] = 1
-                self._weights[contact] = weight
         return fresh
 
     def _knows(self, contact: _Contact) -> bool:
@@ -173,8 +175,7 @@ class Talkers:
             counted.add(contact)
             found.replies += towards[path.protocol, path.destination, path.source]
             if looked := self._contacts.get(contact, 0):
-                # Seen once among one in many, it stands for as many that were not seen.
-                found.fresh[path.destination] = self._weights[contact] if looked == 1 else 1
+                found.fresh[path.destination] = looked
         return sums
 
     def _remember(self) -> None:
@@ -184,7 +185,6 @@ class Talkers:
             self._known.add(_contact(path))
         self._flows.clear()
         self._contacts.clear()
-        self._weights.clear()
 
 
 def _contact(path: Path) -> _Contact:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from ipaddress import ip_address
 
@@ -72,15 +73,27 @@ def test_what_is_known_is_bounded() -> None:
 
 def test_one_that_stands_for_many() -> None:
     talkers = Talkers()
-    for n in range(10):
+    for n in range(100):
         talkers.add(out(f"198.51.100.{n}"), 100, begins=True, weight=16)
     for _n in range(10):
-        talkers.add(out(PEER, own=9), 100, begins=True, weight=16)
+        talkers.add(out("198.51.100.200"), 100, begins=True, weight=16)
     (row,) = talkers.rows(1.0, {}, scale=2.0)
-    assert row.looked == 20
-    assert row.packets == 2 * 16 * 20
-    # Nine were seen once; 198.51.100.7 eleven times, so it is one that was not new each time.
-    assert row.new == 2 * (9 * 16 + 1)
+    assert row.looked == 110
+    assert row.packets == 2 * 16 * 110
+    # A hundred were seen once, and each stands for sixteen; one was seen ten times, and is one.
+    assert row.new == 2 * (100 * 16 + 1)
+
+
+def test_what_was_seen_more_than_once_stands_for_few_unseen() -> None:
+    """Of 20,000 destinations each had 107 packets, of which one in 32 was looked at."""
+    talkers, chance = Talkers(), random.Random(1)
+    base = out()
+    for n in range(20_000):
+        path = base._replace(destination=n.to_bytes(4))
+        for _n in range(sum(chance.random() < 1 / 32 for _n in range(107))):
+            talkers.add(path, 100, begins=True, weight=32)
+    (row,) = rows(talkers)
+    assert abs(row.new - 20_000) < 200
 
 
 def test_the_worst_first_by_packets_then_by_new_destinations() -> None:

@@ -50,7 +50,7 @@ class Passing:
         self._ends: dict[tuple[int, bytes, int], Who] = {}
         self.vantage = vantage.look()
         self._looked = self._began = self._fresh = time.monotonic()
-        self._thinned = 1
+        self._frames = self._stood = 0  # looked at, and for how many they stood
 
     def close(self) -> None:
         """Give everything back."""
@@ -60,7 +60,6 @@ class Passing:
     def report(self, until: float, other: int | None = None) -> Report:
         """Look until then (seconds, monotonic), or until a file (`other`) is readable."""
         watched = [self._ring.fileno(), *([] if other is None else [other])]
-        self._thinned = self._ring.weight
         while (left := until - time.monotonic()) > 0:
             ready = select.select(watched, [], [], min(_LOOK, left))[0]
             self._take()
@@ -71,26 +70,18 @@ class Passing:
         return self._told()
 
     def _take(self) -> None:
-        began = time.monotonic()
-        count = asked = 0
+        now = time.monotonic()
+        count = stood = asked = 0
         for frame in self._ring.take():
             count += 1
+            stood += frame.weight
             path = self._count(frame)
             if path is not None and asked < ASKED:
                 asked += self._ask(path)
-        self._pace(count, began)
-
-    def _pace(self, count: int, now: float) -> None:
-        """Fewer where there are too many, more again where there are few."""
-        rate = count / max(now - self._looked, 0.001)
+        self._frames += count
+        self._stood += stood
+        self._ring.thin(paced(self._ring.weight, stood / max(now - self._looked, 0.001)))
         self._looked = now
-        weight = self._ring.weight
-        while rate > MOST and weight < MOST_THIN:
-            weight, rate = weight * 2, rate / 2
-        if weight == self._ring.weight and rate < MOST / 8 and weight > 1:
-            weight //= 2
-        self._ring.thin(weight)
-        self._thinned = max(self._thinned, weight)
 
     def _count(self, frame: Frame) -> Path | None:
         """Count one packet; its path, where this host is an end of it and it was not seen yet."""
@@ -139,11 +130,22 @@ class Passing:
         self._ends.clear()
         if now - self._fresh > _FRESH:
             self.vantage, self._fresh = vantage.look(), now
+        thinned = max(1, round(self._stood / max(1, self._frames)))
+        self._frames = self._stood = 0
         packets, sizes = {"in": 0.0, "out": 0.0}, {"in": 0.0, "out": 0.0}
         for row in rows:
             packets[row.way] += row.packets
             sizes[row.way] += row.volume
-        return Report(rows, packets, sizes, self._thinned, missed.lost, seconds)
+        return Report(rows, packets, sizes, thinned, missed.lost, seconds)
+
+
+def paced(weight: int, rate: float) -> int:
+    """For how many packets one is to stand (a power of two) where so many pass in a second: as
+    few as `MOST` allows, and not fewer than now before it is clear that there are fewer."""
+    wanted = 1
+    while rate > wanted * MOST and wanted < MOST_THIN:
+        wanted *= 2
+    return wanted if wanted > weight or wanted <= weight // 4 else weight
 
 
 def _begins(packet: bytes, head: Head) -> bool:

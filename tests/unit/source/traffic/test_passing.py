@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.source.traffic.packets import head_of
-from tidegate.source.traffic.passing import _begins
+from tidegate.source.traffic.passing import MOST, _begins, paced
+from tidegate.source.traffic.ring import MOST_THIN
 
 FOUR = bytes([192, 0, 2, 1]) + bytes([198, 51, 100, 7])
 SIX = bytes.fromhex("20010db8") + bytes(27) + b"\1"
@@ -52,6 +53,25 @@ def test_whether_a_packet_may_be_the_first_of_something(packet: bytes, expected:
     head = head_of(packet)
     assert head is not None
     assert _begins(packet, head) is expected
+
+
+@pytest.mark.parametrize(
+    ("weight", "rate", "expected"),
+    [
+        (1, 0, 1),
+        (1, MOST, 1),
+        (1, MOST + 1, 2),
+        (1, MOST * 24, 32),
+        (32, MOST * 24, 32),  # what was estimated from one in 32 is no reason for fewer
+        (32, MOST * 9, 32),
+        (32, MOST * 8, 8),
+        (32, 10, 1),
+        (2, 10, 2),
+        (1, 1e15, MOST_THIN),
+    ],
+)
+def test_as_few_packets_as_there_must_be(weight: int, rate: float, expected: int) -> None:
+    assert paced(weight, rate) == expected
 
 
 @given(st.sampled_from([ip4(6, tcp(2)), ip6(6, tcp(2)), ip4(1, bytes(8))]), st.data())
