@@ -90,3 +90,18 @@ def test_a_policy_without_guards_opens_what_an_earlier_one_has_closed(
         until("the gate", (public_folder / "opened").exists)
         until("the record", lambda: not Records(public_folder / "gates").read())
         assert here.stop() == 0
+
+
+def test_no_table_of_ours_is_left_when_the_package_is_gone(
+    alone: Namespace, tmp_path: Path
+) -> None:
+    script = SCRIPT.with_name("after-removal")
+    (tmp_path / "systemctl").symlink_to("/bin/true")  # the host's timer is none of this
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with alone.inside():
+        for table in ("tidegate", "tidegate_outward", "other"):
+            subprocess.run(["nft", "add", "table", "inet", table], check=True)
+        for word, left in (("upgrade", 3), ("remove", 1)):
+            subprocess.run(["sh", script, word], check=True, env=environment)
+            found = subprocess.check_output(["nft", "list", "tables"], text=True)
+            assert len(found.splitlines()) == left
