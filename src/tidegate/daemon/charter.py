@@ -6,12 +6,11 @@ Limits: read at start and at each reload; the core looks at the host every secon
 
 from __future__ import annotations
 
-import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tidegate import subject as subjects
-from tidegate.daemon.host import protected
+from tidegate.daemon.host import ourselves, protected
 from tidegate.gate.charter import Charter
 from tidegate.model import Subject
 from tidegate.policy.guards import KERNEL
@@ -22,6 +21,7 @@ from tidegate.subject import Network
 def charter_of(policy: Policy) -> Charter:
     """What the keeper may do under this policy, on this host, now."""
     here = tuple(subject for subject, _reason in protected())
+    ours = tuple(user for user, _reason in ourselves())
     outward = policy.outward
     if outward is not None and policy.mode == "observe":
         outward = replace(outward, mode="observe")
@@ -32,7 +32,7 @@ def charter_of(policy: Policy) -> Charter:
         widest6=policy.limits.widest_ipv6,
         longest=policy.limits.longest_ban,
         outward=outward,
-        spared=tuple(dict.fromkeys((*here, *policy.allow, *policy.proxies, *_ourselves()))),
+        spared=tuple(dict.fromkeys((*here, *policy.allow, *policy.proxies, *ours))),
         gates=tuple(
             gate
             for guard in policy.guards
@@ -41,15 +41,6 @@ def charter_of(policy: Policy) -> Charter:
             if isinstance(gate.terms, KERNEL)
         ),
     )
-
-
-def _ourselves() -> Iterator[Subject]:
-    """The users we run as: notices and probes have to get out, most of all when somebody is cut."""
-    for name in ("tidegate", "tidegate-watch"):
-        try:
-            yield Subject(f"uid:{pwd.getpwnam(name).pw_uid}")
-        except KeyError:
-            continue
 
 
 def _networks(members: Iterable[Subject]) -> tuple[Network, ...]:

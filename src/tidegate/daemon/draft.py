@@ -55,7 +55,7 @@ def draft(
     """
     present = parsed(before)
     kept = {} if fresh else present
-    outward = {"outward"} if not kept or "outward" in kept else set()
+    outward = {"outward"} if "outward" in kept or (found.tracks and not kept) else set()
     counted = {kind.partition(".")[0] for rule in shipped.rules if rule.enabled
                for kind in rule.kinds}  # fmt: skip
     covered = {name.partition(".")[0] for source in kept.get("source", {}).values()

@@ -15,6 +15,11 @@ ABOUT = """\
 # a day `tidegate history` shows whom it would have cut off. Who is right to be so busy comes into
 # `busy`; then write "enforce" here, and `tidegate reload`. More: docs/outward.md
 """
+UNTRACKED = """\
+# This host tracks no connections yet, and this would have it begin: each packet then takes the
+# kernel a fifth to a third more, and connections are counted (net.netfilter.nf_conntrack_max). So
+# it is left to you: take the # away and run `tidegate init --write` again, which adds the rule.
+"""
 _ALWAYS = ("root", "is never cut off")
 
 
@@ -31,4 +36,6 @@ def outward_text(found: Survey) -> str:
             "# an interface as a whole, or a network, each address of it by itself.",
             f'# sources = ["uids", {", ".join(named)}]',
         ]
+    if not found.tracks:
+        return ABOUT + UNTRACKED + "".join(f"# {line.removeprefix('# ')}\n" for line in lines)
     return ABOUT + "\n".join(lines) + "\n"

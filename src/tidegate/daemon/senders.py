@@ -70,6 +70,12 @@ def forwards(root: str = "") -> bool:
     return any(_text(root, place).strip() == "1" for place in places)
 
 
+def tracks(root: str = "") -> bool:
+    """Whether the kernel keeps track of connections already, for somebody else."""
+    count = _text(root, "proc/sys/net/netfilter/nf_conntrack_count").strip()
+    return count.isdigit() and int(count) > 0
+
+
 def _text(root: str, name: str) -> str:
     try:
         return Path(root or "/", name).read_text("utf-8", "replace")

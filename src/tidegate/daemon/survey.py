@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tidegate.daemon import host
 from tidegate.daemon.neighbourhood import Neighbour, administrators, networks
-from tidegate.daemon.senders import Sender, busy, forwards
+from tidegate.daemon.senders import Sender, busy, forwards, tracks
 from tidegate.daemon.workloads import Workload, workloads
 from tidegate.detector.definition import Pack
 from tidegate.model import DAY, Micros, Subject
@@ -79,7 +79,7 @@ class Survey:
     """What this host looks like. `journal`: journald runs, or has written; `booted`: what starts
     services here (systemd, openrc, sysv or ""); `ssh_ports`: where its configuration puts sshd;
     `workloads`: what runs and could be held back when the load is high; `busy`: who sends much for
-    good reasons; `forwards`: packets of others pass through."""
+    good reasons; `forwards`: packets of others pass through; `tracks`: connections are tracked."""
 
     services: tuple[Service, ...] = ()
     journal: bool = False
@@ -91,6 +91,7 @@ class Survey:
     workloads: tuple[Workload, ...] = ()
     busy: tuple[Sender, ...] = ()
     forwards: bool = False
+    tracks: bool = False
 
 
 def survey(
@@ -116,6 +117,7 @@ def survey(
         workloads=tuple(workloads(look.running, look.listening, booted(root), root)),
         busy=busy(look.running, root),
         forwards=forwards(root),
+        tracks=tracks(root),
     )
 
 

@@ -16,6 +16,8 @@ from tidegate.policy.outward import OutwardSpec
 
 _PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 _TRACKED = "proc/sys/net/netfilter/nf_conntrack_max"
+FEW = 65_536
+"""Connections that a kernel should be able to follow; some 300 bytes each."""
 _EVENTS = "proc/sys/net/netfilter/nf_conntrack_events"
 _MODULES = {
     "nf_tables": "nothing can be capped",
@@ -56,6 +58,12 @@ def _kernel(root: str) -> Iterator[str]:
     if _text(Path(root or "/", _EVENTS)).strip() == "0":
         without = _MODULES["nf_conntrack_netlink"]
         yield f"{without}: run: sysctl -w net.netfilter.nf_conntrack_events=2"
+    most = _text(Path(root or "/", _TRACKED)).strip()
+    if most.isdigit() and int(most) < FEW:
+        yield (
+            f"the kernel follows {most} connections at most, and drops everybody's new ones when"
+            f" a flood has used them up: run: sysctl -w net.netfilter.nf_conntrack_max={4 * FEW}"
+        )
 
 
 def _text(path: Path) -> str:

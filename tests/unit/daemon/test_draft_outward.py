@@ -9,7 +9,7 @@ from tests.unit.daemon.hosts import NOW, Host
 
 from tidegate.daemon import draft_outward
 from tidegate.daemon.draft import Draft, draft
-from tidegate.daemon.senders import Sender, busy, forwards
+from tidegate.daemon.senders import Sender, busy, forwards, tracks
 from tidegate.daemon.survey import survey
 from tidegate.detector.pack import load_packs
 from tidegate.policy.loader import Loaded, cross_check, read
@@ -25,7 +25,11 @@ def users(*names: str) -> str:
     return "".join(f"{name}:x:{100 + n}:100::/:/bin/false\n" for n, name in enumerate(names))
 
 
-def made(host: Host, before: str = "", *, fresh: bool = False) -> Draft:
+COUNT = "proc/sys/net/netfilter/nf_conntrack_count"
+
+
+def made(host: Host, before: str = "", *, fresh: bool = False, tracked: int = 12) -> Draft:
+    host.file(COUNT, f"{tracked}\n")
     shipped = read([("shipped", TEXT)]).policy
     here = survey((), shipped, NOW, root=str(host.root), environ={}, pid=1)
     return draft(here, shipped, TEXT, before, fresh=fresh)
@@ -49,6 +53,31 @@ def test_it_is_looked_at_and_who_is_busy_left_alone(tmp_path: Path) -> None:
     assert {rule.name for rule in policy.rules if rule.ban.outward} >= RULES
     assert [one.name for one in policy.sources if one.outward] == ["outward"]
     assert not any("outward: caps hold" in note for note in loaded(found).notes)
+
+
+def test_who_tracks_nothing_yet_decides_whether_that_is_worth_it(tmp_path: Path) -> None:
+    host = Host(tmp_path).process(10, "exim4").file("etc/passwd", users("root", "Debian-exim"))
+    found = made(host, tracked=0)
+    assert draft_outward.UNTRACKED in found.text
+    policy = loaded(found).policy
+    assert policy.outward is None
+    assert not any(rule.ban.outward for rule in policy.rules)
+    began = found.text.index("# [outward]")
+    section, rest = found.text[began:].partition("\n\n")[::2]
+    taken = found.text[:began] + section.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + rest
+    again = made(host, taken, tracked=0)
+    assert set(again.rules) == RULES
+    after = loaded(again).policy.outward
+    assert after is not None
+    assert (after.mode, after.uids, after.busy[0]) == ("observe", True, "uid:0")
+    assert '\n    "Debian-exim",' in again.text
+
+
+def test_whether_connections_are_tracked(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    assert not tracks(str(host.root))
+    for written, found in (("0\n", False), ("", False), ("3\n", True)):
+        assert tracks(str(host.file(COUNT, written).root)) == found
 
 
 def test_one_word_enforces_it(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def test_events_switched_off(host: Host) -> None:
     assert one.endswith("run: sysctl -w net.netfilter.nf_conntrack_events=2")
 
 
+@pytest.mark.parametrize("most", ["65536", "", "all"])
+def test_room_for_connections(host: Host, most: str) -> None:
+    host.file("proc/sys/net/netfilter/nf_conntrack_max", f"{most}\n")
+    assert said(host) == []
+    (one,) = said(host.file("proc/sys/net/netfilter/nf_conntrack_max", "65535\n"))
+    assert "follows 65535 connections at most" in one
+    assert one.endswith("run: sysctl -w net.netfilter.nf_conntrack_max=262144")
+
+
 def test_a_router_that_is_none(host: Host) -> None:
     interface, forwarding = said(host, ROUTER)
     assert troubles(ROUTER, str(host.root), told=True) == [interface]
