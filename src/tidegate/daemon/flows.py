@@ -8,21 +8,19 @@ a flow is over, seconds after the kernel of a Linux router would have told.
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Sequence
 
+from tidegate.daemon.written import Written
 from tidegate.errors import SourceError
 from tidegate.evidence.contacts import Contacts
 from tidegate.evidence.conversations import Conversations
-from tidegate.evidence.finding import Finding, line
+from tidegate.evidence.finding import Finding
 from tidegate.evidence.guessing import Guessing
 from tidegate.model import MINUTE, SECOND, Block, Micros, Origin, Position
 from tidegate.policy.flow import FlowPort
 from tidegate.policy.outward import OutwardSpec
 from tidegate.source.flow.listener import Listener
-from tidegate.source.origins import Origins
 from tidegate.source.port import Health, Register
-from tidegate.source.stream import Ring
 from tidegate.traffic import Flow
 
 AGAIN = 10 * SECOND
@@ -58,19 +56,13 @@ class FlowSource:
         register: Register | None = None,
     ) -> None:
         self.name = name
-        self.findings = 0
         self._where = where
         self._stage = FlowStage(spec)
         self._listener: Listener | None = None
         self._odd = _Odd()
         self._trouble = ""
         self._asked: Micros | None = None
-        self._origins = Origins(name, register)
-        # Offsets begin anew with each life, and so does their origin.
-        self._identity = f"netflow:{time.time_ns()}"
-        self._origin = 0
-        self._ring = Ring()
-        self._offset = 0
+        self._written = Written(name, "netflow", register)
         self._read: Micros = 0
 
     @property
@@ -100,7 +92,7 @@ class FlowSource:
             if flows:
                 self._read = now
         found = self._stage.feed(flows, now)
-        return self._written(found, now)
+        return self._written.blocks(found, now)
 
     def _open(self, now: Micros) -> None:
         due = self._asked is None or not 0 <= now - self._asked < AGAIN
@@ -113,31 +105,22 @@ class FlowSource:
         except SourceError as error:
             self._trouble = str(error)
 
-    def _written(self, found: Sequence[Finding], now: Micros) -> list[Block]:
-        if not found:
-            return []
-        data = "".join(f"{line(one)}\n" for one in found).encode("utf-8", "backslashreplace")
-        if not self._origin:
-            self._origin = self._origins.number("netflow", self._identity, rereadable=False)
-        block = Block(self.name, data, self._offset, now, self._origin)
-        self._ring.add(self._offset, data)
-        self._offset += len(data)
-        self.findings += len(found)
-        return [block]
+    @property
+    def findings(self) -> int:
+        """How many were found so far."""
+        return self._written.count
 
     def positions(self) -> list[Position]:
-        """None: a datagram is not sent again."""
+        """None: what was heard is not said again."""
         return []
 
     def origins(self) -> list[Origin]:
         """Itself, once there was a line."""
-        return self._origins.all()
+        return self._written.origins()
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The line that starts there; None if it left the ring, or is of another life."""
-        if not origin or origin != self._origin:
-            return None
-        return self._ring.line(offset)
+        return self._written.fetch(origin, offset)
 
     def health(self) -> Health:
         """Degraded without the port, and while something is passed over."""

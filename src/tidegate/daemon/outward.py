@@ -10,16 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from tidegate.daemon.written import Written
 from tidegate.errors import GateError, SourceError
 from tidegate.evidence.contacts import Contacts
 from tidegate.evidence.cusum import Handshakes
-from tidegate.evidence.finding import Finding, line
+from tidegate.evidence.finding import Finding
 from tidegate.gate.outward.port import Capped, OutwardState
 from tidegate.model import SECOND, Block, Micros, Origin, Position, Subject
 from tidegate.policy.outward import OutwardSpec
-from tidegate.source.origins import Origins
 from tidegate.source.port import Health, Register
-from tidegate.source.stream import Ring
 from tidegate.source.traffic.port import Heard, MeterHealth, Traffic
 from tidegate.text import time_text
 from tidegate.traffic import Cut
@@ -51,16 +50,10 @@ class OutwardSource:
     ) -> None:
         self.name = name
         self.traffic = traffic
-        self.findings = 0
         self._spec = spec
         self._stage = Contacts(spec)
         self._counters = Counters(state_of)
-        self._origins = Origins(name, register)
-        # Offsets begin anew with each life, and so does their origin.
-        self._identity = f"outward:{time.time_ns()}"
-        self._origin = 0
-        self._ring = Ring()
-        self._offset = 0
+        self._written = Written(name, "outward", register)
         self._ticked: Micros = 0
         self._read: Micros = 0
         self._gone = ""
@@ -87,7 +80,9 @@ class OutwardSource:
         elif not 0 <= now - self._ticked < TICK:
             found += self._stage.tick(now)
             self._ticked = now
-        return self._written(found, now)
+        if found:
+            self._read = now
+        return self._written.blocks(found, now)
 
     def _heard(self) -> Heard:
         if self._gone:
@@ -98,21 +93,10 @@ class OutwardSource:
             self._gone = str(error)
             raise
 
-    def _written(self, found: Sequence[Finding], now: Micros) -> list[Block]:
-        if not found:
-            return []
-        data = "".join(f"{line(one)}\n" for one in found).encode("utf-8", "backslashreplace")
-        block = Block(self.name, data, self._offset, now, self._number())
-        self._ring.add(self._offset, data)
-        self._offset += len(data)
-        self._read = now
-        self.findings += len(found)
-        return [block]
-
-    def _number(self) -> int:
-        if not self._origin:
-            self._origin = self._origins.number("outward", self._identity, rereadable=False)
-        return self._origin
+    @property
+    def findings(self) -> int:
+        """How many were found so far."""
+        return self._written.count
 
     def positions(self) -> list[Position]:
         """None: what was heard is not said again."""
@@ -120,13 +104,11 @@ class OutwardSource:
 
     def origins(self) -> list[Origin]:
         """Itself, once there was a line."""
-        return self._origins.all()
+        return self._written.origins()
 
     def fetch(self, origin: int, offset: int) -> bytes | None:
         """The line that starts there; None if it left the ring, or is of another life."""
-        if not origin or origin != self._origin:
-            return None
-        return self._ring.line(offset)
+        return self._written.fetch(origin, offset)
 
     def health(self) -> Health:
         """Degraded where something is not heard at all; what was left out is said in any case."""
