@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 from tests.kernel.namespaces import Namespace
 from tests.story.stage import Background
 
-from tidegate.gate.netlink import NETFILTER, answers, attributes
+from tidegate.gate.netlink import answers
+from tidegate.nfnetlink import NETFILTER, attributes
 
 LAN, INSIDE, OUTSIDE, FAR = "192.0.2.0/24", "192.0.2.1", "198.51.100.1", "198.51.100.2"
 UPLINK = "20mbit"

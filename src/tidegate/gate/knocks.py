@@ -8,26 +8,30 @@ Limits: new TCP attempts only, as laid in `layout`; whoever forges a sender knoc
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 
 from tidegate.errors import GateError
 from tidegate.gate.layout import NFLOG_GROUP, SNAP
-from tidegate.gate.netlink import F_ACK, F_REQUEST, NETFILTER, answers, attribute, attributes
 from tidegate.gate.port import Knock
+from tidegate.nfnetlink import (
+    ACK,
+    REQUEST,
+    ask,
+    attribute,
+    attributes,
+    listener,
+    lost,
+    messages,
+    packed,
+)
 from tidegate.subject import of_address
 
 _PACKET, _CONFIG = 4 << 8 | 0, 4 << 8 | 1
-_ERROR = 2
 _PAYLOAD = 9  # NFULA_PAYLOAD
-_HEADER = struct.Struct("=IHHII")
 
 _BUFFER = 1 << 20
-_SO_RCVBUFFORCE, _SO_MEMINFO, _DROPS = 33, 55, 8
 _AT_ONCE = 256
 """Datagrams taken in one go, so that a flood does not keep the keeper from its watcher."""
 
@@ -42,17 +46,10 @@ class Knocks:
 
     def __init__(self, group: int = NFLOG_GROUP) -> None:
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETFILTER
-            )
+            self._socket = listener(_BUFFER)
         except OSError as error:
             raise GateError(f"the kernel offers no netlink socket: {error}") from error
         try:
-            self._socket.setblocking(False)
-            self._socket.bind((0, 0))
-            for option in (socket.SO_RCVBUF, _SO_RCVBUFFORCE):
-                with suppress(OSError):  # the force is refused inside a user namespace
-                    self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
             self._ask(group)
         except OSError as error:
             self._socket.close()
@@ -69,9 +66,7 @@ class Knocks:
     @property
     def lost(self) -> int:
         """How many the kernel could not tell, because nobody listened fast enough."""
-        told = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_DROPS + 1))
-        numbers = struct.unpack(f"={len(told) // 4}I", told)
-        return numbers[_DROPS] if len(numbers) > _DROPS else 0
+        return lost(self._socket)
 
     def read(self) -> list[Knock]:
         """Who knocked since last asked, without waiting; at most some hundred at once."""
@@ -99,15 +94,7 @@ class Knocks:
             (5, struct.pack(">I", 1)),  # tell each packet
         )
         payload = struct.pack(">BBH", 0, 0, group) + b"".join(attribute(*part) for part in parts)
-        head = _HEADER.pack(16 + len(payload), _CONFIG, F_REQUEST | F_ACK, 1, 0)
-        self._socket.send(head + payload)
-        while True:  # the answer is there already, maybe behind the first knocks
-            for answer in answers(self._socket.recv(1 << 16)):
-                if answer.kind == _ERROR:
-                    code = -int.from_bytes(answer.payload[:4], sys.byteorder, signed=True)
-                    if code:
-                        raise OSError(code, os.strerror(code))
-                    return
+        ask(self._socket, packed(_CONFIG, REQUEST | ACK, payload))
 
 
 def _refused(group: int, error: OSError) -> str:
@@ -122,9 +109,9 @@ def _refused(group: int, error: OSError) -> str:
 
 def knocks_in(data: bytes) -> Iterator[Knock]:
     """The knocks in one datagram of the kernel; whatever is none is left out."""
-    for answer in answers(data):
-        if answer.kind == _PACKET:
-            for kind, packet in attributes(answer.payload, 4):
+    for what, body in messages(data):
+        if what == _PACKET:
+            for kind, packet in attributes(body, 4):
                 if kind == _PAYLOAD and (knock := knock_of(packet)) is not None:
                     yield knock
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from tidegate.gate.netlink import attributes
+from tidegate.nfnetlink import attributes
 
 GETRULE = 10 << 8 | 7
 

@@ -18,15 +18,13 @@ from tidegate.gate.netlink import (
     F_CREATE,
     F_EXCL,
     NESTED,
-    NETFILTER,
     Failure,
     Message,
     Netlink,
-    attribute,
-    attributes,
     head,
     refused,
 )
+from tidegate.nfnetlink import NETFILTER, attribute, attributes
 
 GETTABLE, DELTABLE, GETCHAIN, GETSET = (10 << 8 | kind for kind in (1, 2, 4, 10))
 NEWSETELEM, GETSETELEM, DELSETELEM, GETGEN = (10 << 8 | kind for kind in (12, 13, 14, 16))

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tidegate.errors import GateError
+from tidegate.nfnetlink import attributes
 
-NETFILTER, SOCK_DIAG = 12, 4
+SOCK_DIAG = 4
 NESTED = 0x8000
 F_REQUEST, F_ACK, F_EXCL, F_CREATE, F_DUMP = 0x1, 0x4, 0x200, 0x400, 0x300
 
@@ -64,22 +65,6 @@ class Failure(NamedTuple):
 def head(kind: int, length: int) -> bytes:
     """The head of an attribute whose payload has `length` bytes."""
     return _ATTRIBUTE.pack(length + 4, kind)
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    """One netlink attribute, padded to four bytes."""
-    return head(kind, len(payload)) + payload + b"\0" * (-len(payload) % 4)
-
-
-def attributes(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The attributes in a run of bytes: type without its flags, and payload."""
-    end = len(data)
-    while start + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[start + 4 : start + length]
-        start += (length + 3) & ~3
 
 
 def answers(data: bytes) -> Iterator[Answer]:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.gate.knocks import _refused, knock_of, knocks_in
-from tidegate.gate.netlink import attribute
 from tidegate.gate.port import Knock
 from tidegate.model import Subject
+from tidegate.nfnetlink import attribute
 from tidegate.subject import network
 
 TCP = struct.pack(">HHIIBBHHH", 40000, 2525, 1, 0, 0x50, 2, 1000, 0, 0)

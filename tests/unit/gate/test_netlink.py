@@ -8,7 +8,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.gate.netlink import Answer, _failure, attribute, attributes, refused
+from tidegate.gate.netlink import Answer, _failure, refused
+from tidegate.nfnetlink import attribute, attributes
 
 
 @given(st.lists(st.tuples(st.integers(0, 0x3FFF), st.binary(max_size=50))))

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 
 from tidegate.errors import SourceError
-from tidegate.source.traffic.messages import (
+from tidegate.nfnetlink import (
     ADD_MEMBERSHIP,
     ERROR,
     REQUEST,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tidegate.errors import SourceError
 from tidegate.model import SECOND, Micros
-from tidegate.source.traffic.messages import (
+from tidegate.nfnetlink import (
     ACK,
     REQUEST,
     ask,

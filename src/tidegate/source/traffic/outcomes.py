@@ -12,9 +12,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from tidegate.model import SECOND, Micros, Subject
+from tidegate.nfnetlink import attributes
 from tidegate.source.traffic import filters
 from tidegate.source.traffic.filters import V4, V6, Layout, Share, heard
-from tidegate.source.traffic.messages import attributes
 from tidegate.source.traffic.packets import PORTED, address_text
 from tidegate.source.traffic.port import Counted
 from tidegate.source.traffic.reach import LOCAL, Reach, folded

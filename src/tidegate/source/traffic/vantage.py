@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tidegate.errors import SourceError
-from tidegate.source.traffic.messages import DUMP, REQUEST, attributes, messages, packed
+from tidegate.nfnetlink import DUMP, REQUEST, attributes, messages, packed
 from tidegate.source.traffic.ring import BROADCAST, MULTICAST, OTHERHOST, OUTGOING
 
 Way = Literal["in", "out"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from tidegate.source.traffic.messages import attribute
+from tidegate.nfnetlink import attribute
 
 NESTED = 0x8000
 NEW, UPDATED, DESTROYED = "new", "updated", "destroyed"

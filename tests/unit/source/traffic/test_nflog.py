@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.source.traffic.messages import attribute, attributes, messages
+from tidegate.nfnetlink import attribute, attributes, messages
 from tidegate.source.traffic.nflog import Kept, kept_in
 
 PACKET = 0x400

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.unit.source.traffic.events import DESTROYED, NEW, UPDATED, event
 
 from tidegate.model import SECOND, Subject
+from tidegate.nfnetlink import attribute
 from tidegate.policy.outward import OutwardSpec
 from tidegate.source.traffic import outcomes as module
 from tidegate.source.traffic.filters import Share
-from tidegate.source.traffic.messages import attribute
 from tidegate.source.traffic.outcomes import HOLD, PATIENCE, Outcomes
 from tidegate.source.traffic.port import Counted
 from tidegate.source.traffic.reach import Reach
