@@ -37,7 +37,7 @@ def overlay(logs: Mapping[str, Sequence[Path]], rules: str, folder: Path) -> str
         if files := logs.get(name):
             parts.append(f"file = {json.dumps([str(file) for file in files])}\n")
     for name, rule in shipped["rule"].items():
-        if "ladder" in rule["ban"]:
+        if "ladder" in rule.get("ban", {}):
             parts.append(f'[rule.{name}.ban]\nladder = ["{BAN}"]\n')
     assert logs.keys() <= shipped["source"].keys()
     return "".join(parts)
