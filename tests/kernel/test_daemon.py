@@ -72,5 +72,5 @@ def test_every_moment_of_a_ban_from_line_to_end(daemon):
     assert why.startswith("192.0.2.7: port 25 is closed until ")
     assert why.count("W32/Sobig.F@mm") == 16
     until("its end", lambda: not here.closed())
-    assert here.rows("/list") == []
+    until("the list", lambda: here.rows("/list") == [])  # nft says whole seconds
     assert here.verb("list").stdout == "Nothing is closed.\n"
