@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from tests.daemons.guard import Guard
 from tests.daemons.machine import USER, Machine
-from tests.daemons.web import BROWSED, FADING, PROBES, WEB, Site, browse, curl, site
+from tests.daemons.web import BROWSED, FADING, PROBES, WEB, Site, browse, curl, guess, site
 from tests.kernel.daemon import until
 from tests.kernel.namespaces import ATTACKERS, ATTACKERS6, HOST6, World
 
@@ -90,8 +90,7 @@ def test_attacks_and_guessed_passwords_close_the_web(
     guard.wait_ban(BORIS, WEB)
     lines = guard.shown(BORIS, "web-probing")
     assert any(line.startswith(f"{BORIS} - - [") and "GET /wp-login.php " in line for line in lines)
-    for user in (USER, "x y", USER, "admin", USER):
-        assert curl(world, MALLORY, "/private/", "--user", f"{user}:1") == 401
+    guess(world, MALLORY, (USER, "x y", USER, "admin", USER))
     guard.wait_ban(MALLORY, WEB)
     lines = guard.shown(MALLORY, "login-guessing.apache")
     assert sum(f"AH01617: user {USER}: authentication failure" in line for line in lines) == 3
@@ -111,7 +110,7 @@ def test_the_second_comment_with_spam_closes_the_web(
     assert post() == 403
     until("the first line", lambda: "100001" in apache.error.read_text())
     assert guard.closed() == {}
-    assert post() == 403
+    assert post() in (403, 0)  # closed for, maybe, before it is answered
     guard.wait_ban(SIX_NET, WEB)
     lines = guard.shown(SIX_NET, "comment-spam")
     assert len(lines) == 2

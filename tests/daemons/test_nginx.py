@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from tests.daemons.guard import Guard
 from tests.daemons.machine import USER, Machine
-from tests.daemons.web import BROWSED, FADING, PROBES, WEB, Site, browse, curl, site
+from tests.daemons.web import BROWSED, FADING, PROBES, WEB, Site, browse, curl, guess, site
 from tests.kernel.namespaces import ATTACKERS, ATTACKERS6, HOST6, World
 
 from tidegate.detector.engine import Engine
@@ -80,8 +80,7 @@ def test_probing_and_guessed_passwords_close_the_web(
     guard.attack(SIX_NET, (partial(curl, world, SIX, path) for path in PROBES))
     guard.wait_ban(SIX_NET, WEB)
     guard.check_packets(SIX, 80, ANNA, host=HOST6)
-    for user in (USER, "x y", USER, "admin", USER):
-        assert curl(world, MALLORY, "/private/", "--user", f"{user}:1") == 401
+    guess(world, MALLORY, (USER, "x y", USER, "admin", USER))
     guard.wait_ban(MALLORY, WEB)
     lines = guard.shown(MALLORY, "login-guessing.nginx")
     assert (

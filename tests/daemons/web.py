@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def curl(world: World, source: str, path: str, *options: str) -> int:
             [*words, *options, f"http://{host}{path}"], stdout=subprocess.PIPE
         )
     return int(client.communicate(timeout=30)[0])
+
+
+def guess(world: World, source: str, users: Sequence[str]) -> None:
+    """Wrong passwords, one after the other; the last may be closed for before it is answered."""
+    said = [curl(world, source, "/private/", "--user", f"{user}:1") for user in users]
+    assert said[:-1] == [401] * (len(users) - 1)
+    assert said[-1] in (401, 0)
 
 
 def browse(world: World, source: str) -> list[int]:
