@@ -126,6 +126,9 @@ def summary(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{sum(answer['refused'].values())} decisions refused by the kernel or the keeper"
 
 
+_COUNTED = ("RESTARTS", "WARNINGS", "OBSERVED", "REFUSED")
+
+
 def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
     """Its tables."""
     rules = ("RULE", "BANS", "SUBJECTS", "IN FORCE", "MINUTES", "BEFORE", "DURING", "AFTER", "GOOD")
@@ -150,17 +153,7 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
     if answer["gates"]:
         yield Section(
             "Gates of guards",
-            (
-                "GATE",
-                "CLOSED",
-                "MINUTES",
-                "BY",
-                "RESTARTS",
-                "WARNINGS",
-                "OBSERVED",
-                "REFUSED",
-                "LAST",
-            ),
+            ("GATE", "CLOSED", "MINUTES", "BY", *_COUNTED, "LAST"),
             [_gate(row) for row in answer["gates"]],
             "",
         )
@@ -178,14 +171,8 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
             [_cut(row) for row in answer["outward"]["longest"]],
             "",
         )
-    good = answer["good"]
-    rows = [("banned with a good record", subject, "", "") for subject in good["subjects"]]
-    rows += [
-        ("opened by a person", one["subject"], one["by"], local(one["time"]))
-        for one in good["unbans"]
-    ]
-    rows += [("spared", why, f"{count} times", "") for why, count in good["spared"].items()]
-    yield Section("Good clients", ("WHAT", "WHO OR WHY", "BY", "WHEN"), rows, "None was touched.")
+    touched, titles = _touched(answer["good"]), ("WHAT", "WHO OR WHY", "BY", "WHEN")
+    yield Section("Good clients", titles, touched, "None was touched.")
     if answer["refused"]:
         yield Section(
             "Refused by the kernel or the keeper",
@@ -193,6 +180,16 @@ def sections(answer: Mapping[str, Any]) -> Iterator[Section]:
             [(why, str(count)) for why, count in answer["refused"].items()],
             "",
         )
+
+
+def _touched(good: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The good clients whom anything was done to, or nearly."""
+    rows = [("banned with a good record", subject, "", "") for subject in good["subjects"]]
+    rows += [
+        ("opened by a person", one["subject"], one["by"], local(one["time"]))
+        for one in good["unbans"]
+    ]
+    return rows + [("spared", why, f"{count} times", "") for why, count in good["spared"].items()]
 
 
 def markdown(title: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

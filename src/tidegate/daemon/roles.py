@@ -34,6 +34,7 @@ from tidegate.gate.charter import Charter
 
 if TYPE_CHECKING:
     from tidegate.daemon.watcher import Watcher
+    from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate")
 
@@ -79,7 +80,6 @@ def switches(end: socket.socket, config: Path | None, trusted: bool, master: int
     from tidegate.daemon.halting import tools
     from tidegate.gate.switches.keeper import serve
     from tidegate.policy.loader import load
-    from tidegate.policy.models import Policy
 
     setproctitle("tidegate: service keeper")
     first = [load(config, trusted=trusted).policy]
@@ -100,7 +100,6 @@ def sampler(
 ) -> None:
     """Take readings, and run the commands that take the administrator's own."""
     from tidegate.policy.loader import load
-    from tidegate.policy.models import Policy
     from tidegate.source.readings.catalogue import preload
     from tidegate.source.readings.sampler import serve
 
@@ -127,7 +126,6 @@ def meter(
     program is behind them."""
     from tidegate.daemon.host import own
     from tidegate.policy.loader import load
-    from tidegate.policy.models import Policy
     from tidegate.source.traffic.meter import serve
     from tidegate.source.traffic.owners import Owners
 
@@ -177,12 +175,9 @@ def watcher(
         drop(to)
         die_with_parent(master)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    limits = policy.limits
     gate = RemoteGate(ends["keeper"]) if "keeper" in ends else MemoryGate()
     traffic = RemoteTraffic(ends["meter"]) if "meter" in ends else MemoryTraffic(unmetered(policy))
-    ledger = SqliteLedger(
-        os.path.join(policy.paths.state, "ledger.sqlite"), limits.keep, limits.ledger_bytes
-    )
+    ledger = SqliteLedger(*_kept(policy))
     wiring = Wiring(
         config=config,
         plan=found,
@@ -209,6 +204,12 @@ def watcher(
     garbage.seldom()
     garbage.give_back()
     daemon.run()
+
+
+def _kept(policy: Policy) -> tuple[str, int, int]:
+    """Where the ledger is, for how long a decision is kept, and in how many bytes."""
+    limits = policy.limits
+    return os.path.join(policy.paths.state, "ledger.sqlite"), limits.keep, limits.ledger_bytes
 
 
 def _heed_signals(daemon: Watcher, wake: int) -> None:
