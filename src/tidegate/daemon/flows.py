@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from tidegate.daemon.written import Written
+from tidegate.daemon.writing import Writing
 from tidegate.errors import SourceError
 from tidegate.evidence.contacts import Contacts
 from tidegate.evidence.conversations import Conversations
 from tidegate.evidence.finding import Finding
 from tidegate.evidence.guessing import Guessing
-from tidegate.model import MINUTE, SECOND, Block, Micros, Origin, Position
+from tidegate.model import MINUTE, SECOND, Block, Micros
 from tidegate.policy.flow import FlowPort
 from tidegate.policy.outward import OutwardSpec
 from tidegate.source.flow.listener import Listener
@@ -44,7 +44,7 @@ class FlowStage:
         return sorted([*found, *self.contacts.feed(contacts, (), now)])
 
 
-class FlowSource:
+class FlowSource(Writing):
     """What routers tell, as lines."""
 
     def __init__(
@@ -55,14 +55,13 @@ class FlowSource:
         *,
         register: Register | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, "netflow", register)
         self._where = where
         self._stage = FlowStage(spec)
         self._listener: Listener | None = None
         self._odd = _Odd()
         self._trouble = ""
         self._asked: Micros | None = None
-        self._written = Written(name, "netflow", register)
         self._read: Micros = 0
 
     @property
@@ -92,7 +91,7 @@ class FlowSource:
             if flows:
                 self._read = now
         found = self._stage.feed(flows, now)
-        return self._written.blocks(found, now)
+        return self.written(found, now)
 
     def _open(self, now: Micros) -> None:
         due = self._asked is None or not 0 <= now - self._asked < AGAIN
@@ -104,23 +103,6 @@ class FlowSource:
             self._trouble = ""
         except SourceError as error:
             self._trouble = str(error)
-
-    @property
-    def findings(self) -> int:
-        """How many were found so far."""
-        return self._written.count
-
-    def positions(self) -> list[Position]:
-        """None: what was heard is not said again."""
-        return []
-
-    def origins(self) -> list[Origin]:
-        """Itself, once there was a line."""
-        return self._written.origins()
-
-    def fetch(self, origin: int, offset: int) -> bytes | None:
-        """The line that starts there; None if it left the ring, or is of another life."""
-        return self._written.fetch(origin, offset)
 
     def health(self) -> Health:
         """Degraded without the port, and while something is passed over."""

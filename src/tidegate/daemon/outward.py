@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from tidegate.daemon.written import Written
+from tidegate.daemon.writing import Writing
 from tidegate.errors import GateError, SourceError
 from tidegate.evidence.contacts import Contacts
 from tidegate.evidence.cusum import Handshakes
 from tidegate.evidence.finding import Finding
 from tidegate.gate.outward.port import Capped, OutwardState
-from tidegate.model import SECOND, Block, Micros, Origin, Position, Subject
+from tidegate.model import SECOND, Block, Micros, Subject
 from tidegate.policy.outward import OutwardSpec
 from tidegate.source.port import Health, Register
 from tidegate.source.traffic.port import Heard, MeterHealth, Traffic
@@ -34,7 +34,7 @@ COUNT_RATES: Micros = 2 * SECOND
 StateOf = Callable[[Micros], OutwardState]
 
 
-class OutwardSource:
+class OutwardSource(Writing):
     """Findings as lines. `state_of`: the outward gate's state, None where nobody can tell."""
 
     more = False
@@ -48,12 +48,11 @@ class OutwardSource:
         register: Register | None = None,
         state_of: StateOf | None = None,
     ) -> None:
-        self.name = name
+        super().__init__(name, "outward", register)
         self.traffic = traffic
         self._spec = spec
         self._stage = Contacts(spec)
         self._counters = Counters(state_of)
-        self._written = Written(name, "outward", register)
         self._ticked: Micros = 0
         self._read: Micros = 0
         self._gone = ""
@@ -82,7 +81,7 @@ class OutwardSource:
             self._ticked = now
         if found:
             self._read = now
-        return self._written.blocks(found, now)
+        return self.written(found, now)
 
     def _heard(self) -> Heard:
         if self._gone:
@@ -92,23 +91,6 @@ class OutwardSource:
         except SourceError as error:
             self._gone = str(error)
             raise
-
-    @property
-    def findings(self) -> int:
-        """How many were found so far."""
-        return self._written.count
-
-    def positions(self) -> list[Position]:
-        """None: what was heard is not said again."""
-        return []
-
-    def origins(self) -> list[Origin]:
-        """Itself, once there was a line."""
-        return self._written.origins()
-
-    def fetch(self, origin: int, offset: int) -> bytes | None:
-        """The line that starts there; None if it left the ring, or is of another life."""
-        return self._written.fetch(origin, offset)
 
     def health(self) -> Health:
         """Degraded where something is not heard at all; what was left out is said in any case."""
