@@ -1,0 +1,195 @@
+"""What the whole fleet has decided: bans and unbans of every host, merged in whatever order.
+
+Touches nothing; it is told the time. Who may be believed is judged before (`trust`), and what the
+own host makes of it afterwards. Limits: bounded per matter, per host and over all, by `Limits`.
+
+Every host hears the same decisions, but in another order, some of them twice, some only from a
+snapshot. So nothing is judged on arrival: `kept` keeps them by their rank, and what stands is
+worked out from what is kept. What is opened, or falls with a host, is kept all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tidegate.fleet.kept import Entry as Entry
+from tidegate.fleet.kept import Kept, Ports
+from tidegate.fleet.kept import Limits as Limits
+from tidegate.fleet.kept import Verb as Verb
+from tidegate.model import MINUTE, Micros, Subject
+
+SKEW: Micros = MINUTE
+"""How far a clock may be ahead of the engine's before trust refuses what it says."""
+
+
+class Revocation(NamedTuple):
+    """A host is believed no longer: what it said until then, and what it alone made so, falls."""
+
+    host: str
+    time: Micros
+
+
+class Shift(NamedTuple):
+    """What the fleet wants has changed here: closed until then, by `entry`; None: open."""
+
+    subject: Subject
+    ports: Ports
+    entry: Entry | None
+
+    @property
+    def until(self) -> Micros:
+        """When it opens; 0: it is open."""
+        return 0 if self.entry is None else self.entry.until
+
+
+@dataclass(slots=True)
+class Decisions:
+    """All that the fleet wants, as far as this host has heard. Two that heard the same are equal.
+
+    `counts` says what was not taken and why: `ended`, `too-long`, `unproven` (its own shares
+    do not convict), `repeated`, `crowded`.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    counts: Counter[str] = field(default_factory=Counter)
+    _bans: Kept = field(init=False)
+    _unbans: Kept = field(init=False)
+    _revoked: dict[str, Micros] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._bans = Kept(self.limits, self.limits.matter)
+        self._unbans = Kept(self.limits, 1)
+
+    def hear(self, said: Iterable[Entry], now: Micros) -> list[Shift]:
+        """Merge what was said; what is wanted otherwise than before."""
+        before: dict[Subject, dict[Ports, Entry]] = {}
+        for one in said:
+            if not self._takes(one, now):
+                continue
+            if one.subject not in before:
+                before[one.subject] = self._wanted(one.subject, now)
+            kept = self._bans if one.verb == "ban" else self._unbans
+            out = kept.add(one)
+            if out is not None:
+                self.counts["crowded"] += 1
+                # Of somebody else's: it was not among those looked at, and no longer stands.
+                before.setdefault(out.subject, self._wanted(out.subject, now, out))
+        return self._shifts(before, now)
+
+    def revoke(self, host: str, time: Micros, now: Micros) -> list[Shift]:
+        """Believe nothing that the host said until then; what is wanted otherwise than before."""
+        if time <= self._revoked.get(host, 0):
+            return []
+        touched = {
+            one.subject
+            for kept in (self._bans, self._unbans)
+            for one in kept.entries.values()
+            if one.host == host or any(share[0] == host for share in one.shares)
+        }
+        before = {subject: self._wanted(subject, now) for subject in touched}
+        self._revoked[host] = time
+        return self._shifts(before, now)
+
+    def forget(self, now: Micros) -> int:
+        """Drop what has ended, and revocations of which nothing can be left; how many."""
+        ended = sum(1 for kept in (self._bans, self._unbans) for _one in kept.ended(now))
+        over = [
+            host for host, time in self._revoked.items() if time + SKEW + self.limits.longest <= now
+        ]
+        for host in over:
+            del self._revoked[host]
+        return ended + len(over)
+
+    def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
+        """The bans that stand: per (subject, ports) the one that ends last."""
+        subjects = sorted(self._bans.of) if subject is None else [subject]
+        return [one for each in subjects for _ports, one in sorted(self._wanted(each, now).items())]
+
+    def kept(self) -> list[Entry]:
+        """Everything kept, also what was opened or fell: what a snapshot of the fleet is of."""
+        found = [*self._bans.entries.values(), *self._unbans.entries.values()]
+        return sorted(found, key=lambda one: (one.time, one.id))
+
+    def outranking(self, subject: Subject, now: Micros) -> Micros:
+        """The time that a person's word here needs, so that it is the last one of this subject.
+
+        Another host's clock may be ahead: without this its ban would outlive an unban typed later.
+        """
+        heard = [*self._bans.of.get(subject, {}).values()]
+        heard += self._unbans.of.get(subject, {}).values()
+        return max([now, *(one.time + 1_000 for one in heard)])
+
+    def digest(self, now: Micros) -> str:
+        """The same text on hosts that want the same closed at that time, for `fleet status`."""
+        total = 0
+        for one in self.standing(now):
+            text = f"{one.subject} {one.ports} {one.until}".encode()
+            total += int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+        return f"{total & (1 << 64) - 1:016x}"
+
+    def _takes(self, one: Entry, now: Micros) -> bool:
+        reason = ""
+        if one.id in self._bans.entries or one.id in self._unbans.entries:
+            reason = "repeated"
+        elif self.limits.end(one) <= now:
+            reason = "ended"
+        elif one.until > one.time + self.limits.longest:
+            reason = "too-long"
+        elif one.shares and sum(count for _host, count in one.shares) < one.needed:
+            reason = "unproven"
+        if reason:
+            self.counts[reason] += 1
+        return not reason
+
+    def _wanted(
+        self, subject: Subject, now: Micros, also: Entry | None = None
+    ) -> dict[Ports, Entry]:
+        bans = list(self._bans.of.get(subject, {}).values())
+        unbans = list(self._unbans.of.get(subject, {}).values())
+        if also is not None:
+            (bans if also.verb == "ban" else unbans).append(also)
+        unbans = [one for one in unbans if self._believed(one)]
+        best: dict[Ports, Entry] = {}
+        for one in bans:
+            if one.until <= now or not self._believed(one) or any(_opens(u, one) for u in unbans):
+                continue
+            if one.ports not in best or _later(one, best[one.ports]):
+                best[one.ports] = one
+        return best
+
+    def _believed(self, one: Entry) -> bool:
+        if not self._revoked:
+            return True
+        if self._falls(one.host, one.time):
+            return False
+        left = sum(count for host, count in one.shares if not self._falls(host, one.time))
+        return not one.shares or left >= one.needed
+
+    def _falls(self, host: str, time: Micros) -> bool:
+        # With the skew: a host that is about to be found out may date what it says ahead.
+        return host in self._revoked and time <= self._revoked[host] + SKEW
+
+    def _shifts(self, before: dict[Subject, dict[Ports, Entry]], now: Micros) -> list[Shift]:
+        shifts = []
+        for subject, old in sorted(before.items()):
+            new = self._wanted(subject, now)
+            for ports in sorted(old.keys() | new.keys()):
+                was, now_is = old.get(ports), new.get(ports)
+                if (was and was.until) != (now_is and now_is.until):
+                    shifts.append(Shift(subject, ports, now_is))
+        return shifts
+
+
+def _opens(unban: Entry, ban: Entry) -> bool:
+    """At the same moment the unban has it: when in doubt, the door is open."""
+    return (
+        unban.time >= ban.time and unban.ports in ((), ban.ports) and unban.rule in ("", ban.rule)
+    )
+
+
+def _later(one: Entry, other: Entry) -> bool:
+    return (one.until, one.time, one.id) > (other.until, other.time, other.id)

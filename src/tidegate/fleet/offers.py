@@ -1,0 +1,161 @@
+"""What a host holds of all that was said, so that an engine that lost it is given it again.
+
+Touches nothing; gives commands, reads replies, is told the time. What is held are sealed messages
+that trust admitted. Limits: `most` messages and `MOST_BYTES`; those that end first go.
+A member that writes other bytes of the same length into the snapshot is seen only by who reads it.
+
+Own messages are said until the engine confirms. After a failover each host looks for its own at
+once, then for a share of everybody's: the host that said something may be gone. A hash of host,
+message and round chooses the share, so that some `WARDENS` hosts look after each message in a
+round, and others in the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+
+from tidegate.fleet import stream
+from tidegate.fleet.stream import Command, Parcel, Reply
+from tidegate.model import MINUTE, Micros
+
+WARDENS = 8
+"""Hosts that look after a message in a round, on average: one in 3,000 has none (e to the -8)."""
+ROUND: Micros = 5 * MINUTE
+"""How often a share is looked at, also where nothing seems to have happened."""
+MOST_BYTES = 128 << 20
+_SAID_AT_ONCE = 20
+_ASKED_AT_ONCE = 100
+
+
+class Offers:
+    """The messages that still hold, and which of them the engine may lack.
+
+    `let_go` counts what there was no room for; `offered` what the engine had lost.
+    """
+
+    def __init__(self, host: str, most: int = 100_000) -> None:
+        self.host = host
+        self.let_go = 0
+        self.offered = 0
+        self._most = most
+        self._held: dict[bytes, Parcel] = {}
+        self._own: set[bytes] = set()
+        self._bytes = 0
+        self._ends: list[tuple[Micros, bytes]] = []
+        self._unsaid: OrderedDict[bytes, None] = OrderedDict()
+        self._doubtful: OrderedDict[bytes, None] = OrderedDict()
+        self._round: Micros | None = None
+        self._asked: list[bytes] = []
+        self._saying: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def unsaid(self) -> int:
+        """How many own messages the engine has not confirmed."""
+        return len(self._unsaid) + sum(1 for one in self._doubtful if one in self._own)
+
+    def say(self, parcel: Parcel) -> None:
+        """Have this said, and said again until the engine confirms or it has ended."""
+        self.hold(parcel)
+        if parcel.id in self._held:
+            self._own.add(parcel.id)
+            self._unsaid[parcel.id] = None
+
+    def hold(self, parcel: Parcel) -> None:
+        """Keep what somebody said, for an engine that loses it."""
+        if parcel.id in self._held:
+            return
+        self._held[parcel.id] = parcel
+        self._bytes += len(parcel.body)
+        heappush(self._ends, (parcel.until, parcel.id))
+        while len(self._held) > self._most or self._bytes > MOST_BYTES:
+            self._drop(self._first())
+            self.let_go += 1
+
+    def forget(self, now: Micros) -> None:
+        """Drop what has ended."""
+        while self._held and self._held[self._first()].until <= now:
+            self._drop(self._first())
+
+    def bodies(self) -> list[bytes]:
+        """What is held, those that end first in front."""
+        return [one.body for one in sorted(self._held.values(), key=lambda one: one.until)]
+
+    def lost(self) -> None:
+        """The connection broke: nobody knows what became of what was being said."""
+        for number in self._saying:
+            if number in self._held:
+                self._unsaid.pop(number, None)
+                self._doubtful[number] = None
+        self._saying, self._asked = [], []
+
+    def moved(self, hosts: int, now: Micros) -> None:
+        """Another copy of the data: look for all own messages now, and for a share of the rest."""
+        for number in sorted(self._own):
+            if number not in self._unsaid:
+                self._doubtful[number] = None
+        self._look_after(hosts, now)
+
+    def tend(self, hosts: int, now: Micros) -> None:
+        """Look after a share of the messages when it is time; `hosts` is how many are enrolled."""
+        if self._round is None or not 0 <= now - self._round < ROUND:
+            self._look_after(hosts, now)
+
+    def commands(self) -> list[Command]:
+        """What to send now, a part of what is due; the replies to exactly these go to `take`."""
+        self._saying = list(self._unsaid)[:_SAID_AT_ONCE]
+        self._asked = list(self._doubtful)[:_ASKED_AT_ONCE]
+        found = [(b"HSTRLEN", stream.HELD, number) for number in self._asked]
+        return found + [
+            command for number in self._saying for command in stream.say(self._held[number])
+        ]
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """What became of it. What the engine lacks is said again the next time."""
+        asked, saying = self._asked, self._saying
+        self._asked, self._saying = [], []
+        for number, reply in zip(asked, replies, strict=False):
+            if not isinstance(reply, int) or number not in self._held:
+                continue  # refused just now, as while it loads its data: asked again
+            self._doubtful.pop(number, None)
+            if reply != len(self._held[number].body):
+                self.offered += 1
+                self._unsaid[number] = None
+        at = len(asked)
+        for number in saying:
+            if stream.was_said(replies[at : at + 5]):
+                self._unsaid.pop(number, None)
+            at += 5
+
+    def _look_after(self, hosts: int, now: Micros) -> None:
+        self._round = now
+        turn = now // ROUND
+        for number in self._held:
+            if number not in self._unsaid and self._mine(number, turn, hosts):
+                self._doubtful[number] = None
+
+    def _mine(self, number: bytes, turn: int, hosts: int) -> bool:
+        if hosts <= WARDENS:
+            return True
+        text = b"%b %b %d" % (self.host.encode(), number, turn)
+        drawn = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
+        return drawn * hosts < WARDENS << 64
+
+    def _first(self) -> bytes:
+        while self._ends[0][1] not in self._held:
+            heappop(self._ends)
+        return self._ends[0][1]
+
+    def _drop(self, number: bytes) -> None:
+        self._bytes -= len(self._held.pop(number).body)
+        self._own.discard(number)
+        self._unsaid.pop(number, None)
+        self._doubtful.pop(number, None)
+        if len(self._ends) > 2 * len(self._held) + 64:
+            self._ends = [one for one in self._ends if one[1] in self._held]
+            heapify(self._ends)
