@@ -12,7 +12,8 @@ Limits: anything else that is raised is a bug; the daemon contains it where DESI
         ├── GateError      the kernel or the keeper refused; carries the offending element
         │   └── GoneError  the keeper itself is gone: all start anew
         ├── LedgerError    the ledger can't be written just now
-        └── ControlError   the daemon does not answer on its socket
+        ├── ControlError   the daemon does not answer on its socket
+        └── FleetError     the fleet's engine can't be reached, or makes no sense
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class LedgerError(WorldError):
 
 class ControlError(WorldError):
     """The daemon does not answer on its control socket."""
+
+
+class FleetError(WorldError):
+    """The fleet's engine can't be reached just now, or what it says makes no sense."""
