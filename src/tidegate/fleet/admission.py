@@ -1,0 +1,180 @@
+"""What is refused before anybody thinks about it: replays, floods, subjects that are never closed.
+
+Touches nothing; the time comes with the call. Limits: a message that is overtaken by 256 younger
+ones of its host counts as replayed; refusals are counted by host and reason, not kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from tidegate import subject as subjects
+from tidegate.model import MINUTE, Micros, Subject
+from tidegate.prefixes import PrefixSet
+
+Reason = Literal[
+    "malformed", "unknown", "revoked", "not allowed", "skew", "clock", "replay", "forged", "busy",
+    "quota", "other rule", "protected", "entries", "unproven",
+]  # fmt: skip
+"""Why something counts for nothing. `clock`: ours and the engine's differ. `skew`: the sender's and
+the engine's do. `busy`: so much was forged in this name that we look no more. `other rule`: that
+host's rule counts something else than ours. `entries`: of another time than the rule's window."""
+
+SKEW: Micros = MINUTE
+NEVER = (
+    "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255",
+    "::", "::1", "fe80::/10", "ff00::/8", "::ffff:0:0/96",
+)  # fmt: skip
+_WINDOW = 256
+
+
+class Refusal(NamedTuple):
+    """Something was refused; `host`: who is named as its sender ("": nobody we know)."""
+
+    host: str
+    reason: Reason
+    detail: str = ""
+
+
+class Refused:
+    """How much was refused, by host and reason, to be shown. Bounded by the members there are."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, Reason]] = Counter()
+
+    def note(self, refusal: Refusal) -> Refusal:
+        """Count a refusal."""
+        self.counts[refusal.host, refusal.reason] += 1
+        return refusal
+
+    def forget(self, hosts: Iterable[str]) -> None:
+        """Those who are no members any more: their count goes to nobody's."""
+        gone = set(hosts)
+        for host, reason in [key for key in self.counts if key[0] in gone]:
+            self.counts["", reason] += self.counts.pop((host, reason))
+
+
+class Replays:
+    """Which sequence numbers of each host have been seen: the highest, and which of the 256 up to
+    it. Source: the anti-replay window of RFC 4303 §3.4.3."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}  # highest, bits: 1 the highest, 2 the one below
+        self.dirty: set[str] = set()
+
+    def is_new(self, host: str, sequence: int) -> bool:
+        """Whether this number may still come."""
+        highest, bits = self._seen.get(host, (0, 0))
+        behind = highest - sequence
+        return behind < 0 or (behind < _WINDOW and not bits >> behind & 1)
+
+    def note(self, host: str, sequence: int) -> None:
+        """It has come, and was rightly signed."""
+        highest, bits = self._seen.get(host, (0, 0))
+        ahead = sequence - highest
+        if ahead > 0:
+            # A new epoch is far ahead: nothing of the window is left, and nothing is shifted.
+            bits = (bits << ahead | 1) & ((1 << _WINDOW) - 1) if ahead < _WINDOW else 1
+            self._seen[host] = (sequence, bits)
+        else:
+            self._seen[host] = (highest, bits | 1 << -ahead)
+        self.dirty.add(host)
+
+    def forget(self, hosts: Iterable[str]) -> None:
+        """Hosts that are enrolled anew begin anew."""
+        for host in hosts:
+            self._seen.pop(host, None)
+            self.dirty.add(host)
+
+    def saved(self, host: str) -> bytes | None:
+        """What to write down of a host: only the highest, all below counts as seen again."""
+        found = self._seen.get(host)
+        return None if found is None else found[0].to_bytes(8)
+
+    def restore(self, host: str, value: bytes) -> None:
+        """What was written down."""
+        if len(value) == 8:
+            self._seen[host] = (int.from_bytes(value), (1 << _WINDOW) - 1)
+
+
+class Budget:
+    """So many a minute of each name, and as many at once; the time may stand still, not go back."""
+
+    def __init__(self, a_minute: int, burst: int = 0) -> None:
+        self._gap = MINUTE // a_minute
+        self._depth = (burst or a_minute) * self._gap
+        self._empty: dict[str, Micros] = {}  # when all would be there again
+
+    def left(self, name: str, now: Micros) -> int:
+        """How many may go on now."""
+        return (self._depth - max(0, self._empty.get(name, 0) - now)) // self._gap
+
+    def is_untouched(self, name: str, now: Micros) -> bool:
+        """Whether nothing of it is used."""
+        return self._empty.get(name, 0) <= now
+
+    def take(self, name: str, now: Micros, number: int = 1) -> bool:
+        """Use some; False, and none used, where there are not so many."""
+        if self.left(name, now) < number:
+            return False
+        self._empty[name] = max(self._empty.get(name, 0), now) + number * self._gap
+        return True
+
+    def forget(self, names: Iterable[str]) -> None:
+        """They are no members any more."""
+        for name in names:
+            self._empty.pop(name, None)
+
+
+class Forgeries:
+    """How much time we spend on wrong signatures: of each name, and of all.
+
+    Who can write to the engine can write in another's name, and each look at a signature costs us
+    a quarter of a millisecond. So a name that is misused is looked at less often; the others are
+    not, even where many names are.
+    """
+
+    def __init__(self, a_minute: int = 60, of_all: int = 12_000) -> None:
+        self._each, self._all = Budget(a_minute, 20), Budget(of_all, 400)
+
+    def may_look(self, host: str, now: Micros) -> bool:
+        """Whether to verify one more signature in this name."""
+        if self._all.left("", now):
+            return self._each.left(host, now) > 0
+        return self._each.is_untouched(host, now)
+
+    def note(self, host: str, now: Micros) -> None:
+        """One was wrong."""
+        self._each.take(host, now)
+        self._all.take("", now)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """They are no members any more."""
+        self._each.forget(names)
+
+
+class Guarded:
+    """Whom no word of another host may close for: nobody's addresses, the engine, the members, and
+    what the caller adds (its allowlist, its surroundings)."""
+
+    def __init__(self, engine: Iterable[Subject] = (), listed: Iterable[Subject] = ()) -> None:
+        self._fixed = [Subject(one) for one in NEVER] + list(engine)
+        self.look((), listed)
+
+    def look(self, members: Iterable[Subject], listed: Iterable[Subject]) -> None:
+        """Take in who is a member and who is listed now."""
+        self._ours = PrefixSet([*self._fixed, *members])
+        self._listed = PrefixSet(listed)
+
+    def why(self, subject: Subject) -> str:
+        """Why this subject must not be closed for by the fleet; "" if it may be."""
+        found = subjects.network(subject)
+        if found is None:
+            return "not an address"
+        if found.length < (32 if found.family == 4 else 64):
+            return "too wide"
+        if self._ours.overlaps(found):
+            return "an address of nobody's, of the engine or of a member"
+        return "allowlist" if self._listed.overlaps(found) else ""
