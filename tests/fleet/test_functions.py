@@ -118,6 +118,14 @@ def test_hits_on_a_gate_that_is_being_closed_do_not_count(engine: Timed) -> None
     assert ask(engine, "web1", 3, one(*late)).crossings
 
 
+def test_a_window_is_as_long_as_it_says(engine: Timed) -> None:
+    apart = (0, 0, 0, 0, 5 * MINUTE + 1000)
+    assert not ask(engine, "web1", 1, one(*hits(*(time - 5 * MINUTE for time in apart)))).crossings
+    other = Subject("192.0.2.8")
+    within = (-5 * MINUTE, 0, 0, 0, 0)
+    assert ask(engine, "web1", 2, one(*hits(*within), subject=other)).crossings
+
+
 def test_a_host_whose_clock_is_off_counts_nothing(engine: Timed) -> None:
     command = functions.count_command("web1", 0, (1, 1), 0, START + 10 * MINUTE, [one(*hits(0))])
     answer = functions.read_answer(engine.call(command)[0])

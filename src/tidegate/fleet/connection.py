@@ -50,6 +50,9 @@ class Login(NamedTuple):
     certfile: str | None = None
     keyfile: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Login({self.user!r})"  # never the password
+
 
 class Refused(Exception):  # noqa: N818 - a reply, which nobody raises
     """A command that the engine did not carry out: `code` (`NOPERM`, `LOADING` ...) and `text`."""
