@@ -109,10 +109,7 @@ def rights(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_users_can_do_their_work_and_nothing_else(tmp_path: Path, rights: Path) -> None:
-    made = Server.__new__(Server)
-    made._answers = made.socket.exists  # type: ignore[method-assign]
-    try:
-        made.__init__(tmp_path, "--aclfile", str(rights))  # type: ignore[misc]
+    with server(tmp_path, "--aclfile", str(rights)) as made:
         admin = made.connect(Login("tidegate-admin", "CHANGE-THIS-TOO"))
         assert admin.call([functions.load_command()], 10) == [b"tidegate1"]
         agent = made.connect(Login("tidegate", "CHANGE-THIS"))
@@ -138,8 +135,6 @@ def test_the_shipped_users_can_do_their_work_and_nothing_else(tmp_path: Path, ri
         (reply,) = made.connect().call([("PING",)], 10)
         assert isinstance(reply, Refused)
         assert reply.code == "NOAUTH"
-    finally:
-        made.kill()
 
 
 def test_a_call_stays_in_one_slot_of_a_cluster(tmp_path: Path) -> None:

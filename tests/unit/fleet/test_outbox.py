@@ -49,6 +49,8 @@ def test_the_same_goes_out_until_it_is_answered() -> None:
     assert box.answered(answer(Status.COUNTED, 7, 1), NOW)
     assert not box.answered(answer(Status.COUNTED, 7, 1), NOW)
     assert number_of(box.command(NOW)) == (7, 2, 1, 1)
+    assert not box.answered(answer(Status.COUNTED, 7, 1), NOW)
+    assert number_of(box.command(NOW)) == (7, 2, 1, 1)
     assert not box.idle
 
 
