@@ -54,6 +54,9 @@ class Offers:
     def __len__(self) -> int:
         return len(self._held)
 
+    def __contains__(self, number: bytes) -> bool:
+        return number in self._held
+
     @property
     def unsaid(self) -> int:
         """How many own messages the engine has not confirmed."""

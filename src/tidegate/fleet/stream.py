@@ -12,12 +12,13 @@ and then the stream from there: whatever was said before the note is in one, aft
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from tidegate.fleet.fields import Malformed
-from tidegate.model import MINUTE, SECOND, Micros
+from tidegate.model import MINUTE, Micros
 
 STREAM = b"{tg:decisions}:stream"
 HELD = b"{tg:decisions}:held"
@@ -29,41 +30,39 @@ MOST_HELD = 200_000
 """Of more messages in the snapshot, those that end first are taken out."""
 AT_ONCE = 100
 """Messages asked for in one go, of the stream and of the snapshot."""
-CHECK: Micros = 5 * SECOND
-"""How often to ask whose copy of the data this is; after a pause this long, at once."""
 GRACE: Micros = 2 * MINUTE
 """How long a message that has ended stays, for clocks that are behind."""
+
+COMMANDS = (
+    "multi", "exec", "xadd", "xread", "xinfo|stream", "hset", "hdel", "hscan", "hstrlen",
+    "zadd", "zrem", "zrange", "zcard", "info",
+)  # fmt: skip
+"""What a host must be allowed to do here, with keys that begin with `{tg:`."""
 
 Command = tuple[bytes, ...]
 Reply = Any
 """As hiredis gives it: int, bytes, str, None, list, dict, or an exception that the engine sent."""
 
 _ID = re.compile(rb"\d{1,20}-\d{1,20}")
-_LINEAGE = re.compile(rb"^master_replid:([0-9a-f]{40})\r?$", re.MULTILINE)
-_CUT_OFF = re.compile(rb"^master_link_status:down\r?$", re.MULTILINE)
 
 
 class Parcel(NamedTuple):
-    """A sealed message as it lies in the engine: its id, when its last decision ends, its bytes."""
+    """A sealed message as it lies in the engine: its id (a hash of it, as of `wire.Sealed`), when
+    its last decision ends, its bytes."""
 
     id: bytes
     until: Micros
     body: bytes
 
+    @classmethod
+    def of(cls, body: bytes, until: Micros) -> Parcel:
+        """The parcel of a sealed message."""
+        return cls(identity(body), until, body)
 
-class Heard(NamedTuple):
-    """What came of one exchange. `bodies` are unjudged. `behind`: more is waiting, ask at once.
 
-    `moved`: another copy of the data answers than before, after a failover or a restart, and what
-    was said last may be missing in it. `stale`: a replica answered that has lost its primary.
-    `trouble`: what the engine refused, "" if nothing.
-    """
-
-    bodies: tuple[bytes, ...] = ()
-    behind: bool = False
-    moved: bool = False
-    stale: bool = False
-    trouble: str = ""
+def identity(body: bytes) -> bytes:
+    """The id of a sealed message, before it is looked into: who holds it needs no more of it."""
+    return hashlib.sha256(body).digest()[:16]
 
 
 def say(parcel: Parcel) -> list[Command]:
@@ -129,7 +128,7 @@ def messages(reply: Reply) -> list[tuple[bytes, bytes]]:
     if reply is None:
         return []
     pairs = reply.items() if isinstance(reply, dict) else _pairs(reply)
-    return [found for key, entries in pairs if key == STREAM for found in _entries(entries)]
+    return [one for key, found in pairs if key == STREAM for one in entries(found)]
 
 
 def _pairs(reply: Reply) -> Iterable[tuple[Any, Any]]:
@@ -141,8 +140,9 @@ def _pairs(reply: Reply) -> Iterable[tuple[Any, Any]]:
         yield pair[0], pair[1]
 
 
-def _entries(entries: Reply) -> Iterable[tuple[bytes, bytes]]:
-    for place, fields in _pairs(entries):
+def entries(reply: Reply) -> Iterable[tuple[bytes, bytes]]:
+    """The messages in a stream's entries, with their places. Malformed if they are none."""
+    for place, fields in _pairs(reply):
         if not isinstance(place, bytes) or not _ID.fullmatch(place):
             raise Malformed("a place in a stream that is none")
         values = _flat(fields)
@@ -152,6 +152,32 @@ def _entries(entries: Reply) -> Iterable[tuple[bytes, bytes]]:
         if not isinstance(body, bytes):
             raise Malformed("a message that is no bytes")
         yield place, body
+
+
+def state(reply: Reply) -> tuple[bytes, int]:
+    """Where the stream ends and how many messages were ever said in it, of a reply to XINFO STREAM.
+
+    Malformed if it is none; a stream that is not there ends at 0-0.
+    """
+    if isinstance(reply, Exception):
+        return b"0-0", 0
+    values = _flat(reply)
+    if not isinstance(values, list) or len(values) % 2:
+        raise Malformed("a state of a stream that is none")
+    found = {
+        name: value
+        for name, value in zip(values[::2], values[1::2], strict=True)
+        if isinstance(name, bytes)
+    }
+    last, said = found.get(b"last-generated-id"), found.get(b"entries-added")
+    if not isinstance(last, bytes) or not _ID.fullmatch(last) or not isinstance(said, int):
+        raise Malformed("a state of a stream that is none")
+    return last, said
+
+
+def is_nothing(reply: Reply) -> bool:
+    """Whether the engine refused a question about a stream since nothing was ever said."""
+    return isinstance(reply, Exception) and "no such key" in str(reply)
 
 
 def page(reply: Reply) -> tuple[bytes, list[bytes]]:
@@ -176,108 +202,3 @@ def place(text: bytes) -> tuple[int, int]:
 def _flat(found: Reply) -> Reply:
     """Fields and values one behind another, where a client has made a dictionary of them."""
     return [each for pair in found.items() for each in pair] if isinstance(found, dict) else found
-
-
-def _within(last: Micros | None, now: Micros) -> bool:
-    return last is not None and 0 <= now - last < CHECK
-
-
-Phase = Literal["start", "snapshot", "stream"]
-
-
-class Listener:
-    """Hears all that is said, each time `commands` were sent and `take` got their replies.
-
-    It begins with the snapshot, and goes back to it whenever it may have missed something: when the
-    copy of the data is another one, or it slept until the stream had dropped what it had not read.
-    """
-
-    def __init__(self) -> None:
-        self.phase: Phase = "start"
-        self.lineage = b""
-        self.snapshots = 0
-        self.last = b"0-0"
-        self._cursor = b"0"
-        self._backlog = 0
-        self._checked: Micros | None = None
-        self._before: Micros | None = None
-        self._asked: list[str] = []
-
-    def reconnected(self) -> None:
-        """Another connection: ask first whose data is behind it."""
-        self._checked = self._before = None
-        self._asked = []
-        if self.phase == "snapshot":  # a cursor means nothing to another server
-            self.phase = "start"
-
-    def commands(self, now: Micros) -> list[Command]:
-        """What to ask now; the replies to exactly these go to `take`."""
-        read = (b"XREAD", b"COUNT", b"%d" % AT_ONCE, b"STREAMS", STREAM, self.last)
-        asked: dict[str, Command] = {}
-        if not _within(self._checked, now):
-            asked["lineage"] = (b"INFO", b"replication")
-            self._checked = now
-        if not _within(self._before, now):
-            asked["first"] = (b"XRANGE", STREAM, b"-", b"+", b"COUNT", b"1")
-        self._before = now
-        if self.phase == "start":
-            asked["lineage"] = (b"INFO", b"replication")
-            asked.pop("first", None)
-            asked["end"] = (b"XREVRANGE", STREAM, b"+", b"-", b"COUNT", b"1")
-        else:
-            if self.phase == "snapshot":
-                asked["page"] = (b"HSCAN", HELD, self._cursor, b"COUNT", b"%d" % AT_ONCE)
-            asked["read"] = read
-        self._asked = list(asked)
-        return list(asked.values())
-
-    def take(self, replies: Sequence[Reply]) -> Heard:
-        """What was heard. Malformed where the replies have no sense: leave that connection."""
-        if len(replies) != len(self._asked):
-            raise Malformed(f"{len(replies)} replies to {len(self._asked)} questions")
-        got = dict(zip(self._asked, replies, strict=True))
-        for reply in replies:
-            if isinstance(reply, Exception):
-                self._checked = self._before = None
-                return Heard(trouble=str(reply))
-        stale = moved = False
-        if "lineage" in got:
-            stale, moved = self._look(got["lineage"])
-        if "end" in got:
-            found = list(_entries(got["end"]))
-            self.last = found[-1][0] if found else b"0-0"
-            self.phase, self._cursor, self._backlog = "snapshot", b"0", 0
-            self.snapshots += 1
-            return Heard(behind=True, moved=moved, stale=stale)
-        first = list(_entries(got.get("first", [])))
-        missed = bool(first) and self.last != b"0-0" and place(first[0][0]) > place(self.last)
-        bodies = self._page(got["page"]) if "page" in got else []
-        bodies += self._read(got["read"])
-        if moved or missed or self._backlog >= CAP:
-            self.phase = "start"
-        behind = self.phase != "stream" or self._backlog > 0
-        return Heard(tuple(bodies), behind, moved, stale)
-
-    def _look(self, reply: Reply) -> tuple[bool, bool]:
-        text = reply.encode() if isinstance(reply, str) else reply
-        found = _LINEAGE.search(text) if isinstance(text, bytes) else None
-        if found is None:
-            raise Malformed("INFO that tells nothing of replication")
-        before, self.lineage = self.lineage, found[1]
-        return bool(_CUT_OFF.search(text)), before not in (b"", self.lineage)
-
-    def _page(self, reply: Reply) -> list[bytes]:
-        self._cursor, bodies = page(reply)
-        if self._cursor == b"0" and self.phase == "snapshot":
-            self.phase = "stream"
-        return bodies
-
-    def _read(self, reply: Reply) -> list[bytes]:
-        found = messages(reply)
-        if found:
-            if place(found[-1][0]) <= place(self.last):
-                raise Malformed("a stream that runs backwards")
-            self.last = found[-1][0]
-        # The stream drops nothing of its last CAP messages: who has read fewer has missed none.
-        self._backlog = self._backlog + len(found) if len(found) >= AT_ONCE else 0
-        return [body for _place, body in found if body]

@@ -115,6 +115,14 @@ def test_without_room_who_was_quiet_longest_goes_first_over_all_shards():
     assert spool.dropped == 1
 
 
+def test_who_was_quiet_longest_is_not_who_came_first():
+    spool = Spool(1, subjects=2)
+    names = [Subject(f"192.0.2.{number}") for number in range(3)]
+    for number, name in enumerate((names[0], names[1], names[0], names[2])):
+        spool.add(TERMS, name, hit(number))
+    assert waiting(spool) == {names[0]: [0, 2], names[2]: [3]}
+
+
 def test_hits_are_bounded_too():
     spool = Spool(1, hits=4)
     spool.add(TERMS, Subject("192.0.2.9"), hit(0))
