@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from tests.fleet import servers
@@ -142,6 +143,40 @@ def test_who_slept_less_reads_only_the_stream(join, short):
     sleeper.settle()
     assert sleeper.closed == one.closed
     assert sleeper.listener.snapshots == 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_somebody_takes_out_of_the_stream_is_in_the_snapshot(join, engine, protocol):
+    one, other = join("web1"), join("web2", protocol)
+    say_many(one, addresses(10))
+    other.settle()
+    say_many(one, ["192.0.2.7"])
+    ((place, _fields),) = engine("XREVRANGE", STREAM, "+", "-", "COUNT", 1)
+    engine("XDEL", STREAM, place)
+    say_many(one, ["192.0.2.8"])
+    other.settle()
+    assert other.closed == one.closed - {"192.0.2.7"}
+    other.now += CHECK
+    other.settle()
+    assert other.closed == one.closed
+    assert other.listener.snapshots == 2
+
+
+def test_a_stream_that_somebody_removed_is_begun_anew(join, engine):
+    one, other = join("web1"), join("web2")
+    say_many(one, addresses(10))
+    other.settle()
+    say_many(one, ["192.0.2.7"])
+    engine("DEL", STREAM, HELD, ENDS)
+    other.now += CHECK
+    other.ban("192.0.2.8")
+    other.settle()
+    one.now += CHECK
+    one.settle()  # says again what is missing
+    other.now += 2 * CHECK
+    other.settle()
+    assert one.closed == other.closed == {*addresses(10), "192.0.2.7", "192.0.2.8"}
+    assert join("web3").closed == one.closed
 
 
 @pytest.mark.parametrize("lost", ["command", "reply"])
@@ -348,9 +383,23 @@ def test_messages_of_others_are_passed(join, engine):
     assert other.closed == {"192.0.2.7"}
 
 
-def test_least_rights_suffice(engine):
-    engine("ACL", "SETUSER", "tide", "on", "nopass", "resetkeys", "~{tg:*", "-@all",
-           *(f"+{word}" for word in stream.COMMANDS))  # fmt: skip
+SHIPPED = Path(__file__).parents[2] / "packaging" / "fleet" / "tidegate.acl"
+
+
+def shipped_rights() -> list[str]:
+    """What the file that comes with the package lets a host do."""
+    (line,) = [
+        each for each in SHIPPED.read_text().splitlines() if each.startswith("user tidegate ")
+    ]
+    return [word for word in line.split()[2:] if not word.startswith((">", "on"))]
+
+
+@pytest.mark.parametrize("rights", ["least", "shipped"])
+def test_these_rights_suffice(engine, rights):
+    least = ["resetkeys", "~{tg:*", "-@all", *(f"+{word}" for word in stream.COMMANDS)]
+    engine("ACL", "SETUSER", "tide", "on", "nopass", *(
+        least if rights == "least" else shipped_rights()
+    ))  # fmt: skip
     try:
         connection = engine.connect()
         assert connection.call([("AUTH", "tide", "any")], 30) == [b"OK"]
