@@ -152,11 +152,12 @@ class Cases:
         proof = tuple(dict.fromkeys(case.shares[name].message for name, _count in found.shares))
         return convict(terms, subject, found, proof)
 
-    def stand(self, conviction: Conviction, terms: Terms, until: Micros = 0) -> None:
-        """A conviction is given out: what made it is used up, and nothing counts until its end."""
+    def stand(self, conviction: Conviction, terms: Terms, now: Micros, until: Micros = 0) -> None:
+        """A conviction is given out: what made it is used up, and nothing counts until its end, or
+        (0: it is not known yet) for a minute."""
         key = (conviction.rule, conviction.subject)
         self.close(key)
-        until = until or conviction.time + _PENDING
+        until = until or now + _PENDING
         forget = max(until, conviction.time + terms.within + 2 * SKEW)
         self._put(key, _Standing(conviction, until, forget))
         if len(self._standing) > self._room:

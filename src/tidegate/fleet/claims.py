@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tidegate.evidence.decay import EMPTY, Points, form_of
-from tidegate.fleet.admission import SKEW
+from tidegate.fleet.admission import SKEW, Budget
 from tidegate.fleet.wire import (
     MAX_BODY,
     MAX_CLAIMS,
     MAX_ENTRIES,
     Claim,
     Entry,
-    Nomination,
     Shape,
     encode_claim,
     mark,
@@ -32,6 +31,7 @@ from tidegate.policy.models import Rule, ScoreTerms
 
 LEASE: Micros = 2 * SECOND
 _WAITING = 4096
+_RELAYS = 300  # a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def terms_of(rule: Rule, min_hosts: int = 1) -> Terms:
         parts = score.limit / score.points if score.form == "linear" else 32
         within = round(span * (parts + 1))
         terms = Terms(rule.name, mark(rule), Shape.SCORE, score.limit, within, score, min_hosts)
-    if terms.limit >= MAX_ENTRIES and terms.shape is not Shape.SCORE:
-        raise ValueError(f"a limit of {terms.limit}: hosts count together up to {MAX_ENTRIES - 1}")
+    if terms.limit > MAX_ENTRIES and terms.shape is not Shape.SCORE:
+        raise ValueError(f"a limit of {terms.limit}: hosts count together up to {MAX_ENTRIES}")
     return terms
 
 
@@ -142,11 +142,14 @@ def _by_score(terms: Terms, entries: list[tuple[Micros, str, int]]) -> Crossing 
 
 
 Key = tuple[str, Subject]
+"""A rule by its name, and whom it counts."""
+
+_Own = tuple[bytes, Subject]
 
 
 @dataclass(slots=True)
 class _Tally:
-    mark: bytes
+    rule: str
     shape: Shape
     within: Micros
     entries: list[Entry]
@@ -172,8 +175,9 @@ class Counted:
 
     def __init__(self, capacity: int = 250_000) -> None:
         self._capacity, self._held = capacity, 0  # of entries, all subjects together
-        self._tallies: OrderedDict[Key, _Tally] = OrderedDict()
-        self._waiting: OrderedDict[Key, None] = OrderedDict()
+        self._tallies: OrderedDict[_Own, _Tally] = OrderedDict()
+        self._waiting: OrderedDict[_Own, Claim | None] = OrderedDict()  # None: made when it is due
+        self._relays = Budget(_RELAYS)
         self.strange = 0  # proposals about somebody we have nothing of
         self.dropped = 0  # answers that were not given, there were too many
 
@@ -183,16 +187,15 @@ class Counted:
     def count(self, terms: Terms, subject: Subject, time: Micros, amount: int = 1) -> None:
         """Remember what is counted, as it was sent to the engine. Others than addresses, which
         no other host could close for, are not remembered."""
-        key = (terms.rule, subject)
+        key = (terms.mark, subject)
         tally = self._tallies.get(key)
-        if tally is None or tally.mark != terms.mark:
+        if tally is None:
             try:
                 if not narrow(subject):
                     return
             except ValueError:
                 return
-            self._drop(key)
-            tally = self._tallies[key] = _Tally(terms.mark, terms.shape, terms.within, [])
+            tally = self._tallies[key] = _Tally(terms.rule, terms.shape, terms.within, [])
         self._tallies.move_to_end(key)
         before = len(tally.entries)
         tally.add(Entry(rounded(time), amount), terms.most)
@@ -200,56 +203,80 @@ class Counted:
         while self._held > self._capacity:
             self._drop(next(iter(self._tallies)))
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: _Own) -> None:
         tally = self._tallies.pop(key, None)
         self._held -= 0 if tally is None else len(tally.entries)
 
-    def forget(self, rule: str, subject: Subject, upto: Micros) -> None:
-        """What was counted until then has convicted, or was pardoned."""
-        tally = self._tallies.get((rule, subject))
+    def forget(self, mark: bytes, subject: Subject, upto: Micros) -> None:
+        """A person pardoned what was counted until then. What has convicted is kept: others may
+        not have heard it yet, and those who have count it no second time."""
+        tally = self._tallies.get((mark, subject))
         if tally is None:
             return
         before = len(tally.entries)
         tally.entries = [one for one in tally.entries if one.time > upto]
         self._held += len(tally.entries) - before
         if not tally.entries:
-            self._drop((rule, subject))
+            self._drop((mark, subject))
 
-    def nominated(self, nomination: Nomination, now: Micros) -> bool:
+    def nominated(self, mark: bytes, subject: Subject, now: Micros) -> bool:
         """The engine proposes somebody: whether we shall answer at the next flush. An answer is
         given again when more was counted, or when a lease has gone by."""
-        key = (nomination.rule, nomination.subject)
-        tally = self._tallies.get(key)
-        if tally is None or tally.mark != nomination.mark:
+        tally = self._tallies.get((mark, subject))
+        if tally is None:
             self.strange += 1
             return False
         if tally.answered and 0 <= now - tally.answered < LEASE:
             return False
+        return self._owe((mark, subject))
+
+    def called(self, mark: bytes, subject: Subject) -> bool:
+        """A member claims something of somebody, which nobody else has to propose to us then. Only
+        what was not said yet is an answer, or two hosts would answer each other for ever."""
+        tally = self._tallies.get((mark, subject))
+        return tally is not None and not tally.answered and self._owe((mark, subject))
+
+    def relay(self, terms: Terms, subject: Subject, now: Micros) -> bool:
+        """The engine asks us about somebody we know nothing of, since those it asked first are
+        silent: pass it on in our name. Seldom, or it could have us say so much that nobody listens.
+        A subject that can be no claim's is not passed on."""
+        try:
+            if not narrow(subject):
+                return False
+        except ValueError:
+            return False
+        key = (terms.mark, subject)
+        if key in self._tallies or key in self._waiting or not self._relays.take("", now):
+            return False
+        return self._owe(key, Claim(terms.rule, terms.mark, subject, terms.shape, ()))
+
+    def _owe(self, key: _Own, claim: Claim | None = None) -> bool:
         if len(self._waiting) >= _WAITING and key not in self._waiting:
             self.dropped += 1
             return False
-        self._waiting[key] = None
+        self._waiting[key] = claim
         return True
 
     def due(self, now: Micros) -> Iterator[Claim]:
         """The claims of one message: as many answers as it holds. The rest waits."""
         room, number = MAX_BODY - 2, 0
         while self._waiting and number < MAX_CLAIMS:
-            key = next(iter(self._waiting))
-            claim = self._claim(key, now)
+            key, ready = next(iter(self._waiting.items()))
+            claim = self._claim(key, now) if ready is None else ready
             size = 0 if claim is None else len(encode_claim(claim))
             if size > room:
                 return
             del self._waiting[key]
             if claim is None:
                 continue
-            self._tallies[key].answered = now
+            if claim.entries:
+                self._tallies[key].answered = now
             room, number = room - size, number + 1
             yield claim
 
-    def _claim(self, key: Key, now: Micros) -> Claim | None:
+    def _claim(self, key: _Own, now: Micros) -> Claim | None:
         tally = self._tallies.get(key)
         if tally is None:
             return None
         entries = tuple(one for one in tally.entries if one.time >= now - tally.within - SKEW)
-        return Claim(key[0], tally.mark, key[1], tally.shape, entries) if entries else None
+        return Claim(tally.rule, key[0], key[1], tally.shape, entries) if entries else None

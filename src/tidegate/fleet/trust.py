@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tidegate.fleet.admission import SKEW, Budget, Forgeries, Guarded, Refusal, Refused, Replays
 from tidegate.fleet.cases import Cases, Claimed, Conviction, TakeBack, convict
-from tidegate.fleet.claims import Terms, crossing
+from tidegate.fleet.claims import Counted, Terms, crossing
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.members import Roster
 from tidegate.fleet.wire import (
@@ -49,15 +49,18 @@ class Trust:
     """What one host believes of its fleet.
 
     `rules` are the terms of the rules it counts with others; a claim about any other is refused.
+    `counted` is what the host itself has counted, and the answers it owes: who hears a claim about
+    somebody it has counted too says so.
     """
 
     def __init__(
         self, roster: Roster, rules: Iterable[Terms], guarded: Guarded,
-        quotas: Quotas | None = None, cases: Cases | None = None,
+        quotas: Quotas | None = None, cases: Cases | None = None, counted: Counted | None = None,
     ) -> None:  # fmt: skip
         self.roster, self.guarded = roster, guarded
         self.cases = Cases() if cases is None else cases
         self.refused = Refused()
+        self.counted = Counted() if counted is None else counted
         self._replays, self._forgeries = Replays(), Forgeries()
         self._desk = Budget(6_000, 200)  # forgeries in the desk's name that are looked at
         quotas = quotas or Quotas()
@@ -182,7 +185,7 @@ class Trust:
 
     def adopt(self, conviction: Conviction, until: Micros) -> None:
         """A proven conviction is carried out here too, so that a revocation takes it back."""
-        self.cases.stand(conviction, self.rules[conviction.rule], until)
+        self.cases.stand(conviction, self.rules[conviction.rule], conviction.time, until)
 
     def settled(self, id: str, until: Micros) -> None:  # noqa: A002 - the word of the field
         """What the host made of a conviction ends then; 0: it made nothing of it."""
@@ -238,6 +241,9 @@ class Trust:
             return self._refuse(host, "other rule", claim.rule)
         if why := self.guarded.why(claim.subject):
             return self._refuse(host, "protected", f"{claim.subject}: {why}")
+        if not claim.entries:
+            self.counted.called(claim.mark, claim.subject)
+            return None
         oldest = engine - terms.within - SKEW
         entries = tuple(one for one in claim.entries if one.time >= oldest)[-terms.most :]
         if not entries or entries[-1].time > engine + SKEW:
@@ -245,11 +251,12 @@ class Trust:
         share = (sealed.message.sequence, sealed.id, entries)
         found = self.cases.hear(terms, claim.subject, host, share, now)
         if found is None:
+            self.counted.called(claim.mark, claim.subject)
             return None
         if len(found.shares) == 1 and not self._alone.take(found.shares[0][0], now):
             self.cases.close((claim.rule, claim.subject))
             return self._refuse(host, "quota", f"{claim.subject}: too many that it alone accuses")
-        self.cases.stand(found, terms)
+        self.cases.stand(found, terms, now)
         return found
 
     @staticmethod

@@ -97,7 +97,8 @@ class Entry(NamedTuple):
 class Claim(NamedTuple):
     """All that a host counted of a subject for a rule within the rule's window, the newest of it.
 
-    It bears no host: whoever signs the message it is in claims it. `entries` are in order.
+    It bears no host: whoever signs the message it is in claims it. `entries` are in order. Without
+    any it says only that the engine proposes this subject, for those to hear who have counted.
     """
 
     rule: str
@@ -105,14 +106,6 @@ class Claim(NamedTuple):
     subject: Subject
     shape: Shape
     entries: tuple[Entry, ...]
-
-
-class Nomination(NamedTuple):
-    """What the engine proposes. Nobody believes it; who has counted answers with a claim."""
-
-    rule: str
-    mark: bytes
-    subject: Subject
 
 
 def sequence(epoch: int, counter: int) -> int:
@@ -196,13 +189,16 @@ def encode_claims(claims: Sequence[Claim]) -> bytes:
 def encode_claim(claim: Claim) -> bytes:
     """One claim, as it stands among others."""
     entries = claim.entries
-    if not 0 < len(entries) <= MAX_ENTRIES or list(entries) != sorted(entries):
-        raise ValueError("entries that are none, too many, or out of order")
+    if len(entries) > MAX_ENTRIES or list(entries) != sorted(entries):
+        raise ValueError("entries that are too many, or out of order")
     if not narrow(claim.subject):
         raise ValueError(f"{claim.subject} is too wide to be claimed")
     parts = [_about(claim.rule, claim.mark, claim.subject), bytes((claim.shape,))]
-    parts += [fields.number(len(entries), 2), fields.moment(entries[0].time)]
-    before = entries[0].time // 1000
+    parts.append(fields.number(len(entries), 2))
+    before = 0
+    if entries:
+        parts.append(fields.moment(entries[0].time))
+        before = entries[0].time // 1000
     for time, amount in entries:
         now = time // 1000
         parts.append(fields.number(now - before, 4) + fields.number(amount, _WIDTH[claim.shape]))
@@ -223,7 +219,8 @@ def _claim(reader: Reader) -> Claim:
     if not narrow(subject):
         raise Malformed("a claim about a network")
     shape = Shape(reader.number(1, 0, max(Shape)))
-    size, time = reader.number(2, 1, MAX_ENTRIES), reader.moment()
+    size = reader.number(2, 0, MAX_ENTRIES)
+    time = reader.moment() if size else 0
     entries: list[Entry] = []
     for place in range(size):
         passed = reader.number(4, 0, None if place else 0)
@@ -245,19 +242,6 @@ def _about(rule: str, digest: bytes, subject: Subject) -> bytes:
 
 def _read_about(reader: Reader) -> tuple[str, bytes, Subject]:
     return reader.name(RULE), reader.take(MARK), reader.subject()
-
-
-def encode_nomination(nomination: Nomination) -> bytes:
-    """A nomination as one field of a stream's entry."""
-    return _about(*nomination)
-
-
-def decode_nomination(data: bytes) -> Nomination:
-    """The nomination in a field. Malformed where it is none."""
-    reader = Reader(data)
-    found = Nomination(*_read_about(reader))
-    reader.end()
-    return found
 
 
 def encode_bundle(messages: Sequence[bytes]) -> bytes:

@@ -14,7 +14,7 @@ from tests.unit.fleet.village import NOW, WHO, claim, points, rule
 from tidegate.evidence.distinct import Distinct
 from tidegate.fleet import wire
 from tidegate.fleet.claims import LEASE, Counted, crossing, terms_of
-from tidegate.fleet.wire import Entry, Nomination, Shape
+from tidegate.fleet.wire import Entry, Shape
 from tidegate.model import HOUR, MINUTE, SECOND, Subject, Term
 
 TERMS = terms_of(rule())
@@ -107,12 +107,12 @@ def test_points_of_all_hosts_are_one_score(form):
 def test_terms_that_claims_cannot_carry_are_said_at_once():
     with pytest.raises(ValueError, match="steps"):
         terms_of(points(form="steps"))
-    with pytest.raises(ValueError, match="1024"):
-        terms_of(rule(threshold=1025))
+    with pytest.raises(ValueError, match="1025"):
+        terms_of(rule(threshold=1026))
 
 
-def nomination(subject=WHO, terms=TERMS):
-    return Nomination(terms.rule, terms.mark, subject)
+def propose(own, now=NOW, subject=WHO, terms=TERMS):
+    return own.nominated(terms.mark, subject, now)
 
 
 def counted(*seconds, **more):
@@ -124,7 +124,7 @@ def counted(*seconds, **more):
 
 def test_a_host_answers_with_what_it_has_counted():
     own = counted(1, 0, 2)
-    assert own.nominated(nomination(), NOW)
+    assert propose(own, NOW)
     (found,) = own.due(NOW)
     assert found == claim(0, -1, -2)
     assert wire.decode_claims(wire.encode_claims([found])) == (found,)
@@ -133,35 +133,31 @@ def test_a_host_answers_with_what_it_has_counted():
 
 def test_it_answers_again_when_it_counted_more_or_a_lease_has_gone_by():
     own = counted(0)
-    assert own.nominated(nomination(), NOW)
+    assert propose(own, NOW)
     assert len(list(own.due(NOW))) == 1
-    assert not own.nominated(nomination(), NOW + 1)
-    assert own.nominated(nomination(), NOW + LEASE)
+    assert not propose(own, NOW + 1)
+    assert propose(own, NOW + LEASE)
     assert len(list(own.due(NOW + LEASE))) == 1
     own.count(TERMS, WHO, NOW + SECOND)
-    assert own.nominated(nomination(), NOW + LEASE + 1)
+    assert propose(own, NOW + LEASE + 1)
     assert len(next(own.due(NOW + LEASE + 1)).entries) == 2
 
 
 def test_a_million_proposals_leave_no_trace():
     own = counted(0)
     size = len(own)
-    everybody = Nomination("guessing", TERMS.mark, Subject("0.0.0.0/0"))
+    everybody = Subject("0.0.0.0/0")
     for place in range(1_000_000):
-        who = (
-            everybody
-            if place % 1000
-            else everybody._replace(subject=Subject(f"198.51.{place % 256}.1"))
-        )
-        assert not own.nominated(who, NOW)
+        who = everybody if place % 1000 else Subject(f"198.51.{place // 1000 % 256}.1")
+        assert not own.nominated(TERMS.mark, who, NOW)
     assert (own.strange, len(own)) == (1_000_000, size)
     assert list(own.due(NOW)) == []
-    assert own.nominated(nomination(), NOW)
+    assert propose(own, NOW)
 
 
 def test_it_says_nothing_of_a_rule_that_counts_something_else():
     own = counted(0)
-    assert not own.nominated(nomination()._replace(mark=b"8 others"), NOW)
+    assert not own.nominated(b"8 others", WHO, NOW)
     assert own.strange == 1
 
 
@@ -171,13 +167,13 @@ def test_what_it_remembers_and_owes_is_bounded():
         for second in range(9):
             own.count(TERMS, Subject(f"198.51.{place // 250}.{place % 250}"), NOW + second * SECOND)
     assert len(own) == 20  # of each, limit and one more
-    assert not own.nominated(nomination(Subject("198.51.0.1")), NOW)
-    assert own.nominated(nomination(Subject("198.51.1.49")), NOW)
+    assert not propose(own, subject=Subject("198.51.0.1"))
+    assert propose(own, subject=Subject("198.51.1.49"))
     many = Counted()
     for place in range(5000):
         who = Subject(f"10.1.{place // 250}.{place % 250}")
         many.count(TERMS, who, NOW)
-        many.nominated(nomination(who), NOW)
+        propose(many, NOW, subject=who)
     assert many.dropped == 5000 - 4096
     assert len(list(many.due(NOW))) == 256
     assert len(list(many.due(NOW))) == 256
@@ -185,13 +181,13 @@ def test_what_it_remembers_and_owes_is_bounded():
 
 def test_what_has_convicted_is_forgotten_and_old_things_are_not_said():
     own = counted(0, 1, 2)
-    own.forget("guessing", WHO, NOW + SECOND)
-    own.nominated(nomination(), NOW)
+    own.forget(TERMS.mark, WHO, NOW + SECOND)
+    propose(own, NOW)
     assert next(own.due(NOW)).entries == share(2)
-    own.nominated(nomination(), NOW + HOUR)
+    propose(own, NOW + HOUR)
     assert list(own.due(NOW + HOUR)) == []
-    own.forget("guessing", WHO, NOW + HOUR)
-    own.forget("guessing", WHO, NOW + HOUR)
+    own.forget(TERMS.mark, WHO, NOW + HOUR)
+    own.forget(TERMS.mark, WHO, NOW + HOUR)
     assert len(own) == 0
 
 
@@ -207,7 +203,7 @@ def test_of_a_value_only_the_newest_time_is_kept():
     own = Counted()
     for second, value in ((5, 7), (6, 7), (1, 7), (2, 9)):
         own.count(terms, WHO, NOW + second * SECOND, value)
-    own.nominated(nomination(terms=terms), NOW)
+    propose(own, NOW, terms=terms)
     found = next(own.due(NOW))
     assert found.entries == (Entry(NOW + 2 * SECOND, 9), Entry(NOW + 6 * SECOND, 7))
 
@@ -219,7 +215,7 @@ def test_a_message_holds_what_fits():
         who = Subject(f"10.1.1.{place}")
         for second in range(1025):
             own.count(big, who, NOW + second * SECOND)
-        own.nominated(nomination(who, big), NOW)
+        propose(own, NOW, who, big)
     batches = []
     while batch := list(own.due(NOW + HOUR // 2)):
         batches.append(len(batch))
@@ -235,6 +231,41 @@ def test_with_points_too_more_hosts_can_be_asked_for():
 
 def test_an_answer_that_was_forgotten_before_it_was_given_is_not_given():
     own = counted(0)
-    own.nominated(nomination(), NOW)
-    own.forget("guessing", WHO, NOW)
+    propose(own, NOW)
+    own.forget(TERMS.mark, WHO, NOW)
     assert list(own.due(NOW)) == []
+
+
+def test_who_hears_another_claim_answers_once_and_two_never_answer_each_other_for_ever():
+    own = counted(0)
+    assert own.called(TERMS.mark, WHO)
+    assert len(list(own.due(NOW))) == 1
+    assert not own.called(TERMS.mark, WHO)
+    own.count(TERMS, WHO, NOW + 3 * LEASE)
+    assert own.called(TERMS.mark, WHO)
+    assert not own.called(TERMS.mark, Subject("192.0.2.8"))
+    assert own.strange == 0
+
+
+def test_who_has_counted_nothing_passes_a_proposal_on_but_seldom():
+    own = counted(0)
+    assert not own.relay(TERMS, WHO, NOW)
+    for who in ("0.0.0.0/0", "uid:0", "2001:db8::/32"):
+        assert not own.relay(TERMS, Subject(who), NOW)
+    everybody = [Subject(f"10.0.{n // 250}.{n % 250}") for n in range(1000)]
+    assert sum(own.relay(TERMS, who, NOW) for who in everybody) == 300
+    assert not own.relay(TERMS, everybody[0], NOW)
+    first, second = list(own.due(NOW)), list(own.due(NOW))
+    assert (len(first), len(second)) == (256, 44)
+    assert not any(one.entries for one in first)
+    assert wire.decode_claims(wire.encode_claims(first)) == tuple(first)
+    assert not own.relay(TERMS, Subject("192.0.2.8"), NOW)
+    assert own.relay(TERMS, Subject("192.0.2.8"), NOW + SECOND)
+
+
+def test_who_counts_before_it_passes_on_says_what_it_counted():
+    own = Counted()
+    assert own.relay(TERMS, WHO, NOW)
+    own.count(TERMS, WHO, NOW)
+    assert propose(own)
+    assert [len(one.entries) for one in own.due(NOW)] == [1]
