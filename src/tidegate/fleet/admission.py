@@ -6,8 +6,9 @@ ones of its host counts as replayed; refusals are counted by host and reason, no
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import hashlib
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from tidegate import subject as subjects
@@ -153,6 +154,31 @@ class Forgeries:
     def forget(self, names: Iterable[str]) -> None:
         """They are no members any more."""
         self._each.forget(names)
+
+
+class Remembering:
+    """Judges each signature once: what was right before, over the same bytes by the same key, is so
+    again. For proofs, where many decisions name the same messages; wrong ones are not kept."""
+
+    def __init__(self, verify: Callable[[bytes, bytes, bytes], bool], most: int = 8192) -> None:
+        self._verify, self._most = verify, most
+        self._right: OrderedDict[bytes, None] = OrderedDict()
+
+    def __call__(self, key: bytes, signed: bytes, signature: bytes) -> bool:
+        """Whether the signature is this key's over these bytes."""
+        # Three fixed widths: key, signature, digest; so no two triples are the same bytes.
+        if len(key) != 32 or len(signature) != 64:
+            return False
+        name = hashlib.sha256(key + signature + hashlib.sha256(signed).digest()).digest()
+        if name in self._right:
+            self._right.move_to_end(name)
+            return True
+        if not self._verify(key, signed, signature):
+            return False
+        self._right[name] = None
+        if len(self._right) > self._most:
+            self._right.popitem(last=False)
+        return True
 
 
 class Guarded:

@@ -130,7 +130,7 @@ class Trust:
         Where it is refused as `busy`, show it again later."""
         if not self._desk.left("", now):
             return [self._refuse("", "busy", "too much was forged in the desk's name")]
-        before = dict(self.roster.members)
+        before, number = dict(self.roster.members), self.roster.number
         gone, why = self.roster.take(data)
         if why:
             reason = "malformed" if why.startswith("malformed") else "forged"
@@ -142,6 +142,8 @@ class Trust:
             if host in before and member.certificate.key != before[host].certificate.key
         }  # fmt: skip
         changed = gone | anew | (self.roster.members.keys() - before.keys())
+        if self.roster.number != number:
+            self._papers.add("")  # also where it names nobody we know: it must not be taken back
         if not changed:
             return []
         # A host that comes again with another key begins its numbers anew.
@@ -149,7 +151,7 @@ class Trust:
         self.refused.forget(gone)
         for budget in (self._claims, self._messages, self._alone, self._forgeries):
             budget.forget(gone)
-        self._papers |= changed | {""}
+        self._papers |= changed
         self._protect()
         return list(self.cases.revoke(gone))
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.fleet.admission import Budget, Forgeries, Guarded, Refusal, Refused, Replays
+from tidegate.fleet.admission import (
+    Budget,
+    Forgeries,
+    Guarded,
+    Refusal,
+    Refused,
+    Remembering,
+    Replays,
+)
 from tidegate.model import MINUTE, SECOND, Subject
 
 
@@ -103,3 +111,26 @@ def test_guarded_says_why():
         ("2001:db8:1::/64", ""),
     ):
         assert guarded.why(Subject(who)) == why, who
+
+
+def test_what_was_right_once_is_not_judged_again_and_nothing_else_passes_for_it():
+    looks = []
+
+    def dear(key, signed, signature):
+        looks.append(signed)
+        return signature == bytes(64)
+
+    judge = Remembering(dear, most=2)
+    key, right, wrong = bytes(32), bytes(64), bytes(63) + b"x"
+    assert [judge(key, b"said", right) for _ in range(3)] == [True] * 3
+    assert looks == [b"said"]
+    assert not judge(key, b"said", wrong)
+    assert not judge(key, b"said", wrong)
+    assert len(looks) == 3
+    assert judge(bytes(31) + b"k", b"said", right)
+    assert len(looks) == 4
+    assert judge(key, b"another", right)
+    assert judge(key, b"said", right)  # forgotten: only two are kept
+    assert len(looks) == 6
+    assert not judge(key[:-1], b"said", right + b"x")
+    assert len(looks) == 6

@@ -601,3 +601,15 @@ def test_until_it_is_known_what_was_done_about_it_nobody_is_convicted_twice():
     trust, a = village("a")
     assert convicted(hear(trust, a.says(claim(61, 62, 63, 64)))) == [WHO]
     assert hear(trust, a.says(claim(0, 1, 2, 3))) == []
+
+
+def test_a_list_that_names_nobody_we_know_is_remembered_too():
+    trust, a = village("a")
+    trust.changes()
+    assert trust.paper(revocation(10, later=50), NOW) == []
+    again = village()[0]
+    again.restore(trust.changes())
+    assert again.roster.number == 10
+    assert again.paper(Host("later").certificate(20), NOW) == []
+    assert reasons(hear(again, Host("later").says(claim(1)))) == ["revoked"]
+    assert a.name not in again.roster.members
