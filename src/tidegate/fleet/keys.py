@@ -59,8 +59,11 @@ class Signer:
     """A private key. `sign(bytes)` is its Ed25519 signature, `public` the key all may know."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
+        from cryptography.hazmat.primitives import serialization as form
+
         self._key = key
-        self.public = key.public_key().public_bytes_raw()
+        # Not public_bytes_raw, which Debian 12's cryptography (38) does not have yet.
+        self.public = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
 
     def sign(self, signed: bytes) -> bytes:
         """64 bytes, always the same for the same bytes."""
