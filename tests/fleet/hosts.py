@@ -33,7 +33,7 @@ class Host:
         self.now, self.number = NOW, 0
         self.heard = 0
         self.said: list[bytes] = []
-        self.stale = False
+        self.stale, self.trouble = False, ""
 
     def say(self, *entries: Entry) -> None:
         self.number += 1
@@ -74,7 +74,7 @@ class Host:
             self.listener.reconnected()
             return True
         heard = self.listener.take(replies[: len(hearing)])
-        self.stale = heard.stale
+        self.stale, self.trouble = heard.stale, heard.trouble
         for body in heard.bodies:
             if identity(body) not in self.offers:
                 self.offers.hold(self._read(body))

@@ -406,7 +406,9 @@ def test_these_rights_suffice(engine, rights):
         one = Host("web1", connection)
         say_many(one, ["192.0.2.7"])
         one.offers.tend(1, NOW)
+        one.now += CHECK
         one.settle()
+        assert (one.trouble, one.listener.phase) == ("", "stream")
         replies = connection.call(stream.sweep(NOW + 60 * MINUTE), 30)
         commands, _crowded = stream.swept(replies)
         assert not any(isinstance(one, Exception) for one in connection.call(commands, 30))
@@ -422,5 +424,7 @@ def test_a_parcel_is_replaced_by_itself(engine):
     for _ in range(2):
         assert stream.was_said(connection.call(stream.say(parcel), 30))
     assert engine("HLEN", HELD) == engine("ZCARD", ENDS) == 1
+    assert engine("ZSCORE", ENDS, "id") == b"%d" % NOW
+    connection.call(stream.say(parcel._replace(until=NOW - 1)), 30)
     assert engine("ZSCORE", ENDS, "id") == b"%d" % NOW
     connection.close()

@@ -70,11 +70,12 @@ class Offers:
             self._unsaid[parcel.id] = None
 
     def hold(self, parcel: Parcel) -> None:
-        """Keep what somebody said, for an engine that loses it."""
-        if parcel.id in self._held:
+        """Keep what somebody said, for an engine that loses it. Held already: for longer."""
+        known = self._held.get(parcel.id)
+        if known is not None and known.until >= parcel.until:
             return
         self._held[parcel.id] = parcel
-        self._bytes += len(parcel.body)
+        self._bytes += len(parcel.body) if known is None else 0
         heappush(self._ends, (parcel.until, parcel.id))
         while len(self._held) > self._most or self._bytes > MOST_BYTES:
             self._drop(self._first())
@@ -150,7 +151,7 @@ class Offers:
         return drawn * hosts < WARDENS << 64
 
     def _first(self) -> bytes:
-        while self._ends[0][1] not in self._held:
+        while not self._is_end(self._ends[0]):
             heappop(self._ends)
         return self._ends[0][1]
 
@@ -160,5 +161,9 @@ class Offers:
         self._unsaid.pop(number, None)
         self._doubtful.pop(number, None)
         if len(self._ends) > 2 * len(self._held) + 64:
-            self._ends = [one for one in self._ends if one[1] in self._held]
+            self._ends = [one for one in self._ends if self._is_end(one)]
             heapify(self._ends)
+
+    def _is_end(self, one: tuple[Micros, bytes]) -> bool:
+        known = self._held.get(one[1])
+        return known is not None and known.until == one[0]

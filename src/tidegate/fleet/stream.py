@@ -72,7 +72,7 @@ def say(parcel: Parcel) -> list[Command]:
         (b"MULTI",),
         (b"XADD", STREAM, b"MAXLEN", b"~", b"%d" % CAP, b"*", b"m", parcel.body),
         (b"HSET", HELD, parcel.id, parcel.body),
-        (b"ZADD", ENDS, until, parcel.id),
+        (b"ZADD", ENDS, b"GT", until, parcel.id),
         (b"EXEC",),
     ]
 

@@ -142,6 +142,17 @@ def test_what_ended_while_it_was_asked_for_is_no_trouble():
     assert offers.commands() == []
 
 
+def test_what_is_held_again_is_held_until_the_later_end():
+    offers = Offers("web1")
+    for minutes in (2, 5, 3):
+        offers.hold(parcel(1, minutes))
+    assert offers._bytes == len(b"message 1")
+    offers.forget(NOW + 4 * MINUTE)
+    assert parcel(1).id in offers
+    offers.forget(NOW + 5 * MINUTE)
+    assert parcel(1).id not in offers
+
+
 def test_without_room_those_go_that_end_first(monkeypatch):
     offers = Offers("web1", most=3)
     for number in range(500):

@@ -1,0 +1,171 @@
+"""One host's part in what the fleet decides: it says, hears, judges, merges, and keeps for others.
+
+Touches nothing: it gives commands for the engine, takes replies, and is told the time. Limits: it
+tells what the fleet wants; what of it the own host carries out, its allowlist, caps and breaker
+decide; proofs are judged by `trust` from the claims that `others` brings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from tidegate.fleet import saying, stream
+from tidegate.fleet.admission import Refusal
+from tidegate.fleet.decisions import SKEW, Decisions, Entry, Limits, Shift
+from tidegate.fleet.fields import Malformed
+from tidegate.fleet.listener import Listener
+from tidegate.fleet.offers import Offers
+from tidegate.fleet.stream import Command, Parcel, Reply
+from tidegate.fleet.wire import Kind, Sealed
+from tidegate.model import MINUTE, Micros
+
+SWEEP: Micros = MINUTE
+"""How often to take out of the snapshot what has ended."""
+
+Admit = Callable[[bytes, Micros], Sealed | Refusal]
+"""`Trust.admit`: who says this, if we believe that."""
+Seal = Callable[[Kind, bytes, Micros], bytes]
+"""Signs a body in the own name, with the next sequence number."""
+MayDecide = Callable[[str], bool]
+"""Whether people on that host may decide for all."""
+
+
+class Outcome(NamedTuple):
+    """What came of an exchange: what the fleet wants otherwise than before, and messages that are
+    no decisions (claims, papers), unjudged. `behind`, `stale` and `trouble` as of `Heard`."""
+
+    shifts: tuple[Shift, ...] = ()
+    others: tuple[bytes, ...] = ()
+    behind: bool = False
+    stale: bool = False
+    trouble: str = ""
+
+
+class Assembly:
+    """What a host says to the fleet and hears of it. `refused` counts by (host, reason) what came
+    rightly signed; what did not, trust counts."""
+
+    def __init__(
+        self, host: str, admit: Admit, seal: Seal, may_decide: MayDecide,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
+        self.host = host
+        self.decisions = Decisions(limits or Limits())
+        self.listener, self.offers = Listener(), Offers(host)
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self.crowded = 0
+        self._admit, self._seal, self._may_decide = admit, seal, may_decide
+        self._again: Micros | None = None
+        self._swept: Micros | None = None
+        self._removing: list[Command] = []
+        self._asked: tuple[int, int, int] = (0, 0, 0)  # to listen, to offer, to sweep
+        self._sweeping = False
+
+    def say(self, entries: Iterable[Entry], now: Micros) -> list[Shift]:
+        """Decide for all. ValueError where it can't be said, see `saying`."""
+        said = [saying.identify(self.host, one) for one in entries]
+        for body in saying.bodies(said):
+            message = self._seal(Kind.DECISIONS, body, now)
+            self.offers.say(Parcel.of(message, self._end(saying.decode(self.host, body))))
+        return self.decisions.hear(said, now)
+
+    def keep(self, message: bytes, until: Micros, *, say: bool = False) -> None:
+        """Keep another message as decisions are kept: claims that prove one, as long as it lasts;
+        kept already, it is kept longer. `say`: tell it to all."""
+        parcel = Parcel.of(message, until)
+        if say:
+            self.offers.say(parcel)
+        else:
+            self.offers.hold(parcel)
+
+    def revoke(self, host: str, time: Micros, now: Micros) -> list[Shift]:
+        """Believe nothing that the host said until then; `time` must be the same on all hosts."""
+        return self.decisions.revoke(host, time, now)
+
+    def tick(self, hosts: int, now: Micros) -> None:
+        """Once a second or so: forget what has ended; look after what others said. `hosts`: how
+        many are enrolled."""
+        self.decisions.forget(now)
+        self.offers.forget(now)
+        self.offers.tend(hosts, now)
+        if self._again is not None and now >= self._again:
+            self._again = None
+            self.listener.again()
+
+    def commands(self, now: Micros) -> list[Command]:
+        """What to send now; the replies to exactly these go to `take`, or it is `lost`."""
+        listening, offering = self.listener.commands(now), self.offers.commands()
+        sweeping = self._removing
+        self._sweeping = not sweeping and self._is_sweep_due(now)
+        if self._sweeping:
+            sweeping, self._swept = stream.sweep(now), now
+        self._removing = []
+        self._asked = (len(listening), len(offering), len(sweeping))
+        return [*listening, *offering, *sweeping]
+
+    def take(self, replies: Sequence[Reply], hosts: int, now: Micros) -> Outcome:
+        """What came of it. Malformed where the engine makes no sense: leave that connection."""
+        listening, offering, sweeping = self._asked
+        if len(replies) != listening + offering + sweeping:
+            raise Malformed(f"{len(replies)} replies to {sum(self._asked)} questions")
+        heard = self.listener.take(replies[:listening])
+        self.offers.take(replies[listening : listening + offering])
+        if self._sweeping:
+            self._removing, crowded = stream.swept(replies[listening + offering :])
+            self.crowded += crowded
+        shifts: list[Shift] = []
+        others = []
+        for body in heard.bodies:
+            if stream.identity(body) in self.offers:
+                continue
+            found = self._judge(body, now)
+            if found is None:
+                others.append(body)
+            elif found:
+                self.offers.hold(Parcel.of(body, self._end(found)))
+                shifts += self.decisions.hear(found, now)
+        if heard.moved:
+            self.offers.moved(hosts, now)
+        return Outcome(tuple(shifts), tuple(others), heard.behind, heard.stale, heard.trouble)
+
+    def lost(self) -> None:
+        """The connection broke; the next commands go over another one."""
+        self.listener.reconnected()
+        self.offers.lost()
+        self._removing, self._sweeping = [], False
+
+    def _judge(self, body: bytes, now: Micros) -> tuple[Entry, ...] | None:
+        """The decisions in a message that may be believed; None: it is of another kind."""
+        if body[3:4] != bytes((Kind.DECISIONS,)):
+            return None
+        sealed = self._admit(body, now)
+        if isinstance(sealed, Refusal):
+            if sealed.reason == "quota":  # it is in the snapshot still when there is room again
+                self._again = self._again or now + MINUTE
+            return ()
+        message = sealed.message
+        try:
+            found = saying.decode(message.host, message.body)
+        except Malformed:
+            self.refused[message.host, "malformed"] += 1
+            return ()
+        return tuple(one for one in found if not self._refusal(one, message.sent, now))
+
+    def _refusal(self, one: Entry, sent: Micros, now: Micros) -> str:
+        reason = ""
+        # An unban by a person outranks what is a minute ahead already, so it may be two ahead.
+        if sent > now + SKEW or one.time > sent + 2 * SKEW:
+            reason = "skew"
+        elif (one.verb == "unban" or not one.rule) and not self._may_decide(one.host):
+            reason = "not allowed"
+        if reason:
+            self.refused[one.host, reason] += 1
+        return reason
+
+    def _end(self, entries: Sequence[Entry]) -> Micros:
+        return max(self.decisions.limits.end(one) for one in entries)
+
+    def _is_sweep_due(self, now: Micros) -> bool:
+        return self._swept is None or not 0 <= now - self._swept < SWEEP
