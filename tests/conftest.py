@@ -20,7 +20,7 @@ REQUIRED = frozenset(filter(None, os.environ.get("TIDEGATE_REQUIRE", "").split("
 OPTIONAL = ("corpus", "kernel", "daemons")
 DAEMONS = (
     "sshd", "nginx", "apache2", "dovecot", "vsftpd", "haproxy", "keepalived", "systemd-journald",
-    "ssh", "curl", "nfcapd", "nfdump", "softflowd",
+    "ssh", "curl", "nfcapd", "nfdump", "softflowd", "redis-server",
 )  # fmt: skip
 
 _skipped: dict[str, list[str]] = {}

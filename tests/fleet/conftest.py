@@ -13,11 +13,16 @@ import pytest
 from tests.fleet import servers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test here needs a server."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.daemons)
+
+
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[servers.Server]:
     """A server for every test that begins by emptying it."""
-    if servers.MISSING:
-        pytest.skip("no redis-server; run: packaging/setup-checkout daemons")
     with (
         tempfile.TemporaryDirectory(prefix="tidegate-redis-") as folder,
         servers.server(Path(folder)) as made,

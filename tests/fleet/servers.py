@@ -19,10 +19,10 @@ MISSING = shutil.which("redis-server") is None
 
 
 class Server:
-    """One server, empty, without persistence unless options say otherwise."""
+    """One server, empty, without persistence unless options say otherwise. `plain`: as they say."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options = folder, options
+    def __init__(self, folder: Path, *options: str, plain: bool = False) -> None:
+        self.folder, self.options, self.plain = folder, options, plain
         self.socket = folder / "socket"
         self.start()
 
@@ -32,15 +32,17 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        own = [
+            "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no",
+            "--dir", str(self.folder),
+        ]  # fmt: skip
         self.process = subprocess.Popen(
-            [
-                "redis-server", "--port", "0", "--unixsocket", str(self.socket), "--save", "",
-                "--appendonly", "no", "--dir", str(self.folder), *self.options,
-            ],
+            ["redis-server", *([] if self.plain else own), *self.options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=self.folder,
         )  # fmt: skip
         deadline = time.monotonic() + 60
-        while not self._answers():
+        while not (self.plain or self._answers()):
             assert time.monotonic() < deadline, "redis-server does not answer"
             assert self.process.poll() is None, "redis-server has ended"
             time.sleep(0.02)
@@ -65,11 +67,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(folder: Path, *options: str) -> Iterator[Server]:
+def server(folder: Path, *options: str, plain: bool = False) -> Iterator[Server]:
     """A server for as long as it is needed."""
     made = Server.__new__(Server)
     try:
-        made.__init__(folder, *options)
+        made.__init__(folder, *options, plain=plain)
         yield made
     finally:
         if hasattr(made, "process"):

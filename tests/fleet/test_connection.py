@@ -9,15 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import REPOSITORY
-from tests.fleet.servers import MISSING, Server, server
+from tests.fleet.servers import Server, server
 
 from tidegate.errors import FleetError
 from tidegate.fleet import functions
 from tidegate.fleet.connection import Address, Connection, Login, Refused, connect
 from tidegate.fleet.functions import Form, Hit, Status, Sum, Terms
 from tidegate.model import MINUTE, Subject
-
-pytestmark = pytest.mark.skipif(MISSING, reason="no redis-server")
 
 TERMS = Terms(Form.WINDOW, b"just one", 1, MINUTE)
 

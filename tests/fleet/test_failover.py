@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.fleet.servers import MISSING, Server, server
+from tests.fleet.servers import Server, server
 from tests.fleet.test_connection import free_port
 
 from tidegate.errors import FleetError
@@ -15,8 +15,6 @@ from tidegate.fleet.connection import Connection
 from tidegate.fleet.functions import Form, Hit, Terms
 from tidegate.fleet.outbox import Outbox
 from tidegate.model import HOUR, Micros, Subject
-
-pytestmark = pytest.mark.skipif(MISSING, reason="no redis-server")
 
 THEM = Subject("192.0.2.7")
 HOSTS = ("web1", "web2", "web3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from copy import deepcopy
 
 from hypothesis import given, settings
@@ -176,3 +177,39 @@ def test_all_is_counted_once(steps: list[tuple[int, int, str]]) -> None:
         for host in hosts
         for one in written[host]
     )
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    lines=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 2)), max_size=16),
+    order=st.randoms(use_true_random=False),
+    need=st.integers(4, 6),
+)
+def test_a_limit_is_crossed_if_one_machine_that_saw_all_would_say_so(
+    lines: list[tuple[int, int]], order: random.Random, need: int
+) -> None:
+    """In whatever order the lines come, and whichever host wrote them."""
+    terms = Terms(Form.WINDOW, b"a window", need, 10 * SECOND)
+    engine = Oracle(NOW)
+    boxes = {host: Outbox(f"web{host}", 0, 1) for host in range(3)}
+    numbered = list(enumerate(lines))
+    order.shuffle(numbered)
+    crossings = []
+    for number, (second, host) in numbered:
+        boxes[host].add(terms, THEM, hit(number, NOW - second * 1000))
+        if order.random() < 0.7:
+            command = boxes[host].command(NOW * 1000)
+            assert command is not None
+            told = functions.read_answer(engine.call(command))
+            boxes[host].answered(told, NOW * 1000)
+            crossings += told.crossings
+    for box in boxes.values():
+        while (command := box.command(NOW * 1000)) is not None:
+            told = functions.read_answer(engine.call(command))
+            box.answered(told, NOW * 1000)
+            crossings += told.crossings
+    times = sorted(second for second, _host in lines)
+    crossed = any(last - first <= 10 for first, last in zip(times, times[need - 1 :], strict=False))
+    assert bool(crossings) == crossed
+    for one in crossings:
+        assert one.last - one.first <= 10 * SECOND

@@ -1,0 +1,115 @@
+"""The engine, whichever server leads it just now: connections to it, made and made again.
+
+Touches sockets. Waits until a deadline where it has to connect, or to ask who leads.
+Limits: what was on the way when a connection breaks may be done or not: whoever asked, asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from tidegate.errors import FleetError
+from tidegate.fleet import topology
+from tidegate.fleet.connection import Address, Connection, Login, connect
+from tidegate.fleet.functions import Command
+from tidegate.fleet.topology import Range, Route
+from tidegate.frames import Malformed
+
+T = TypeVar("T")
+
+
+class Engine:
+    """`login` is ours at the engine, `sentinels` at sentinels, which often ask for none."""
+
+    def __init__(
+        self, route: Route, login: Login, timeout: float, sentinels: Login | None = None
+    ) -> None:
+        self._route, self._login, self._timeout = route, login, timeout
+        self._sentinels = sentinels or Login()
+        self._open: dict[Address, Connection] = {}
+        self._ranges: tuple[Range, ...] = ()
+        self._primary: Address | None = None
+
+    def close(self) -> None:
+        """End all connections."""
+        for one in self._open.values():
+            one.close()
+        self._open.clear()
+
+    def primary(self, key: str) -> Address:
+        """The server that leads a key; asks where it is not known. FleetError: nobody does."""
+        if self._route.kind == "cluster":
+            found = topology.led_by(self._ranges or self._learn_slots(), topology.slot(key))
+        else:
+            found = self._primary or self._learn_primary()
+        if found is None:
+            raise FleetError(f"nobody leads the slot of {key!r}: is the cluster whole?")
+        return found
+
+    def connection(self, key: str) -> Connection:
+        """A connection to the server that leads a key. FleetError where there is none."""
+        where = self.primary(key)
+        found = self._open.get(where)
+        if found is None or found.fileno() < 0:
+            found = self._open[where] = connect(where, self._login, self._timeout)
+        return found
+
+    def call(self, key: str, commands: Sequence[Command]) -> list[object]:
+        """Ask whoever leads a key; once more where all of it was refused since another does."""
+        for last in (False, True):
+            try:
+                replies = self.connection(key).call(commands, self._timeout)
+            except FleetError:
+                self.forget()
+                raise
+            if not any(map(topology.elsewhere, replies)):
+                return replies
+            self.forget()
+            if last or not all(map(topology.elsewhere, replies)):
+                return replies
+        raise AssertionError("unreachable")
+
+    def forget(self) -> None:
+        """Ask anew who leads; call it when a connection broke or a server says it is another."""
+        self.close()
+        self._ranges, self._primary = (), None
+
+    def _learn_primary(self) -> Address:
+        if self._route.kind == "single":
+            self._primary = self._route.seeds[0]
+        else:
+            command = topology.primary_command(self._route.name)
+            self._primary = self._ask_seeds(command, self._sentinels, topology.read_primary)
+        if self._primary is None:
+            raise FleetError(f"no sentinel knows who leads {self._route.name!r}: is that its name?")
+        return self._primary
+
+    def _learn_slots(self) -> tuple[Range, ...]:
+        found = self._ask_seeds(topology.SLOTS_COMMAND, self._login, topology.read_slots)
+        if not found:
+            raise FleetError("no server of the cluster says who leads its slots")
+        self._ranges = found
+        return found
+
+    def _ask_seeds(
+        self, command: Command, login: Login, read: Callable[[object, Address], T | None]
+    ) -> T | None:
+        """What the first seed says that has something to say; None if all answer and none has."""
+        failed: FleetError | None = None
+        for seed in self._route.seeds:
+            try:
+                asked = connect(seed, login, self._timeout)
+                (reply,) = asked.call([command], self._timeout)
+                asked.close()
+                found = read(reply, seed)
+            except FleetError as error:
+                failed = failed or error
+            except Malformed as error:
+                failed = failed or FleetError(f"engine {seed} says {error}")
+            else:
+                if found:
+                    return found
+        if failed is not None:
+            raise failed
+        return None
