@@ -68,8 +68,10 @@ def test_sentinels_say_who_leads_and_who_leads_next(tmp_path: Path) -> None:
         assert engine.primary("a") == Address(host="127.0.0.1", port=first)
         engine.call("a", [functions.load_command()])
         assert not count(engine, 1).crossings
-        assert one.connect().call([("WAIT", 1, 60_000)], 70) == [1]
-        (refused,) = two.connect().call([command(2, "192.0.2.7", 1)[1]], 20)
+        replica = two.connect()
+        record = ("GET", functions.record_key("web1", 0))
+        until(lambda: replica.call([record], 20) != [None], "the replica does not follow")
+        (refused,) = replica.call([command(2, "192.0.2.7", 1)[1]], 20)
         assert topology.elsewhere(refused), refused
         until(lambda: knows(seeds[1], replicas=1), "the sentinel has not found the replica")
         one.kill()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.fleet.servers import Server, server
+from tests.fleet.servers import server
 from tests.fleet.test_connection import free_port
 
 from tidegate.errors import FleetError
@@ -61,7 +61,7 @@ def test_nothing_is_lost_and_nothing_counted_twice(tmp_path: Path) -> None:
             for host in hosts:
                 host.write(2)
                 host.exchange(connection)
-        until_same(primary, replica)
+        until_same(connection, other)
         # The replica is told to lead, and the hosts do not know it yet.
         assert other.call([("REPLICAOF", "NO", "ONE")], 20) == [b"OK"]
         for _ in range(3):
@@ -95,7 +95,12 @@ def test_nothing_is_lost_and_nothing_counted_twice(tmp_path: Path) -> None:
         assert len(set.union(*(host.crossings for host in hosts))) == 1
 
 
-def until_same(primary: Server, replica: Server) -> None:
-    (waited,) = primary.connect().call([("WAIT", 1, 30_000)], 40)
-    assert waited == 1
-    assert replica.connect().call([("EXISTS", functions.sum_key(MANY, THEM, 0))], 20) == [1]
+def until_same(primary: Connection, replica: Connection) -> None:
+    """Wait until a replica has what its primary has."""
+    asked = [("GET", functions.record_key(host, 0)) for host in HOSTS]
+    asked.append(("GET", functions.sum_key(MANY, THEM, 0)))
+    known = primary.call(asked, 20)
+    deadline = time.monotonic() + 120
+    while replica.call(asked, 20) != known:
+        assert time.monotonic() < deadline, "the replica does not follow"
+        time.sleep(0.05)

@@ -8,7 +8,7 @@ import pytest
 from tests.fleet.servers import Server
 from tests.fleet.timed import Timed, told_the_time
 
-from tidegate.fleet import functions
+from tidegate.fleet import functions, oracle
 from tidegate.fleet.connection import Refused
 from tidegate.fleet.functions import Answer, Form, Hit, Status, Sum, Terms
 from tidegate.model import MINUTE, SECOND, Micros, Subject
@@ -195,6 +195,39 @@ def test_a_host_has_a_quota_of_new_subjects(engine: Timed) -> None:
     assert ask(engine, "web1", 3, *many[3:]).troubles == functions.Troubles()
 
 
+def test_few_crossings_can_wait(engine: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = told_the_time(functions.library()).replace("PENDING = 10000", "PENDING = 2")
+    engine.call(("FUNCTION", "LOAD", "REPLACE", source))
+    monkeypatch.setattr(oracle, "PENDING", 2)
+    many = [one(*hits(0, 1, 2, 3, 4), subject=Subject(f"192.0.2.{last}")) for last in range(5)]
+    command = functions.count_command("web1", 0, (1, 1), 0, START, many)
+    (reply,) = engine.call(command)
+    assert reply == oracle.Oracle(NOW).call(command)
+    answer = functions.read_answer(reply)
+    assert (len(answer.crossings), answer.troubles.unleased) == (5, 3)
+    engine.advance(2000)
+    (reply,) = engine.call(functions.due_command([0]))
+    assert len(functions.read_due(reply)[1]) == 2
+
+
+def test_what_somebody_else_put_into_our_keys_stops_nobody(engine: Timed) -> None:
+    """A hostile host with the rights of a host."""
+    tally, record = functions.sum_key(FIVE, THEM, 0), functions.record_key("web1", 0)
+    waiting = functions.waiting_key(0)
+    for command in (
+        ("HSET", tally, "a", "b"), ("HSET", record, "a", "b"),
+        ("ZADD", waiting, 1, "x", 2, "y" * 30, 3, "\xff" * 9000),
+    ):  # fmt: skip
+        engine.call(command)
+    answer = ask(engine, "web1", 1, one(*hits(0, 1, 2, 3, 4)))
+    assert answer.status is Status.COUNTED
+    assert len(answer.crossings) == 1
+    engine.call(("SET", waiting, "a string"), ("SET", record, "short"))
+    answer = ask(engine, "web1", 1, one(*hits(0, 1, 2, 3, 4), subject=Subject("192.0.2.8")))
+    assert len(answer.crossings) == 1
+    assert answer.troubles.unleased == 1
+
+
 BODY = b"\0\5" + (300_000).to_bytes(6) + NOW.to_bytes(6) + bytes(6)
 
 
@@ -216,6 +249,8 @@ BODY = b"\0\5" + (300_000).to_bytes(6) + NOW.to_bytes(6) + bytes(6)
             ["{tg:00}h:web1", "{tg:00}s:mark:192.0.2.7"],
             [bytes(16), BODY[:2] + bytes(5) + b"\1" + bytes(14)],
         ),
+        (["{tg:00}h:web1", "{tg:00}w:mark:" + "a" * 150], [bytes(16), BODY]),
+        (["{tg:00}h:web1", "{tg:00}w:mark:a\0b"], [bytes(16), BODY]),
         (["{tg:00}h:web1"] + ["{tg:00}w:mark:192.0.2.7"] * 65, [bytes(16)] + [BODY] * 65),
     ],
 )

@@ -6,6 +6,7 @@ counts. Limits: what comes from the engine is untrusted, and raises nothing but 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -32,7 +33,8 @@ SPAN = 30 * 24 * HOUR
 _MILLI = 1000
 _HEAD = Struct(">BQ")
 _TROUBLES = Struct(">6I")
-_KEY = re.compile(rb"([wdsa]):([A-Za-z0-9_-]{11}):(.{1,128})", re.DOTALL)
+_SUBJECT = rb"[A-Za-z0-9:./@\\_-]{1,128}"
+_KEY = re.compile(rb"([wdsa]):([A-Za-z0-9_-]{11}):(" + _SUBJECT + rb")")
 
 Argument = bytes | str | int
 Command = tuple[Argument, ...]
@@ -167,6 +169,11 @@ def shard_of(subject: Subject, shards: int) -> int:
     return crc32(subject.encode()) % shards
 
 
+def countable(subject: Subject) -> bool:
+    """Whether the engine takes a subject: all are that Tidegate makes itself, but some services."""
+    return re.fullmatch(_SUBJECT, subject.encode("utf-8", "replace")) is not None
+
+
 def record_key(host: str, shard: int) -> str:
     """Where the engine keeps what it answered a host last."""
     return f"{{tg:{shard:02d}}}h:{host}"
@@ -268,7 +275,8 @@ def _crossings(data: bytes, at: int) -> tuple[Crossing, ...]:
         size = int.from_bytes(data[at : at + 2])
         if at + 2 + size > len(data):
             raise Malformed("a crossing that ends too early")
-        found.append(read_crossing(data[at + 2 : at + 2 + size]))
+        with contextlib.suppress(Malformed):  # whoever put it there must not stop our counting
+            found.append(read_crossing(data[at + 2 : at + 2 + size]))
         at += 2 + size
     return tuple(found)
 

@@ -18,6 +18,7 @@ MOST = 10_000
 AGAIN = 5 * SECOND
 """How long an answered batch is kept: longer than a replica may be behind."""
 
+_LAST_EPOCH = (1 << 24) - 1
 _BACK = 1_000  # batches kept; the engine is told in two bytes how many
 
 
@@ -32,7 +33,9 @@ class Outbox:
     def __init__(self, host: str, shard: int, epoch: int) -> None:
         self.host, self.shard, self.epoch = host, shard, epoch
         self.dropped = 0
-        """Hits that were left out because too many subjects wait."""
+        """Hits that were left out: too many subjects wait, or the engine never takes them."""
+        self.usurped = False
+        """Somebody counts in our name and leaves no number to us: have the engine put right."""
         self._next = 1  # the counter of the batch that is cut next
         self._kept: deque[_Batch] = deque()
         self._sent = 0  # how many of those kept are behind us; the one after is on the way
@@ -42,7 +45,7 @@ class Outbox:
         """Note a hit. Of one subject the newest wait, four times as many as cross the limit."""
         hits = self._waiting.get((terms, subject))
         if hits is None:
-            if len(self._waiting) >= MOST:
+            if len(self._waiting) >= MOST or not functions.countable(subject):
                 self.dropped += 1
                 return
             hits = self._waiting[terms, subject] = []
@@ -62,6 +65,8 @@ class Outbox:
 
     def command(self, now: Micros) -> Command | None:
         """What to send now; until it is answered, the same again. None: nothing."""
+        if self.usurped:
+            return None
         while self._sent and (now - self._kept[0].answered > AGAIN or len(self._kept) > _BACK):
             self._kept.popleft()
             self._sent -= 1
@@ -97,6 +102,12 @@ class Outbox:
                 self._advance(now)
         return False
 
+    def refused(self) -> None:
+        """The engine will never take the batch on the way: its number goes out with nothing."""
+        batch = self._kept[self._sent]
+        self.dropped += sum(len(one.hits) for one in batch.sums)
+        self._kept[self._sent] = _Batch((), 0)
+
     def _advance(self, now: Micros) -> None:
         self._kept[self._sent] = self._kept[self._sent]._replace(answered=now)
         self._sent += 1
@@ -113,6 +124,9 @@ class Outbox:
 
     def _begin_anew(self, epoch: int) -> None:
         """Number what was not answered anew. What of it was counted has its places: not twice."""
+        if epoch > _LAST_EPOCH:
+            self.usurped = True
+            return
         self.epoch = epoch
         self._kept = deque(list(self._kept)[self._sent :])
         self._next = 1 + len(self._kept)

@@ -22,6 +22,7 @@ local HANDED = 16        -- crossings handed out again in one call
 local KEPT = 86400000    -- how long a host's last answer is kept
 local QUOTA = 20000      -- new keys a host may cause in a minute and shard
 local MOST = 64          -- keys in one call
+local LONGEST = 160      -- bytes of a key
 local NEED = 1025        -- the highest limit of a window or of different values
 local RECENT = 32        -- entries a score keeps, to know one that comes twice
 local HALVINGS = 16      -- half-lives in an epoch of a score
@@ -31,6 +32,12 @@ local LEAST = 1 / 64     -- a score below this is none
 local HIGHEST = 4503599627370496
 
 local COUNTED, OLD, GAP, SKEWED = 1, 2, 3, 4
+
+-- What a key holds that is ours; what is of another type was put there by somebody else.
+local function held(key)
+  local found = redis.pcall('GET', key)
+  return type(found) == 'string' and found
+end
 
 local function clock()
   local time = redis.call('TIME')
@@ -242,9 +249,9 @@ local function fault(keys, args)
   if #args ~= #keys then return 'a head, and a body for each key' end
   if #args[1] ~= 16 then return 'a head has 16 bytes' end
   for i = 2, #keys do
-    local own, form = string.match(keys[i], '^({tg:%d+})(%a):[%w_-]+:.+$')
+    local own, form = string.match(keys[i], '^({tg:%d+})(%a):[%w_-]+:[%w:./@\\_-]+$')
     local wide = FORMS[form] and FORMS[form][1]
-    if own ~= tag or not wide then return 'key ' .. i .. ' is of another shard or no form' end
+    if own ~= tag or not wide or #keys[i] > LONGEST then return 'key ' .. i .. ' is of another shard or no form' end
     local body = args[i]
     if #body <= 8 or (#body - 8) % wide ~= 0 then return 'body ' .. i .. ' is cut' end
     local need, within = struct.unpack('>I2I6', body)
@@ -258,15 +265,22 @@ end
 
 -- Crossings whose holder did not confirm them in time, to whoever calls.
 local function due(pending, now, found)
-  local late = redis.call('ZRANGEBYSCORE', pending, '-inf', now, 'LIMIT', 0, HANDED)
+  local late = redis.pcall('ZRANGEBYSCORE', pending, '-inf', now, 'LIMIT', 0, HANDED)
+  if late.err then  -- somebody else's: it goes at once, and until then nothing can wait
+    redis.call('SET', pending, '', 'PX', 1)
+    return false
+  end
   for _, one in ipairs(late) do
-    if now - struct.unpack('>I6', one) > UNANSWERED then
+    local sane = #one >= 24 and #one < 5000
+    local age = sane and now - struct.unpack('>I6', one)
+    if not sane or age > UNANSWERED or age < -SKEW then
       redis.call('ZREM', pending, one)
     else
       redis.call('ZADD', pending, now + LEASE, one)
       found[#found + 1] = one
     end
   end
+  return true
 end
 
 local function framed(found)
@@ -287,8 +301,8 @@ local function count(keys, args)
     return head .. struct.pack('>BI3I5', SKEWED, epoch, counter)
   end
   local last, minute, created = 0, math.floor(now / 60000), 0
-  local record = redis.call('GET', keys[1])
-  if record then
+  local record = held(keys[1])
+  if record and #record >= 26 then
     local old, done, then_, new = struct.unpack('>I3I5I5I4', record)
     if epoch < old or (epoch == old and counter < done) then
       return head .. struct.pack('>BI3I5', OLD, old, done)
@@ -308,7 +322,7 @@ local function count(keys, args)
     tag = struct.pack('>I4', tonumber(string.sub(redis.sha1hex(host), 1, 8), 16)),
   }
   for i = 2, #keys do
-    local stored = redis.call('GET', keys[i])
+    local stored = held(keys[i])
     if not stored and created >= QUOTA then
       call.refused = call.refused + 1
     else
@@ -323,8 +337,10 @@ local function count(keys, args)
 
   local pending = tag .. 'p'
   local found, lost = {}, 0
-  due(pending, now, found)
-  local room = PENDING - (#call.crossed > 0 and redis.call('ZCARD', pending) or 0)
+  local room = 0
+  if due(pending, now, found) then
+    room = PENDING - (#call.crossed > 0 and redis.call('ZCARD', pending) or 0)
+  end
   for _, one in ipairs(call.crossed) do
     found[#found + 1] = one
     if room > 0 then redis.call('ZADD', pending, now + LEASE, one) else lost = lost + 1 end

@@ -84,6 +84,30 @@ def test_whoever_counted_under_our_name_makes_us_begin_anew() -> None:
     assert box.answered(answer(Status.COUNTED, 6, 1), NOW)
 
 
+def test_whoever_leaves_us_no_number_stops_us() -> None:
+    box = Outbox("web1", 0, 1)
+    box.add(MANY, THEM, hit(1))
+    box.command(NOW)
+    box.answered(answer(Status.OLD, (1 << 24) - 1, 9), NOW)
+    assert box.usurped
+    assert box.command(NOW) is None
+
+
+def test_a_batch_that_is_never_taken_goes_out_empty() -> None:
+    engine = Oracle(NOW)
+    box = Outbox("web1", 0, 1)
+    for number in (1, 2):
+        box.add(MANY, THEM, hit(number))
+    assert number_of(box.command(NOW * 1000)) == (1, 1, 0, 1)
+    box.refused()
+    assert box.dropped == 2
+    command = box.command(NOW * 1000)
+    assert number_of(command) == (1, 1, 0, 0)
+    assert command is not None
+    assert box.answered(functions.read_answer(engine.call(command)), NOW * 1000)
+    assert box.idle
+
+
 def test_what_was_counted_meanwhile_is_not_sent_again() -> None:
     box = Outbox("web1", 0, 1)
     box.add(MANY, THEM, hit(1))
@@ -118,6 +142,12 @@ def test_what_waits_is_bounded_and_what_is_left_out_is_counted() -> None:
     for number in range(outbox.MOST + 5):
         box.add(few, Subject(f"uid:{number}"), hit(1))
     assert box.dropped == 5
+    other = Outbox("web1", 0, 1)
+    other.add(few, Subject("service:" + "x" * 200), hit(1))
+    other.add(few, Subject("a b"), hit(1))
+    assert other.dropped == 2
+    other.add(few, Subject("service:a\\x2db@c.service"), hit(1))
+    assert not other.idle
 
 
 FAULTS = ("none", "none", "none", "command", "answer", "again", "die", "copy", "fail over")
