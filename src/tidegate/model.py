@@ -165,6 +165,22 @@ class Term(NamedTuple):
     most: Micros = 0
 
 
+class Shared(NamedTuple):
+    """One thing that a tally took in and that all hosts are to count together: of which line.
+
+    `amount`: what it is worth, in counts or points. `value`: of a rule that counts different
+    values, the one it had.
+    """
+
+    rule: str
+    subject: Subject
+    time: Micros
+    origin: int
+    offset: int
+    amount: int = 1
+    value: str = ""
+
+
 class Evidence(NamedTuple):
     """A line that was counted against somebody, as it stands in its source."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from tidegate.model import DAY, HOUR, MINUTE, Micros, Mode, Subject
+from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.flow import FlowPort
 from tidegate.policy.guards import (
     KERNEL,
@@ -87,7 +88,8 @@ class Rule:
     count ("double") or is not convicted by this rule at all ("spare"). `probation`: for as long as
     the next step of the ladder would take, one new offence after a ban is enough. `stated` is the
     condition in the administrator's words ("more than 15 in 5m"). `tightened`: the threshold (of a
-    score: its limit) from this tide on, the lower tide first.
+    score: its limit) from this tide on, the lower tide first. `shared`: the hosts of a fleet count
+    together (never without `[fleet]`).
     """
 
     name: str
@@ -105,6 +107,7 @@ class Rule:
     good_record: GoodRecordTerms = "ignore"
     probation: bool = False
     tightened: tuple[tuple[Level, int], ...] = ()
+    shared: bool = False
 
     def threshold_at(self, tide: Level) -> int:
         """The threshold, or of a score its limit, while the host's tide is so."""
@@ -204,6 +207,7 @@ class Policy:
     notices: tuple[NoticeSpec, ...] = ()
     outward: OutwardSpec | None = None
     owners: tuple[Owner, ...] = ()
+    fleet: FleetSpec | None = None
     limits: Limits = field(default_factory=Limits)
     paths: Paths = field(default_factory=Paths)
     engine: EngineName = "auto"
