@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from tests.fleet import servers
 from tests.fleet.engines import engines
-from tests.unit.fleet.village import NOW, Host, village
+from tests.unit.fleet.village import NOW, Host, revocation, village
 
 from tidegate.fleet import saying, stream, wire
 from tidegate.fleet.assembly import SWEEP, Assembly
 from tidegate.fleet.decisions import SKEW, Entry
-from tidegate.fleet.members import May
+from tidegate.fleet.members import LASTING, May, Revocation
 from tidegate.fleet.stream import HELD, STREAM, Parcel
 from tidegate.fleet.trust import Quotas
-from tidegate.model import MINUTE, SECOND, Subject
+from tidegate.model import DAY, MINUTE, SECOND, Subject
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")
 BAD = Subject("203.0.113.5")
@@ -187,6 +187,54 @@ def test_a_revoked_host_falls_with_what_it_alone_made(engine):
     (shift,) = one.assembly.revoke("mx1", NOW, NOW)
     assert (shift.subject, shift.entry) == (BAD, None)
     assert one.closed == {"203.0.113.6"}
+
+
+def test_one_word_of_the_desk_takes_back_on_all_hosts_and_also_on_who_comes_later(engine):
+    """What the host said after it was enrolled anew is believed again."""
+    one, bad, desk = Member(engine, "web1"), Member(engine, "mx1"), Member(engine, "desk")
+    bad.ban()
+    bad.settle()
+    one.settle()
+    assert one.closed == {str(BAD)}
+    desk.assembly.keep(revocation(99, NOW, mx1=3), LASTING, say=True)
+    desk.settle()
+    late = Member(engine, "web2")
+    for each in (one, late):
+        each.settle()
+        for paper in each.others:
+            assert each.trust.paper(paper, NOW) == []
+        shifts = each.assembly.follow(each.trust.roster.revoked, NOW)
+        assert [(shift.subject, shift.entry) for shift in shifts] == [(BAD, None)]
+        assert each.assembly.follow(each.trust.roster.revoked, NOW) == []
+        assert each.closed == set()
+        assert each.trust.paper(bad.me.certificate(100), NOW) == []
+        each.now += 5 * MINUTE
+    bad.now += 5 * MINUTE
+    bad.ban(Subject("203.0.113.9"))
+    bad.settle()
+    for each in (one, late):
+        each.settle()
+        assert each.closed == {"203.0.113.9"}
+
+
+def test_a_paper_that_gave_way_to_a_newer_one_is_not_offered_again(engine):
+    desk = Member(engine, "desk")
+    old = revocation(98, NOW, mx1=3)
+    desk.assembly.keep(old, LASTING, say=True)
+    desk.settle()
+    desk.assembly.release(old)
+    desk.assembly.release(old)
+    engine("DEL", HELD)
+    desk.now += 10 * MINUTE
+    desk.assembly.tick(3, desk.now)
+    desk.settle()
+    assert engine("HLEN", HELD) == 0
+
+
+def test_a_revocation_of_last_year_is_not_worked_out_again(engine):
+    one = Member(engine, "web1")
+    one.assembly.follow({"mx1": Revocation(3, NOW - 31 * DAY)}, NOW)
+    assert one.assembly.decisions.forget(NOW) == 0
 
 
 def test_what_has_ended_leaves_the_host_and_the_engine(engine):

@@ -13,7 +13,7 @@ from tidegate.fleet import claims, functions, keys, wire
 from tidegate.fleet.admission import Guarded, Refusal
 from tidegate.fleet.cases import Conviction, TakeBack
 from tidegate.fleet.functions import Hit, Sum
-from tidegate.fleet.members import Certificate, May, Roster, certify, revoke
+from tidegate.fleet.members import Certificate, May, Revocation, Roster, certify, revoke
 from tidegate.fleet.trust import Output, Trust
 from tidegate.model import MINUTE, SECOND, Micros, Subject
 from tidegate.policy.models import BanTerms, Counted, Rule
@@ -171,7 +171,7 @@ def test_a_host_that_is_revoked_has_its_convictions_taken_back_everywhere(
     assert agents[0].counts(*range(6), subject=other) == 1
     rounds(agents)
     assert [len(agent.found) for agent in agents] == [2, 2, 2]
-    word = wire.seal(revoke({"web3": 3}, 4, START), FLEET, signers["desk"].sign)
+    word = wire.seal(revoke({"web3": Revocation(3, START)}, 4, START), FLEET, signers["desk"].sign)
     for agent in agents:
         (back,) = agent.trust.paper(word, START)
         assert isinstance(back, TakeBack)

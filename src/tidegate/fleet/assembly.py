@@ -8,7 +8,7 @@ decide; proofs are judged by `trust` from the claims that `others` brings.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tidegate.fleet import saying, stream
@@ -16,6 +16,7 @@ from tidegate.fleet.admission import Refusal
 from tidegate.fleet.decisions import SKEW, Decisions, Entry, Limits, Shift
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.listener import Listener
+from tidegate.fleet.members import Revocation
 from tidegate.fleet.offers import Offers
 from tidegate.fleet.stream import Command, Parcel, Reply
 from tidegate.fleet.wire import Kind, Sealed
@@ -80,9 +81,23 @@ class Assembly:
         else:
             self.offers.hold(parcel)
 
+    def release(self, message: bytes) -> None:
+        """Keep it no longer: a newer one says more, as with papers of the desk."""
+        self.offers.release(stream.identity(message))
+
     def revoke(self, host: str, time: Micros, now: Micros) -> list[Shift]:
         """Believe nothing that the host said until then; `time` must be the same on all hosts."""
         return self.decisions.revoke(host, time, now)
+
+    def follow(self, revoked: Mapping[str, Revocation], now: Micros) -> list[Shift]:
+        """Believe of these what the desk lets us: `Trust.roster.revoked`, after each paper that
+        came and once after a restart. What was followed already changes nothing."""
+        over = now - self.decisions.limits.longest - SKEW  # nothing of before can still stand
+        shifts: list[Shift] = []
+        for host, one in revoked.items():
+            if one.time > over:
+                shifts += self.decisions.revoke(host, one.time, now)
+        return shifts
 
     def tick(self, hosts: int, now: Micros) -> None:
         """Once a second or so: forget what has ended; look after what others said. `hosts`: how

@@ -16,10 +16,12 @@ from typing import NamedTuple
 from tidegate.fleet import fields
 from tidegate.fleet.fields import HOST, Malformed, Reader
 from tidegate.fleet.wire import MAX_LIST, Kind, Message, Sealed, unseal
-from tidegate.model import Micros, Subject
+from tidegate.model import SECOND, Micros, Subject
 
 DESK = "desk"
 MAX_MEMBERS = 1 << 15
+LASTING: Micros = 4_102_444_800 * SECOND
+"""Until when papers are kept in the engine: the year 2100, for all the same."""
 _KEY = 32
 _PROOF = 32
 _MAX_ADDRESSES = 16
@@ -49,6 +51,20 @@ class Certificate(NamedTuple):
     key: bytes
     may: May
     addresses: tuple[Subject, ...] = ()
+
+
+class Revocation(NamedTuple):
+    """The desk's word that a host is none of ours: its certificates up to the number `upto` are
+    void, and what it said until `time` counts for nothing, on all hosts alike."""
+
+    upto: int
+    time: Micros
+
+    def joined(self, other: Revocation | None) -> Revocation:
+        """Both of them: a later one takes nothing of an earlier one back."""
+        if other is None:
+            return self
+        return Revocation(max(self.upto, other.upto), max(self.time, other.time))
 
 
 class Join(NamedTuple):
@@ -98,23 +114,30 @@ def decode_certificate(body: bytes) -> Certificate:
     return found
 
 
-def encode_revocations(revoked: Mapping[str, int]) -> bytes:
-    """The body of REVOCATIONS, the whole list: every certificate of a host up to that number of the
-    desk's is void. ValueError where it has become too long."""
-    rows = (fields.name(host, HOST) + fields.number(upto, 8) for host, upto in revoked.items())
+def encode_revocations(revoked: Mapping[str, Revocation]) -> bytes:
+    """The body of REVOCATIONS, the whole list: host, number, moment (in milliseconds), each. In the
+    order of the names, so that one list has one spelling. ValueError where it is too long."""
+    rows = (
+        fields.name(host, HOST) + fields.number(one.upto, 8) + fields.moment(one.time)
+        for host, one in sorted(revoked.items())
+    )
     body = fields.number(len(revoked), 4) + b"".join(rows)
     if len(body) > MAX_LIST:
         raise ValueError(f"{len(revoked)} revocations are too many for one list")
     return body
 
 
-def decode_revocations(body: bytes) -> dict[str, int]:
+def decode_revocations(body: bytes) -> dict[str, Revocation]:
     """The list in a body. Malformed where it is none."""
     reader = Reader(body)
-    found = {}
-    for _ in range(reader.number(4, 0, MAX_LIST // 10)):
+    found: dict[str, Revocation] = {}
+    last = ""
+    for _ in range(reader.number(4, 0, MAX_LIST // 16)):
         host = reader.name(HOST)
-        found[host] = reader.number(8)
+        if host <= last:
+            raise Malformed("revocations out of order")
+        found[host] = Revocation(reader.number(8), reader.moment())
+        last = host
     reader.end()
     return found
 
@@ -161,7 +184,7 @@ class Roster:
     def __init__(self, fleet: bytes, desk: bytes, verify: Verify) -> None:
         self.fleet, self.desk, self.verify = fleet, desk, verify
         self.members: dict[str, Member] = {}
-        self.revoked: dict[str, int] = {}
+        self.revoked: dict[str, Revocation] = {}
         self.number = 0
         self.papers: dict[str, bytes] = {}  # the newest sealed word on each host; "": the list
 
@@ -189,7 +212,7 @@ class Roster:
             return message.sequence <= self.number
         found = decode_certificate(message.body)
         known = self.members.get(found.host)
-        if message.sequence <= self.revoked.get(found.host, 0):
+        if message.sequence <= self._void(found.host):
             return True
         return known is not None and message.sequence <= known.number
 
@@ -205,16 +228,21 @@ class Roster:
 
     def _revoke(self, message: Message, data: bytes) -> frozenset[str]:
         # Joined with what is known: the desk's newest list may be shorter, never what we refuse.
-        for host, upto in decode_revocations(message.body).items():
-            self.revoked[host] = max(upto, self.revoked.get(host, 0))
+        for host, one in decode_revocations(message.body).items():
+            self.revoked[host] = one.joined(self.revoked.get(host))
         self.number, self.papers[""] = message.sequence, data
         gone = frozenset(
             host for host, member in self.members.items()
-            if member.number <= self.revoked.get(host, 0)
+            if member.number <= self._void(host)
         )  # fmt: skip
         for host in gone:
             del self.members[host], self.papers[host]
         return gone
+
+    def _void(self, host: str) -> int:
+        """Up to which number certificates of this host are void."""
+        found = self.revoked.get(host)
+        return found.upto if found is not None else 0
 
     def refusal(self, message: Message) -> str:
         """Why what this host says counts for nothing, whoever signed it; "" if it may count."""
@@ -245,6 +273,6 @@ def certify(found: Certificate, number: int, sent: Micros) -> Message:
     return Message(Kind.CERTIFICATE, DESK, number, sent, encode_certificate(found))
 
 
-def revoke(revoked: Mapping[str, int], number: int, sent: Micros) -> Message:
+def revoke(revoked: Mapping[str, Revocation], number: int, sent: Micros) -> Message:
     """What the desk has to sign so that these hosts are no members any more."""
     return Message(Kind.REVOCATIONS, DESK, number, sent, encode_revocations(revoked))

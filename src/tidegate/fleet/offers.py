@@ -81,6 +81,11 @@ class Offers:
             self._drop(self._first())
             self.let_go += 1
 
+    def release(self, number: bytes) -> None:
+        """Keep this one no longer, and say it no more."""
+        if number in self._held:
+            self._drop(number)
+
     def forget(self, now: Micros) -> None:
         """Drop what has ended."""
         while self._held and self._held[self._first()].until <= now:

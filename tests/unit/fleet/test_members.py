@@ -13,6 +13,7 @@ from tidegate.fleet.members import (
     Certificate,
     Join,
     May,
+    Revocation,
     Roster,
     decode_certificate,
     decode_join,
@@ -24,7 +25,7 @@ from tidegate.fleet.members import (
     judge_join,
 )
 from tidegate.fleet.wire import Kind, Malformed, Message
-from tidegate.model import Subject
+from tidegate.model import SECOND, Subject
 
 ADDRESSES = (Subject("198.51.100.1"), Subject("2001:db8::/64"))
 
@@ -36,7 +37,8 @@ def roster():
 def test_papers_come_back():
     found = Certificate("a", bytes(32), May.CLAIM | May.DECIDE, ADDRESSES)
     assert decode_certificate(encode_certificate(found)) == found
-    assert decode_revocations(encode_revocations({"a": 5, "b": 7})) == {"a": 5, "b": 7}
+    revoked = {"a": Revocation(5, NOW), "b": Revocation(7, NOW + SECOND)}
+    assert decode_revocations(encode_revocations(revoked)) == revoked
     join = Join(bytes(32), bytes(32), ADDRESSES)
     assert decode_join(encode_join(join)) == join
 
@@ -67,8 +69,18 @@ def test_what_cannot_be_said_is_not_encoded():
     with pytest.raises(ValueError, match="addresses"):
         encode_certificate(Certificate("a", bytes(32), May.CLAIM, ADDRESSES * 9))
     with pytest.raises(ValueError, match="too many"):
-        encode_revocations({f"{n:060}": 1 for n in range(16_000)})
-    assert decode_revocations(encode_revocations({f"{n:040}": 1 for n in range(15_000)}))
+        encode_revocations({f"{n:060}": Revocation(1, NOW) for n in range(16_000)})
+    revoked = {f"{n:040}": Revocation(1, NOW) for n in range(15_000)}
+    assert decode_revocations(encode_revocations(revoked)) == revoked
+
+
+def test_one_list_of_the_revoked_has_one_spelling():
+    a, b = (encode_revocations({name: Revocation(5, NOW)})[4:] for name in "ab")
+    size = (2).to_bytes(4)
+    assert set(decode_revocations(size + a + b)) == {"a", "b"}
+    for wrong in (b + a, a + a):
+        with pytest.raises(Malformed, match="order"):
+            decode_revocations(size + wrong)
 
 
 def test_a_newer_certificate_replaces_an_older_one_and_never_the_other_way():
@@ -86,7 +98,10 @@ def test_the_list_of_the_revoked_only_grows():
     assert ours.take(revocation(5, a=9)) == ({"a"}, "")
     assert ours.take(revocation(6, b=9)) == ({"b"}, "")
     assert ours.take(revocation(5)) == (frozenset(), "")
-    assert ours.revoked == {"a": 9, "b": 9}
+    assert ours.revoked == {"a": Revocation(9, NOW), "b": Revocation(9, NOW)}
+    ours.take(revocation(7, NOW - SECOND, a=10))
+    ours.take(revocation(8, NOW + SECOND, b=8))
+    assert ours.revoked == {"a": Revocation(10, NOW), "b": Revocation(9, NOW + SECOND)}
     assert set(ours.papers) == {"c", ""}
     assert ours.refusal(Message(Kind.CLAIMS, "a", 1, NOW, b"")) == "revoked"
     assert ours.refusal(Message(Kind.CLAIMS, "z", 1, NOW, b"")) == "unknown"

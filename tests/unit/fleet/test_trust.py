@@ -24,7 +24,7 @@ from tidegate.fleet import wire
 from tidegate.fleet.admission import Guarded, Refusal
 from tidegate.fleet.cases import Cases, Conviction, TakeBack
 from tidegate.fleet.claims import terms_of
-from tidegate.fleet.members import May, Roster, revoke
+from tidegate.fleet.members import May, Revocation, Roster, revoke
 from tidegate.fleet.trust import Quotas, Trust
 from tidegate.fleet.wire import Kind
 from tidegate.model import HOUR, MINUTE, SECOND, Change, Subject
@@ -341,7 +341,7 @@ def test_the_revoked_are_not_admitted_again_by_older_papers():
     assert trust.paper(old, NOW) == []
     assert "bad" not in trust.roster.members
     assert trust.paper(revocation(9), NOW) == []
-    assert trust.roster.revoked == {"bad": 2}
+    assert trust.roster.revoked == {"bad": Revocation(2, NOW)}
     thief = Host("evil", Seal("thief"))
     forged = wire.seal(wire.unseal(thief.certificate(99), FLEET).message, FLEET, thief.seal.sign)
     assert reasons(trust.paper(forged, NOW)) == ["forged"]
@@ -527,7 +527,7 @@ def test_forgeries_in_the_desks_name_cost_what_was_set_aside_for_them():
     looks.clear()
     thief = Seal("thief")
     for number in range(100, 1100):
-        message = revoke({"a": 9, "b": 9}, number, NOW)
+        message = revoke(dict.fromkeys("ab", Revocation(9, NOW)), number, NOW)
         assert reasons(trust.paper(wire.seal(message, FLEET, thief.sign), NOW))
     assert len(looks) == 200
     assert trust.refused.counts == {("", "forged"): 200, ("", "busy"): 800}

@@ -8,7 +8,7 @@ from typing import ClassVar
 from tidegate.fleet import wire
 from tidegate.fleet.admission import Guarded
 from tidegate.fleet.claims import terms_of
-from tidegate.fleet.members import Certificate, May, Roster, certify, revoke
+from tidegate.fleet.members import Certificate, May, Revocation, Roster, certify, revoke
 from tidegate.fleet.trust import Trust
 from tidegate.model import HOUR, MINUTE, SECOND, Subject
 from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms
@@ -79,8 +79,9 @@ def claim(*seconds, subject=WHO, of=None, amounts=(), now=NOW):
     return wire.Claim(of.rule, of.mark, Subject(subject), of.shape, tuple(entries))
 
 
-def revocation(number: int, **upto: int) -> bytes:
-    return wire.seal(revoke(upto, number, NOW), FLEET, DESK.sign)
+def revocation(number: int, time=NOW, **upto: int) -> bytes:
+    revoked = {host: Revocation(last, time) for host, last in upto.items()}
+    return wire.seal(revoke(revoked, number, NOW), FLEET, DESK.sign)
 
 
 def village(*names, rules=None, min_hosts=1, listed=(), verify=verify, **more):
