@@ -180,7 +180,8 @@ class Limits:
 class Paths:
     """Where Tidegate keeps things; only tests and unusual hosts change these.
 
-    `gates` is root's alone (what has to be undone stands there), unlike `state`.
+    `gates` is root's alone (what has to be undone stands there), unlike `state`; so is `fleet`
+    (the keys of this host, whose word it takes; below it what was published).
     """
 
     state: str = "/var/lib/tidegate"
@@ -188,6 +189,7 @@ class Paths:
     off: str = "/etc/tidegate/off"
     detectors: str = "/etc/tidegate/detectors"
     gates: str = "/var/lib/tidegate-gates"
+    fleet: str = "/var/lib/tidegate-fleet"
 
 
 @dataclass(frozen=True, slots=True)
