@@ -29,6 +29,7 @@ from tidegate.ledger.rows import (
     ports_of,
     remark_text,
     whole,
+    whose,
 )
 from tidegate.model import (
     Action,
@@ -156,6 +157,7 @@ class MemoryLedger:
 
     def _undo(self, new: _Row) -> None:
         undone, rule, ports = UNDOES.get(new.values[2], ()), new.values[4], new.values[5]
+        by = whose(new.values[13])
         if not new.counts:
             return
         for row in self._rows.values():
@@ -165,6 +167,7 @@ class MemoryLedger:
                 and row.undone is None
                 and ports in ("", row.values[5])
                 and rule in ("", row.values[4])
+                and by in ("", row.values[13])
             ):
                 row.undone = new.time
 

@@ -85,7 +85,7 @@ class Ledger(Protocol):
     `allow` undoes every earlier ban of the same subject, a later `disallow` every earlier allow,
     a later `release` every earlier quarantine and release (which may itself watch its subject).
     An undoing with `ports` undoes those of exactly these ports; with none, of every scope. One that
-    names a rule undoes that rule's alone.
+    names a rule undoes that rule's alone; one by `fleet:HOST` only what came from that host.
     Only decisions of mode `enforce` that are not spared close, open or undo anything.
 
     What is stored of a decision is bounded: `refs` are not kept (the evidence is), evidence to 20

@@ -23,6 +23,7 @@ from tidegate.ledger.rows import (
     place,
     places_about,
     ports_of,
+    whose,
 )
 from tidegate.model import Action, Ban, Decision, Micros, Subject
 
@@ -183,9 +184,21 @@ def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -
     """Mark what the new decisions undo among all those before each of them."""
     connection.executemany(
         "UPDATE decision SET undone = ? WHERE place = ? AND number < ? AND action = ?"
-        " AND undone IS NULL AND (? = '' OR ports = ?) AND (? = '' OR rule = ?)",
+        " AND undone IS NULL AND (? = '' OR ports = ?) AND (? = '' OR rule = ?)"
+        " AND (? = '' OR by = ?)",
         [
-            (row[1], place(row[3]), number, undone, row[5], row[5], row[4], row[4])
+            (
+                row[1],
+                place(row[3]),
+                number,
+                undone,
+                row[5],
+                row[5],
+                row[4],
+                row[4],
+                whose(row[13]),
+                row[13],
+            )  # fmt: skip
             for number, decision in numbered
             if decision.action in UNDOES and decision.mode == "enforce" and not decision.spared
             for row in (decision_row(decision),)

@@ -35,6 +35,12 @@ COLUMNS = (
 )
 
 
+def whose(by: str) -> str:
+    """Whose decisions alone an undoing by this one undoes; "": everybody's. What a host of the
+    fleet had closed here is taken back without touching what others want closed."""
+    return by if by.startswith("fleet:") else ""
+
+
 def decision_row(decision: Decision) -> DecisionRow:
     """The values of `COLUMNS`, bounded, in text and whole numbers only."""
     d = decision

@@ -271,6 +271,21 @@ def test_an_undoing_that_names_a_rule_undoes_that_rules_alone(
     assert ledger.wanted(NOW) == []
 
 
+def test_what_a_host_of_the_fleet_takes_back_is_its_own_alone(
+    ledger: Ledger, decide: Decide
+) -> None:
+    ledger.intend([decide("1", until=NOW + 5), decide("2", by="fleet:web1")])
+    ledger.intend(
+        [decide("3", by="fleet:web2", until=NOW + 9), decide("4", by="fleet:web1", rule="slow")]
+    )
+    ledger.intend([decide("5", "unban", by="fleet:web1", rule="")])
+    assert [one.decision.id for one in ledger.standing(NOW)] == ["3"]
+    ledger.intend([decide("6", "unban", by="fleet:web2", ports=(25,))])
+    assert [one.decision.id for one in ledger.standing(NOW)] == ["1"]
+    ledger.intend([decide("7", "unban", by="anna (uid 1000) at web1", rule="")])
+    assert ledger.wanted(NOW) == []
+
+
 def test_what_is_wanted_for_some_subjects_is_theirs_alone(ledger: Ledger, decide: Decide) -> None:
     ledger.intend([decide("1"), decide("2", subject=B), decide("3", subject="192.0.2.0/24")])
     ledger.intend([decide("4", ports=(), until=NOW + DAY), decide("5", until=NOW + 5)])
