@@ -23,7 +23,7 @@ class FleetSpec:
     `redis://db1:6379` or `rediss://db1:6380`; with `kind` "sentinel" those of sentinels, of the
     primary called `name`, with "cluster" some of its members. `password_file` "": none is asked
     for. `ca` "": the host's own authorities. `read` "replica": decisions are read from replicas.
-    `count`: who counts by rules that do not say themselves ("": the fleet where it can).
+    `count`: who counts by rules that do not say so themselves, where the fleet can.
     `min_hosts`: so many different hosts have to have counted in what convicts. `bans` False: what
     other hosts decided is not taken over.
     """
@@ -35,6 +35,6 @@ class FleetSpec:
     password_file: str = ""
     ca: str = ""
     read: Literal["primary", "replica"] = "primary"
-    count: Scope | Literal[""] = ""
+    count: Scope = "fleet"
     min_hosts: int = 1
     bans: bool = True

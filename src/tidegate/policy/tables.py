@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import PolicyError
-from tidegate.policy import guardreader, outwardreader, values
+from tidegate.policy import fleetreader, guardreader, outwardreader, values
 from tidegate.policy.durations import parse_duration
+from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.flow import FlowPort, listening
 from tidegate.policy.guardreader import Fetch, GuardReader
 from tidegate.policy.models import (
@@ -65,6 +66,7 @@ RULE: dict[str, Read] = {
     "mode": values.mode,
     "enabled": values.boolean,
     "forget": parse_duration,
+    "count": values.choice("fleet", "host"),
 }
 WHEN: dict[str, Read] = {key: RULE[key] for key in CONDITIONS}
 ESCALATION: dict[str, Read] = {
@@ -87,7 +89,9 @@ LIMITS: dict[str, Read] = {
     "widest-ipv4": values.whole(8, 32),
     "widest-ipv6": values.whole(16, 128),
 }
-PATHS: dict[str, Read] = dict.fromkeys(("state", "run", "off", "detectors", "gates"), values.path)
+PATHS: dict[str, Read] = dict.fromkeys(
+    ("state", "run", "off", "detectors", "gates", "fleet"), values.path
+)
 
 SECTIONS: dict[str, dict[str, Read]] = {
     "": {
@@ -103,6 +107,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
         "notify": subtable,
         "outward": subtable,
         "owner": subtable,
+        "fleet": subtable,
         "limits": subtable,
         "paths": subtable,
     },
@@ -116,6 +121,7 @@ SECTIONS: dict[str, dict[str, Read]] = {
     "escalation.NAME": ESCALATION,
     **guardreader.SECTIONS,
     **outwardreader.SECTIONS,
+    **fleetreader.SECTIONS,
     "limits": LIMITS,
     "paths": PATHS,
 }
@@ -132,6 +138,7 @@ class Reader(Sections):
     def __init__(self, data: Mapping[str, Any], fetch: Fetch = _no_file) -> None:
         super().__init__(data)
         self._fetch = fetch
+        self._fleet: FleetSpec | None = None
 
     def policy(self, files: tuple[str, ...], digest: str) -> Policy:
         """The Policy; meaningless where `faults` is not empty afterwards."""
@@ -139,6 +146,7 @@ class Reader(Sections):
         guarding = GuardReader(self, self._fetch).read()
         leaving = OutwardReader(self, [one.name for one in guarding.notices])
         outward = leaving.spec()
+        self._fleet = fleetreader.read(self)
         sources = tuple(self._source(name) for name in self.names("source"))
         return Policy(
             mode=top.get("mode", "enforce"),
@@ -155,6 +163,7 @@ class Reader(Sections):
             notices=guarding.notices,
             outward=outward,
             owners=leaving.owners(),
+            fleet=self._fleet,
             limits=_limits(self._named("limits", LIMITS)),
             paths=Paths(**self._named("paths", PATHS)),
             hash=digest,
@@ -209,7 +218,9 @@ class Reader(Sections):
         where = f"{path}.{kind}"
         terms = self.section(where, self.table(where, raw.get(kind, {})), keys)
         when = self._tides(f"{path}.when", raw.get("when", {}))
-        return RuleReader(path, raw, data, terms, self.faults, when).rule(name)
+        rule = RuleReader(path, raw, data, terms, self.faults, when).rule(name)
+        shared = fleetreader.shared(rule, data.get("count", ""), self._fleet, self)
+        return replace(rule, shared=shared)
 
     def _tides(self, path: str, written: object) -> dict[str, dict[str, Any]]:
         """What a rule says of the tides `high` and `flood`."""
