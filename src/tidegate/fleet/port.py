@@ -69,7 +69,7 @@ class Opening(NamedTuple):
 
 class Report(NamedTuple):
     """A member as others see it. `sent` by its own clock, `heard` by ours. `policy`: the number of
-    the journal it applies (0: its own files), `policy_hash` what it has; `skew` of its clock against
+    the journal it applies (0: its own files), `policy_hash` what it has; `skew`: its clock against
     the engine's, `lag` between a crossing and what came of it, in microseconds. `drift`: bans that
     it wants and the fleet does not, or the other way. `trouble` "": it is well."""
 
@@ -104,9 +104,9 @@ State = Literal["off", "starting", "joined", "away", "alone"]
 
 class Health(NamedTuple):
     """How the conversation is. `state`: "off" there is no fleet; "away" the engine does not answer;
-    "alone" it does, but nothing may be believed (`detail` says why: no member, clocks that differ).
+    "alone" it does, but nothing may be believed (`detail` says why: no member, or clocks differ).
 
-    `members`: enrolled hosts; `skew`: of our clock against the engine's; `lag`: of the last crossing
+    `members`: enrolled hosts; `skew`: of our clock against the engine's; `lag`: a crossing
     until it was heard here; `spool`: hits that wait; `dropped`: hits left out; `refused`: how much
     was refused, by "HOST REASON"; `digest`: equal on hosts that want the same; `said`, `heard`:
     messages. All since the process began.
@@ -202,7 +202,7 @@ class MemoryFleet:
     say into `coming`, and find what was said to them in the other lists."""
 
     trouble: str = ""
-    health: Health = Health()
+    health: Health = field(default_factory=Health)
     coming: list[Heard] = field(default_factory=list)
     shared: list[Shared] = field(default_factory=list)
     said: list[Decision] = field(default_factory=list)
