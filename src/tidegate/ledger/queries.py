@@ -187,21 +187,11 @@ def undo(connection: sqlite3.Connection, numbered: list[tuple[int, Decision]]) -
         " AND undone IS NULL AND (? = '' OR ports = ?) AND (? = '' OR rule = ?)"
         " AND (? = '' OR by = ?)",
         [
-            (
-                row[1],
-                place(row[3]),
-                number,
-                undone,
-                row[5],
-                row[5],
-                row[4],
-                row[4],
-                whose(row[13]),
-                row[13],
-            )  # fmt: skip
+            (row[1], place(row[3]), number, undone, row[5], row[5], row[4], row[4], by, row[13])
             for number, decision in numbered
             if decision.action in UNDOES and decision.mode == "enforce" and not decision.spared
             for row in (decision_row(decision),)
+            for by in (whose(row[13]),)
             for undone in UNDOES[decision.action]
         ],
     )
