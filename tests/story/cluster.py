@@ -33,7 +33,7 @@ OWN = ("exim4", "postfix")
 # The first process reads until nobody holds the other end, and lets the kernel reap its orphans.
 _FIRST = """
     set -e
-    mount -t overlay none -o lowerdir={layers} /usr
+    {layered}
     mount -t overlay none -o lowerdir={folder}/etc:/etc /etc
     for name in {own}; do mount --bind {folder}/etc/$name /etc/$name; done
     mount -t tmpfs -o mode=755 none /run
@@ -93,8 +93,10 @@ class Node:
     def boot(self) -> None:
         """Power on: the first process, and the link."""
         layers = ":".join([*(str(one / "usr") for one in sorted(UNPACKED.glob("*"))), "/usr"])
+        # An overlay of one layer is none, says the kernel.
+        layered = f"mount -t overlay none -o lowerdir={layers} /usr" if ":" in layers else ""
         script = textwrap.dedent(_FIRST).format(
-            folder=self.folder, layers=layers, own=" ".join(OWN)
+            folder=self.folder, layered=layered, own=" ".join(OWN)
         )
         with self.space.inside():
             self._first = subprocess.Popen(

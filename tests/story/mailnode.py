@@ -18,7 +18,8 @@ from tests.story.cluster import MAIL_UID, MAIL_USER, Node, Service
 DOMAIN, USERS, PASSWORD = "example.org", ("anna", "boris"), "correct horse"
 SMTP, POP3, IMAP = 25, 110, 143
 PROXIED = 10000
-NEEDED = ("sbin/dovecot", "lib/dovecot/imap", "lib/dovecot/pop3", "sbin/exim4", "sbin/postfix")
+DOVECOT_NEEDED = ("sbin/dovecot", "lib/dovecot/imap", "lib/dovecot/pop3")
+NEEDED = (*DOVECOT_NEEDED, "sbin/exim4", "sbin/postfix")
 
 DOVECOT = """
 base_dir = /run/dovecot
@@ -159,37 +160,40 @@ def shared_maildir(folder: Path) -> Path:
 
 
 class MailNode:
-    """Dovecot and one MTA on a node. `logs` are what a guard of this node, or of others, reads."""
+    """Dovecot and one MTA, or none, on a node. `logs` are what a guard of this node, or of others,
+    reads."""
 
     def __init__(
-        self, node: Node, shared: Path, mta: Literal["exim", "postfix"], balancers: str
+        self, node: Node, shared: Path, mta: Literal["exim", "postfix", ""], balancers: str
     ) -> None:
         self.node, self.mta = node, mta
         self.shared, self.balancers = shared, balancers
-        mta_log = "mainlog" if mta == "exim" else "postfix.log"
+        names = {"dovecot": "dovecot.log", "exim": "mainlog", "postfix": "postfix.log"}
         self.logs = {
             name: node.folder / "log" / log
-            for name, log in (("dovecot", "dovecot.log"), (mta, mta_log))
+            for name, log in names.items()
+            if name in ("dovecot", mta)
         }
         self.services: list[Service] = []
         (node.folder / "log").mkdir(exist_ok=True)
         (node.folder / "log").chmod(0o777)
         self._dovecot()
-        self._exim() if mta == "exim" else self._postfix()
+        if mta:
+            self._exim() if mta == "exim" else self._postfix()
 
     def start(self) -> MailNode:
         """Start both and wait until they listen."""
         folder = self.node.folder
         dovecot = self.node.start("/usr/sbin/dovecot", "-F", "-c", folder / "dovecot.conf")
+        self.services = [dovecot.wait_port(IMAP, POP3, IMAP + PROXIED, POP3 + PROXIED)]
+        if not self.mta:
+            return self
         if self.mta == "exim":
             words = ["/usr/sbin/exim4", "-bdf", "-q5s"]
         else:  # not by `postfix start`, which asks for all of Debian's /etc/postfix
             words = ["/usr/lib/postfix/sbin/master", "-c", "/etc/postfix", "-d"]
         mta = self.node.start(*words)
-        self.services = [
-            dovecot.wait_port(IMAP, POP3, IMAP + PROXIED, POP3 + PROXIED),
-            mta.wait_port(SMTP, SMTP + PROXIED),
-        ]
+        self.services.append(mta.wait_port(SMTP, SMTP + PROXIED))
         return self
 
     def said(self) -> str:
