@@ -7,7 +7,7 @@ does not matter where blocks were cut. Limits: decisions carry places of lines, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
 from typing import Protocol
@@ -95,6 +95,7 @@ class Pipeline:
         self.drops = Drops()
         self.targets = Targets() if durable else Targets(span=0)
         self.aims = True  # whether anybody will ask what was aimed at
+        self.noted: Callable[[Batch, Callable[[Subject], Micros]], None] | None = None
 
     @property
     def tide(self) -> Level:
@@ -109,6 +110,23 @@ class Pipeline:
         """Read one block; the decisions in the order of the lines that triggered them."""
         engine = self.engines[block.source]
         batch = engine.detect(block)
+        decisions = self.weigh(batch)
+        suspects = engine.proxies.suspects
+        while suspects:
+            self.judge.suspect_proxy(suspects.pop(), block.arrival)
+        self.totals.add(batch)
+        if self.windows.durable:  # nobody asks a recording what bans were good for: none was made
+            for decision in decisions:
+                self.aftermath.begin(decision)
+            self.aftermath.tally(batch.events)
+        if self.aims:
+            self.targets.tally(batch.events, lambda event: engine.fields(block, event))
+        return decisions, batch
+
+    def weigh(self, batch: Batch) -> list[Decision]:
+        """Count what a block held, whether just read or kept from earlier, and judge it."""
+        if self.noted is not None:
+            self.noted(batch, self.record.newest)
         decisions: list[Decision] = []
 
         def convict(verdict: Verdict, offset: int) -> Term:
@@ -123,18 +141,8 @@ class Pipeline:
             return self.judge.term(decision)
 
         self._count(batch, convict)
-        suspects = self.engines[block.source].proxies.suspects
-        while suspects:
-            self.judge.suspect_proxy(suspects.pop(), block.arrival)
         self.record.tally(batch.successes)
-        self.totals.add(batch)
-        if self.windows.durable:  # nobody asks a recording what bans were good for: none was made
-            for decision in decisions:
-                self.aftermath.begin(decision)
-            self.aftermath.tally(batch.events)
-        if self.aims:
-            self.targets.tally(batch.events, lambda event: engine.fields(block, event))
-        return decisions, batch
+        return decisions
 
     def knock(self, subject: Subject, port: int, now: Micros) -> list[Decision]:
         """Somebody who is closed for tries again (as the kernel saw); what is prolonged by it."""
@@ -238,3 +246,4 @@ class Pipeline:
         self.guards.take_over(old.guards)
         self.totals, self.targets = old.totals, old.targets
         self.aftermath, self.drops = old.aftermath, old.drops
+        self.noted = old.noted

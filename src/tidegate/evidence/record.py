@@ -78,6 +78,10 @@ class GoodRecord:
                     return True
         return False
 
+    def newest(self, subject: Subject) -> Micros:
+        """When the subject succeeded last; 0: it is not known to have."""
+        return self._latest.get(subject, 0)
+
     def ever(self, subject: Subject) -> bool:
         """Whether the subject is known to have succeeded at all."""
         return subject in self._latest
