@@ -35,13 +35,16 @@ MayDecide = Callable[[str], bool]
 
 class Outcome(NamedTuple):
     """What came of an exchange: what the fleet wants otherwise than before, and messages that are
-    no decisions (claims, papers), unjudged. `behind`, `stale` and `trouble` as of `Heard`."""
+    no decisions (claims, papers), unjudged. `behind`, `stale`, `trouble` and `moved` as of `Heard`;
+    `news`: decisions of which nothing was known, whatever became of them."""
 
     shifts: tuple[Shift, ...] = ()
     others: tuple[bytes, ...] = ()
     behind: bool = False
     stale: bool = False
     trouble: str = ""
+    moved: bool = False
+    news: tuple[Entry, ...] = ()
 
 
 class Assembly:
@@ -61,23 +64,28 @@ class Assembly:
         self._again: Micros | None = None
         self._swept: Micros | None = None
         self._removing: list[Command] = []
-        self._asked: tuple[int, int, int] = (0, 0, 0)  # to listen, to offer, to sweep
+        self._asked: tuple[int, int] = (0, 0)  # to offer, to sweep
+        self._listening = 0
         self._sweeping = False
 
-    def say(self, entries: Iterable[Entry], now: Micros) -> list[Shift]:
-        """Decide for all. ValueError where it can't be said, see `saying`."""
+    def say(self, entries: Iterable[Entry], now: Micros, *, quiet: bool = False) -> list[Shift]:
+        """Decide for all. ValueError where it can't be said, see `saying`. `quiet`: only for those
+        who come late; all others have come to it by themselves."""
         said = [saying.identify(self.host, one) for one in entries]
         for body in saying.bodies(said):
             message = self._seal(Kind.DECISIONS, body, now)
-            self.offers.say(Parcel.of(message, self._end(saying.decode(self.host, body))))
+            parcel = Parcel.of(message, self._end(saying.decode(self.host, body)))
+            self.offers.say(parcel, quiet=quiet)
         return self.decisions.hear(said, now)
 
-    def keep(self, message: bytes, until: Micros, *, say: bool = False) -> None:
+    def keep(
+        self, message: bytes, until: Micros, *, say: bool = False, quiet: bool = False
+    ) -> None:
         """Keep another message as decisions are kept: claims that prove one, as long as it lasts;
-        kept already, it is kept longer. `say`: tell it to all."""
+        kept already, it is kept longer. `say`: tell it to all; `quiet`: to those who come late."""
         parcel = Parcel.of(message, until)
         if say:
-            self.offers.say(parcel)
+            self.offers.say(parcel, quiet=quiet)
         else:
             self.offers.hold(parcel)
 
@@ -110,28 +118,27 @@ class Assembly:
             self.listener.again()
 
     def commands(self, now: Micros) -> list[Command]:
-        """What to send now; the replies to exactly these go to `take`, or it is `lost`."""
-        listening, offering = self.listener.commands(now), self.offers.commands()
-        sweeping = self._removing
-        self._sweeping = not sweeping and self._is_sweep_due(now)
-        if self._sweeping:
-            sweeping, self._swept = stream.sweep(now), now
-        self._removing = []
-        self._asked = (len(listening), len(offering), len(sweeping))
-        return [*listening, *offering, *sweeping]
+        """What to send now, where one server is heard and spoken to; the replies to exactly these
+        go to `take`, or it is `lost`."""
+        listening = self.hearing(now)
+        self._listening = len(listening)
+        return [*listening, *self.saying(now)]
 
     def take(self, replies: Sequence[Reply], hosts: int, now: Micros) -> Outcome:
         """What came of it. Malformed where the engine makes no sense: leave that connection."""
-        listening, offering, sweeping = self._asked
-        if len(replies) != listening + offering + sweeping:
-            raise Malformed(f"{len(replies)} replies to {sum(self._asked)} questions")
-        heard = self.listener.take(replies[:listening])
-        self.offers.take(replies[listening : listening + offering])
-        if self._sweeping:
-            self._removing, crowded = stream.swept(replies[listening + offering :])
-            self.crowded += crowded
+        self.said(replies[self._listening :])
+        return self.heard(replies[: self._listening], hosts, now)
+
+    def hearing(self, now: Micros) -> list[Command]:
+        """What to ask now, of the primary or of a replica; the replies to these go to `heard`."""
+        return self.listener.commands(now)
+
+    def heard(self, replies: Sequence[Reply], hosts: int, now: Micros) -> Outcome:
+        """What was heard. Malformed as above."""
+        heard = self.listener.take(replies)
         shifts: list[Shift] = []
         others = []
+        news: list[Entry] = []
         for body in heard.bodies:
             if stream.identity(body) in self.offers:
                 continue
@@ -140,10 +147,35 @@ class Assembly:
                 others.append(body)
             elif found:
                 self.offers.hold(Parcel.of(body, self._end(found)))
+                news += (one for one in found if not self.decisions.knows(one.id))
                 shifts += self.decisions.hear(found, now)
         if heard.moved:
             self.offers.moved(hosts, now)
-        return Outcome(tuple(shifts), tuple(others), heard.behind, heard.stale, heard.trouble)
+        return Outcome(
+            tuple(shifts), tuple(others), heard.behind, heard.stale, heard.trouble, heard.moved,
+            tuple(news),
+        )  # fmt: skip
+
+    def saying(self, now: Micros) -> list[Command]:
+        """What to tell the primary now; the replies to these go to `said`."""
+        offering = self.offers.commands()
+        sweeping = self._removing
+        self._sweeping = not sweeping and self._is_sweep_due(now)
+        if self._sweeping:
+            sweeping, self._swept = stream.sweep(now), now
+        self._removing = []
+        self._asked = (len(offering), len(sweeping))
+        return [*offering, *sweeping]
+
+    def said(self, replies: Sequence[Reply]) -> None:
+        """What became of it. Malformed as above."""
+        offering, sweeping = self._asked
+        if len(replies) != offering + sweeping:
+            raise Malformed(f"{len(replies)} replies to {sum(self._asked)} commands")
+        self.offers.take(replies[:offering])
+        if self._sweeping:
+            self._removing, crowded = stream.swept(replies[offering:])
+            self.crowded += crowded
 
     def lost(self) -> None:
         """The connection broke; the next commands go over another one."""

@@ -109,6 +109,10 @@ class Decisions:
         subjects = sorted(self._bans.of) if subject is None else [subject]
         return [one for each in subjects for _ports, one in sorted(self._wanted(each, now).items())]
 
+    def knows(self, number: str) -> bool:
+        """Whether a decision of this id is kept."""
+        return number in self._bans.entries or number in self._unbans.entries
+
     def kept(self) -> list[Entry]:
         """Everything kept, also what was opened or fell: what a snapshot of the fleet is of."""
         found = [*self._bans.entries.values(), *self._unbans.entries.values()]
@@ -133,7 +137,7 @@ class Decisions:
 
     def _takes(self, one: Entry, now: Micros) -> bool:
         reason = ""
-        if one.id in self._bans.entries or one.id in self._unbans.entries:
+        if self.knows(one.id):
             reason = "repeated"
         elif self.limits.end(one) <= now:
             reason = "ended"

@@ -16,9 +16,11 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 
 from tidegate.fleet import stream
 from tidegate.fleet.stream import Command, Parcel, Reply
+from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, Micros
 
 WARDENS = 8
@@ -45,11 +47,12 @@ class Offers:
         self._own: set[bytes] = set()
         self._bytes = 0
         self._ends: list[tuple[Micros, bytes]] = []
-        self._unsaid: OrderedDict[bytes, None] = OrderedDict()
+        self._unsaid: OrderedDict[bytes, bool] = OrderedDict()  # whether only for latecomers
+        self._mute: set[bytes] = set()  # that are never for others than latecomers
         self._doubtful: OrderedDict[bytes, None] = OrderedDict()
         self._round: Micros | None = None
         self._asked: list[bytes] = []
-        self._saying: list[bytes] = []
+        self._saying: list[tuple[bytes, bool]] = []
 
     def __len__(self) -> int:
         return len(self._held)
@@ -62,12 +65,15 @@ class Offers:
         """How many own messages the engine has not confirmed."""
         return len(self._unsaid) + sum(1 for one in self._doubtful if one in self._own)
 
-    def say(self, parcel: Parcel) -> None:
-        """Have this said, and said again until the engine confirms or it has ended."""
+    def say(self, parcel: Parcel, *, quiet: bool = False) -> None:
+        """Have this said, and said again until the engine confirms or it has ended. `quiet`: only
+        in the snapshot, not in the stream; of claims also where the engine has lost it."""
         self.hold(parcel)
         if parcel.id in self._held:
             self._own.add(parcel.id)
-            self._unsaid[parcel.id] = None
+            self._unsaid[parcel.id] = quiet
+            if quiet and parcel.body[3:4] == bytes((Kind.CLAIMS,)):
+                self._mute.add(parcel.id)
 
     def hold(self, parcel: Parcel) -> None:
         """Keep what somebody said, for an engine that loses it. Held already: for longer."""
@@ -97,7 +103,7 @@ class Offers:
 
     def lost(self) -> None:
         """The connection broke: nobody knows what became of what was being said."""
-        for number in self._saying:
+        for number, _quiet in self._saying:
             if number in self._held:
                 self._unsaid.pop(number, None)
                 self._doubtful[number] = None
@@ -117,11 +123,13 @@ class Offers:
 
     def commands(self) -> list[Command]:
         """What to send now, a part of what is due; the replies to exactly these go to `take`."""
-        self._saying = list(self._unsaid)[:_SAID_AT_ONCE]
-        self._asked = list(self._doubtful)[:_ASKED_AT_ONCE]
+        self._saying = list(islice(self._unsaid.items(), _SAID_AT_ONCE))
+        self._asked = list(islice(self._doubtful, _ASKED_AT_ONCE))
         found = [(b"HSTRLEN", stream.HELD, number) for number in self._asked]
         return found + [
-            command for number in self._saying for command in stream.say(self._held[number])
+            command
+            for number, quiet in self._saying
+            for command in stream.say(self._held[number], quiet=quiet)
         ]
 
     def take(self, replies: Sequence[Reply]) -> None:
@@ -134,12 +142,13 @@ class Offers:
             self._doubtful.pop(number, None)
             if reply != len(self._held[number].body):
                 self.offered += 1
-                self._unsaid[number] = None
+                self._unsaid[number] = number in self._mute
         at = len(asked)
-        for number in saying:
-            if stream.was_said(replies[at : at + 5]):
+        for number, quiet in saying:
+            size = stream.size(quiet=quiet)
+            if stream.was_said(replies[at : at + size]):
                 self._unsaid.pop(number, None)
-            at += 5
+            at += size
 
     def _look_after(self, hosts: int, now: Micros) -> None:
         self._round = now
@@ -163,6 +172,7 @@ class Offers:
     def _drop(self, number: bytes) -> None:
         self._bytes -= len(self._held.pop(number).body)
         self._own.discard(number)
+        self._mute.discard(number)
         self._unsaid.pop(number, None)
         self._doubtful.pop(number, None)
         if len(self._ends) > 2 * len(self._held) + 64:

@@ -65,16 +65,27 @@ def identity(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()[:16]
 
 
-def say(parcel: Parcel) -> list[Command]:
-    """Say it to all, and keep it for those who come late. The last reply tells: see `was_said`."""
+def say(parcel: Parcel, *, quiet: bool = False) -> list[Command]:
+    """Say it to all, and keep it for those who come late; `quiet`: only keep it. The last reply
+    tells: see `was_said`."""
     until = b"%d" % parcel.until
     return [
         (b"MULTI",),
-        (b"XADD", STREAM, b"MAXLEN", b"~", b"%d" % CAP, b"*", b"m", parcel.body),
+        *([] if quiet else [tell(parcel.body)]),
         (b"HSET", HELD, parcel.id, parcel.body),
         (b"ZADD", ENDS, b"GT", until, parcel.id),
         (b"EXEC",),
     ]
+
+
+def size(*, quiet: bool = False) -> int:
+    """How many commands `say` gives."""
+    return 4 if quiet else 5
+
+
+def tell(body: bytes) -> Command:
+    """Say it to those who are awake, and keep it for nobody."""
+    return (b"XADD", STREAM, b"MAXLEN", b"~", b"%d" % CAP, b"*", b"m", body)
 
 
 def was_said(replies: Sequence[Reply]) -> bool:
