@@ -10,6 +10,7 @@ The folder, of mode 0700:
     epoch      how often this host has started as a member: one number
     desk.key   only at the desk: the key that enrols and revokes
     tokens     only at the desk: tokens that were not used yet, mode 0600
+    papers/    only at the desk: who is a member and who is revoked, as the desk signed it
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +108,7 @@ def make(folder: Path, name: str = "host") -> Signer:
     pem = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        _write(folder / f"{name}.key", pem, anew=True)
+        write(folder / f"{name}.key", pem, anew=True)
     except FileExistsError as error:
         raise OperatorError(
             f"{folder / name}.key is there already: a key is never replaced; "
@@ -136,9 +137,9 @@ def load(folder: Path, name: str = "host") -> Signer:
 def save_identity(folder: Path, identity: Identity) -> None:
     """Write down which host of which fleet this is, when it is enrolled."""
     said = {"fleet": identity.fleet.hex(), "desk": identity.desk.hex(), "host": identity.host}
-    _write(folder / "fleet", json.dumps(said, indent=2).encode() + b"\n")
+    write(folder / "fleet", json.dumps(said, indent=2).encode() + b"\n")
     if not (folder / "epoch").exists():
-        _write(folder / "epoch", b"0\n")
+        write(folder / "epoch", b"0\n")
 
 
 def load_identity(folder: Path) -> Identity:
@@ -168,7 +169,7 @@ def next_epoch(folder: Path) -> int:
             f"{path}: expected a number; where it is lost, others would take what this host says "
             "for a replay: revoke it at the desk and enrol it anew"
         ) from error
-    _write(path, f"{int(text) + 1}\n".encode())
+    write(path, f"{int(text) + 1}\n".encode())
     return int(text) + 1
 
 
@@ -241,8 +242,18 @@ class Tokens:
                 return True
         return False
 
+    def waiting(self, now: Micros) -> dict[str, Micros]:
+        """The hosts that may still use theirs, and until when."""
+        return {host: until for host, until in self._open.values() if until > now}
+
+    def void(self, hosts: Collection[str]) -> None:
+        """Whatever these hold is worth nothing any more."""
+        kept = {key: row for key, row in self._open.items() if row[0] not in hosts}
+        if kept != self._open:
+            self._save(kept)
+
     def _save(self, rows: dict[str, tuple[str, Micros]]) -> None:
-        _write(self._path, json.dumps(rows).encode())
+        write(self._path, json.dumps(rows).encode())
         self._open = rows
 
 
@@ -263,7 +274,7 @@ def _read(path: Path, *, secret: bool = False) -> bytes:
         return file.read(_MAX_FILE)
 
 
-def _write(path: Path, data: bytes, *, anew: bool = False) -> None:
+def write(path: Path, data: bytes, *, anew: bool = False) -> None:
     """Durably and whole, or not at all; `anew`: only where there is none (FileExistsError)."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
