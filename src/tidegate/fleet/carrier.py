@@ -1,0 +1,187 @@
+"""Brings what the fleet has published to a host, and puts it back where the engine forgot it.
+
+Touches nothing: it gives commands for the engine and takes their replies, with the time. Only
+entries signed by who may publish are looked for. Limits: an engine that withholds the newest can't
+be told from one that has none; everybody who holds it offers it again.
+
+`heads` has the highest entry of all and the highest for all hosts, sealed; the content of each lies
+by its hash. Who finds there a lower one than it holds, or none, writes its own: some hosts of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tidegate.fleet import journal
+from tidegate.fleet.fields import Malformed
+from tidegate.fleet.journal import ALL, Published, Rank
+from tidegate.fleet.members import Roster
+from tidegate.fleet.stream import Command, Reply
+from tidegate.fleet.wire import Kind, unseal
+from tidegate.model import DAY, MINUTE, SECOND, Micros
+
+HEADS = b"{tg:journal}:heads"
+CONTENT = b"{tg:journal}:content:"
+NEWEST, STABLE = b"newest", b"stable"
+KEPT: Micros = 90 * DAY
+"""How long a content stays that nobody offers again."""
+EVERY: Micros = 10 * SECOND
+OFFERING = 8
+"""So many hosts, more or less, offer the same again in one round."""
+
+COMMANDS = ("hmget", "hset", "get", "set", "pexpire")
+"""What a host must be allowed to do here, with keys that begin with `{tg:`."""
+
+
+def content_key(digest: bytes) -> bytes:
+    """Where a content lies."""
+    return CONTENT + digest.hex().encode()
+
+
+def hand_in(one: Published, sealed: bytes) -> list[Command]:
+    """Put an entry and its content into the engine, the content first."""
+    fields = (NEWEST, STABLE) if one.entry.share >= ALL else (NEWEST,)
+    return [
+        (b"SET", content_key(one.entry.digest), one.content, b"PX", b"%d" % (KEPT // 1000)),
+        (b"HSET", HEADS, *(part for field in fields for part in (field, sealed))),
+    ]
+
+
+class Carrier:
+    """One host's looking for what is published. `roster` says who may publish."""
+
+    def __init__(self, host: str, roster: Roster, held: Iterable[Published] = ()) -> None:
+        self.host, self.roster = host, roster
+        self.refused = 0
+        self._held: dict[bytes, Published] = {one.id: one for one in held}
+        self._seeking: dict[bytes, bytes] = {}  # digest: the sealed entry
+        self._list = roster.number
+        self._looked: Micros | None = None
+        self._asked: list[bytes] = []  # "heads", or the digest of a content that was asked for
+        self._offers: list[Command] = []
+        self._bad: frozenset[bytes] = frozenset()
+
+    def heard(self, sealed: bytes) -> None:
+        """Somebody says POLICY in the stream."""
+        self._consider(sealed)
+
+    def commands(self, now: Micros) -> list[Command]:
+        """What to send now; the replies to exactly these go to `take`, or it is `lost`."""
+        found: list[Command] = []
+        self._asked = []
+        if self._looked is None or not 0 <= now - self._looked < EVERY:
+            self._looked = now
+            self._asked.append(b"heads")
+            found.append((b"HMGET", HEADS, NEWEST, STABLE))
+        for digest in list(self._seeking)[:1]:
+            self._asked.append(digest)
+            found.append((b"GET", content_key(digest)))
+        offers, self._offers = self._offers, []
+        self._asked += [b""] * len(offers)
+        return found + offers
+
+    def take(self, replies: Sequence[Reply], now: Micros) -> list[bytes]:
+        """What came of it: bundles that are whole now, and a list of the revoked where that is new.
+        Malformed where the engine makes no sense."""
+        if len(replies) != len(self._asked):
+            raise Malformed(f"{len(replies)} replies to {len(self._asked)} questions")
+        found = []
+        if self.roster.number != self._list:
+            self._list = self.roster.number
+            found.append(self.roster.papers.get("", b""))
+        for asked, reply in zip(self._asked, replies, strict=True):
+            if asked == b"heads":
+                self._heads(reply, now)
+            elif asked:
+                found += self._whole(asked, reply)
+        return [one for one in found if one]
+
+    def lost(self) -> None:
+        """The connection broke; all is asked again."""
+        self._looked, self._asked, self._offers = None, [], []
+
+    def _heads(self, reply: Reply, now: Micros) -> None:
+        heads = reply if isinstance(reply, list) and len(reply) == 2 else [None, None]
+        ranks = [self._consider(one) if isinstance(one, bytes) else None for one in heads]
+        self._bad = frozenset(
+            one for one, rank in zip(heads, ranks, strict=True)
+            if rank is None and isinstance(one, bytes)
+        )  # fmt: skip
+        mine = sorted(self._held.values(), key=lambda one: one.rank, reverse=True)
+        stable = [one for one in mine if one.entry.share >= ALL]
+        for best, rank, field in ((mine, ranks[0], NEWEST), (stable, ranks[1], STABLE)):
+            if best and not self._valid(best[0]):
+                continue  # its publisher is revoked: nobody wants it any more
+            if best and (rank is None or rank < best[0].rank) and self._offers_now(best[0], now):
+                self._offer(best[0], field)
+            elif best and rank == best[0].rank and self._offers_now(best[0], now):
+                key = content_key(best[0].entry.digest)
+                self._offers.append(
+                    (b"SET", key, best[0].content, b"PX", b"%d" % (KEPT // 1000), b"NX")
+                )
+
+    def _offer(self, one: Published, field: bytes) -> None:
+        sealed = journal.parts_of(one.bundle)[2]
+        key = content_key(one.entry.digest)
+        self._offers += [
+            (b"SET", key, one.content, b"PX", b"%d" % (KEPT // 1000)),
+            (b"HSET", HEADS, field, sealed),
+        ]
+
+    def _offers_now(self, one: Published, now: Micros) -> bool:
+        names = self.roster.members
+        share = min(ALL, OFFERING * ALL // max(1, len(names)))
+        turn = (now // MINUTE).to_bytes(8)
+        return journal.is_canary(self.host, names, one.id + turn, share)
+
+    def _valid(self, one: Published) -> bool:
+        sealed = unseal(journal.parts_of(one.bundle)[2], self.roster.fleet)
+        return not self.roster.refusal(sealed.message)
+
+    def _consider(self, data: bytes) -> Rank | None:
+        """The rank of an entry that may be believed, which is looked for where we lack it."""
+        if data in self._bad:
+            return None
+        try:
+            sealed = unseal(data, self.roster.fleet)
+            entry = journal.opened(sealed)
+        except Malformed:
+            self.refused += 1
+            return None
+        if sealed.id in self._held:
+            return entry.number, sealed.id
+        if self.roster.refusal(sealed.message) or not self.roster.is_signed(sealed):
+            self.refused += 1
+            return None
+        if self._is_wanted(entry, (entry.number, sealed.id)):
+            self._seeking[entry.digest] = data
+            while len(self._seeking) > 4:
+                del self._seeking[next(iter(self._seeking))]
+        return entry.number, sealed.id
+
+    def _is_wanted(self, entry: journal.Entry, rank: Rank) -> bool:
+        """Higher than all we hold, or for all hosts and higher than what we hold of such."""
+        held = [one for one in self._held.values() if self._valid(one)]
+        stable = [one for one in held if one.entry.share >= ALL]
+        compared = stable if entry.share >= ALL else held
+        return all(one.rank < rank for one in compared)
+
+    def _whole(self, digest: bytes, reply: Reply) -> list[bytes]:
+        sealed = self._seeking.pop(digest, None)
+        if sealed is None or not isinstance(reply, bytes):
+            return []  # not there yet: found again with the heads
+        try:
+            one = journal.vouched(self.roster, sealed, reply)
+        except Malformed:
+            self.refused += 1
+            return []
+        self._held[one.id] = one
+        keep = sorted(self._held.values(), key=lambda each: each.rank, reverse=True)
+        stable = [each for each in keep if each.entry.share >= ALL]
+        self._held = {each.id: each for each in (*keep[:1], *stable[:1])}
+        return [one.bundle]
+
+
+def is_policy(data: bytes) -> bool:
+    """Whether a message of the stream is for the carrier."""
+    return data[3:4] == bytes((Kind.POLICY,))
