@@ -1,4 +1,4 @@
-"""Fields of what hosts say to each other: fixed widths, big endian, one spelling for each value.
+"""Fields of what hosts say to each other: big endian, one spelling for each value.
 
 Touches nothing. `Reader` takes them off untrusted bytes and raises nothing but Malformed.
 Limits: names of 255 bytes; subjects are addresses and networks; moments are whole milliseconds.
@@ -34,6 +34,17 @@ def number(value: int, width: int) -> bytes:
         return value.to_bytes(width)
     except OverflowError as error:
         raise ValueError(f"{value} does not fit into {width} bytes") from error
+
+
+def short(value: int) -> bytes:
+    """A whole number in as few bytes as it takes, seven bits in each. ValueError if negative."""
+    if value < 0:
+        raise ValueError(f"{value} is below nothing")
+    found = bytearray((value & 127,))
+    while value := value >> 7:
+        found.append(value & 127 | 128)
+    found.reverse()
+    return bytes(found)
 
 
 def moment(value: Micros) -> bytes:
@@ -85,6 +96,25 @@ class Reader:
         if found < least or (most is not None and found > most):
             raise Malformed(f"{found} is out of bounds")
         return found
+
+    def short(self, most: int) -> int:
+        """A whole number in as few bytes as it takes."""
+        found = 0
+        while (byte := self.number(1)) & 128:
+            if byte == 128 and not found:
+                raise Malformed("a number that begins with nothing")
+            found = (found | byte & 127) << 7
+            if found > most:
+                raise Malformed("a number out of bounds")
+        found |= byte
+        if found > most:
+            raise Malformed(f"{found} is out of bounds")
+        return found
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self._data) - self._at
 
     def moment(self) -> Micros:
         """A moment."""

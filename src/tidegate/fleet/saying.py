@@ -3,10 +3,13 @@
 Touches nothing. Decoding takes exactly what encoding writes, anything else raises Malformed.
 Limits: 256 decisions in a body of 64 KiB; addresses and networks, 64 ports, 1024 hosts in shares.
 
-The body of DECISIONS is `count 2`, then of each, big endian:
+The body of DECISIONS is one after another, big endian; `short` is a number in as few bytes as it
+takes, and what is in brackets is there where its flag says so:
 
-    verb 1 | subject | ports 1+2n | time 6 | until 6 | rule 1+n | by 1+n | note 1+n |
-    shares 2+(host 1+n, count 4) | needed 4 | proof 1+16n
+    flags 1 | subject | [ports 1+2n] | time 6 | [lasts short] | [rule 1+n] | [by 1+n] | [note 1+n] |
+    [shares short+(host 1+n, count short) | needed short] | [proof 1+16n]
+
+A decision goes to every host of a fleet, and each byte of it as often as there are hosts.
 
 A decision's id is a hash of its host and these bytes: who says the same again says nothing new.
 """
@@ -14,8 +17,8 @@ A decision's id is a hash of its host and these bytes: who says the same again s
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
+from enum import IntFlag
 
 from tidegate.fleet import fields
 from tidegate.fleet.fields import HOST, RULE, Malformed, Reader
@@ -30,7 +33,9 @@ MAX_TEXT = 200
 PROOF = 16
 
 _VERBS: tuple[Verb, ...] = ("ban", "unban")
-_RULE_OR_NONE = re.compile(rf"(?:{RULE.pattern})?", re.ASCII)
+_BY = "rule"
+_LONGEST = (1 << 48) - 1
+_MANY = (1 << 32) - 1
 
 
 def identify(host: str, entry: Entry) -> Entry:
@@ -51,21 +56,23 @@ def bodies(entries: Iterable[Entry]) -> list[bytes]:
     for one in map(_encode, entries):
         if not packed or len(packed[-1]) == MAX_ENTRIES or size + len(one) > MAX_BODY:
             packed.append([])
-            size = 2
+            size = 0
         packed[-1].append(one)
         size += len(one)
-    return [fields.number(len(each), 2) + b"".join(each) for each in packed]
+    return [b"".join(each) for each in packed]
 
 
 def decode(host: str, body: bytes) -> tuple[Entry, ...]:
     """What a host says in a body of DECISIONS. Malformed where it says nothing of the kind."""
     reader = Reader(body)
     found = []
-    for _ in range(reader.number(2, 1, MAX_ENTRIES)):
-        before = len(reader.taken)
+    while reader.left or not found:
+        if len(found) == MAX_ENTRIES:
+            raise Malformed(f"more than {MAX_ENTRIES} decisions")
+        before = len(body) - reader.left
         entry = _decode(reader)
-        found.append(entry._replace(host=host, id=_id(host, reader.taken[before:])))
-    reader.end()
+        number = _id(host, body[before : len(body) - reader.left])
+        found.append(entry._replace(host=host, id=number))
     return tuple(found)
 
 
@@ -73,17 +80,47 @@ def _id(host: str, data: bytes) -> str:
     return hashlib.blake2b(host.encode() + b"\0" + data, digest_size=16).hexdigest()
 
 
+class _Has(IntFlag):
+    """What of a decision is said, since it is not what it mostly is."""
+
+    UNBAN = 1
+    PORTS = 2
+    RULE = 4
+    BY = 8
+    NOTE = 16
+    SHARES = 32
+    PROOF = 64
+
+
 def _encode(one: Entry) -> bytes:
     _check(one)
-    return b"".join((
-        bytes((_VERBS.index(one.verb),)), fields.subject(one.subject),
-        fields.number(len(one.ports), 1), *(fields.number(port, 2) for port in one.ports),
-        fields.moment(one.time), fields.moment(one.until),
-        fields.name(one.rule, _RULE_OR_NONE), _text(one.by), _text(one.note),
-        fields.number(len(one.shares), 2),
-        *(fields.name(host, HOST) + fields.number(count, 4) for host, count in one.shares),
-        fields.number(one.needed, 4), fields.number(len(one.proof), 1), *one.proof,
-    ))  # fmt: skip
+    said = (
+        one.verb == "unban",
+        one.ports,
+        one.rule,
+        one.by != _BY,
+        one.note,
+        one.shares,
+        one.proof,
+    )
+    has = sum(flag for flag, value in zip(_Has, said, strict=True) if value)
+    parts = [bytes((has,)), fields.subject(one.subject)]
+    if one.ports:
+        parts.append(fields.number(len(one.ports), 1))
+        parts += [fields.number(port, 2) for port in one.ports]
+    parts.append(fields.moment(one.time))
+    if one.verb == "ban":
+        parts.append(fields.short(one.until // 1000 - one.time // 1000))
+    if one.rule:
+        parts.append(fields.name(one.rule, RULE))
+    parts += [_text(text) for text, told in ((one.by, one.by != _BY), (one.note, one.note)) if told]
+    if one.shares:
+        parts.append(fields.short(len(one.shares)))
+        parts += [fields.name(host, HOST) + fields.short(count) for host, count in one.shares]
+        parts.append(fields.short(one.needed))
+    if one.proof:
+        parts += [bytes((len(one.proof),)), *one.proof]
+    return b"".join(parts)
 
 
 def _check(one: Entry) -> None:
@@ -93,30 +130,45 @@ def _check(one: Entry) -> None:
         raise ValueError(f"ports {one.ports}: expected at most {MAX_PORTS}, ascending, none twice")
     if len(hosts) > MAX_SHARES or hosts != sorted(set(hosts)):
         raise ValueError(f"{len(hosts)} shares: expected at most {MAX_SHARES}, by host, none twice")
-    if not all(count > 0 for _host, count in one.shares) or bool(hosts) != bool(one.needed):
+    counts = [*(count for _host, count in one.shares), *([one.needed] * bool(hosts))]
+    if not all(0 < count <= _MANY for count in counts) or bool(hosts) != bool(one.needed):
         raise ValueError("shares that count nothing, or without what is needed")
     if len(one.proof) > MAX_PROOF or any(len(each) != PROOF for each in one.proof):
         raise ValueError(f"a proof of {len(one.proof)} messages: at most {MAX_PROOF} ids")
     if one.until // 1000 <= one.time // 1000 if one.verb == "ban" else one.until:
         raise ValueError("a ban ends after it began, and an unban has no end")
+    fields.moment(one.until)  # so that the end of time is the same for all
 
 
 def _decode(reader: Reader) -> Entry:
-    verb = _VERBS[reader.number(1, 0, len(_VERBS) - 1)]
+    has = reader.number(1, 0, sum(_Has))
+    ban = not has & _Has.UNBAN
     subject = reader.subject()
-    ports: Ports = tuple(reader.number(2) for _ in range(reader.number(1, 0, MAX_PORTS)))
-    time, until = reader.moment(), reader.moment()
-    rule, by, note = reader.name(_RULE_OR_NONE), _read_text(reader), _read_text(reader)
-    count = reader.number(2, 0, MAX_SHARES)
-    shares = tuple((reader.name(HOST), reader.number(4)) for _ in range(count))
-    needed = reader.number(4)
-    proof = tuple(reader.take(PROOF) for _ in range(reader.number(1, 0, MAX_PROOF)))
-    found = Entry("", verb, "", time, subject, ports, until, rule, by, shares, needed, proof, note)
+    count = reader.number(1, 1, MAX_PORTS) if has & _Has.PORTS else 0
+    ports: Ports = tuple(reader.number(2) for _ in range(count))
+    time = reader.moment()
+    until = time + reader.short(_LONGEST) * 1000 if ban else 0
+    rule = reader.name(RULE) if has & _Has.RULE else ""
+    by = _read_text(reader) if has & _Has.BY else _BY
+    note = _read_text(reader) if has & _Has.NOTE else ""
+    shares, needed = _read_shares(reader) if has & _Has.SHARES else ((), 0)
+    count = reader.number(1, 1, MAX_PROOF) if has & _Has.PROOF else 0
+    proof = tuple(reader.take(PROOF) for _ in range(count))
+    found = Entry("", _VERBS[not ban], "", time, subject, ports, until, rule, by, shares, needed,
+                  proof, note)  # fmt: skip
+    if (by == _BY and has & _Has.BY) or (not note and has & _Has.NOTE):
+        raise Malformed("text that goes without saying")
     try:
         _check(found)
     except ValueError as error:
         raise Malformed(str(error)) from error
     return found
+
+
+def _read_shares(reader: Reader) -> tuple[tuple[tuple[str, int], ...], int]:
+    count = reader.short(MAX_SHARES)
+    shares = tuple((reader.name(HOST), reader.short(_MANY)) for _ in range(count))
+    return shares, reader.short(_MANY)
 
 
 def _text(value: str) -> bytes:

@@ -5,7 +5,11 @@ raise Malformed and nothing else. Limits: MAX_BODY, 256 claims a message, 1025 e
 
 A sealed message, big endian:
 
-    "TG" | version 1 | kind 1 | host 1+n | sequence 8 | sent 6 (ms) | body 4+n | signature 64
+    "TG" | version 1 | kind 1 | host 1+n | epoch 1-4 | counter 1-6 | sent 6 (ms) | body |
+    signature 64
+
+The body is all that is left before the signature; epoch and counter are the two halves of the
+sequence number, in as few bytes as they take.
 
 The signature is Ed25519 over a preamble, the number of the fleet (so that what is said in one fleet
 is worth nothing in another) and everything before it.
@@ -143,13 +147,25 @@ def to_sign(message: Message, fleet: bytes) -> bytes:
 def _head(message: Message) -> bytes:
     if len(message.body) > _most(message.kind):
         raise ValueError(f"a body of {len(message.body)} bytes")
-    if not message.sequence:
-        raise ValueError("a message without a sequence number")
     return b"".join((
         _MAGIC, bytes((VERSION, message.kind)), fields.name(message.host, HOST),
-        fields.number(message.sequence, 8), fields.moment(message.sent),
-        fields.number(len(message.body), 4), message.body,
+        _sequence(message.sequence), fields.moment(message.sent), message.body,
     ))  # fmt: skip
+
+
+def _sequence(number: int) -> bytes:
+    if not 0 < number < 1 << 64:
+        raise ValueError(f"{number} is no sequence number")
+    counter = number & (1 << _COUNTER_BITS) - 1
+    return fields.short(number >> _COUNTER_BITS) + fields.short(counter)
+
+
+def _read_sequence(reader: Reader) -> int:
+    epoch = reader.short((1 << 64 - _COUNTER_BITS) - 1)
+    number = epoch << _COUNTER_BITS | reader.short((1 << _COUNTER_BITS) - 1)
+    if not number:
+        raise Malformed("a message without a sequence number")
+    return number
 
 
 def seal(message: Message, fleet: bytes, sign: Callable[[bytes], bytes]) -> bytes:
@@ -170,8 +186,11 @@ def unseal(data: bytes, fleet: bytes) -> Sealed:
     except ValueError as error:
         raise Malformed("of no known kind") from error
     host = reader.name(HOST)
-    number, sent = reader.number(8, 1), reader.moment()
-    body = reader.take(reader.number(4, 0, _most(kind)))
+    number, sent = _read_sequence(reader), reader.moment()
+    size = reader.left - SIGNATURE
+    if not 0 <= size <= _most(kind):
+        raise Malformed(f"a message with a body of {size} bytes")
+    body = reader.take(size)
     signed = _PREAMBLE + fleet + reader.taken
     signature = reader.take(SIGNATURE)
     reader.end()
