@@ -141,7 +141,8 @@ class Verdict(NamedTuple):
     Of a score, `count` is its points and `release` when they will have faded (0: the ladder says
     for how long). `twice`: it holds for twice the count. `watched`: one offence on probation.
     `knocked`: no line, but a try of the banned at this port. `tide`: the threshold was that of this
-    tide ("": the rule's own).
+    tide ("": the rule's own). `shares`: hosts that counted together, and how much each; `refs` are
+    our own lines then, which may be none, and `identity` is the decision's id.
     """
 
     rule: str
@@ -154,6 +155,8 @@ class Verdict(NamedTuple):
     watched: bool = False
     knocked: int = 0
     tide: Literal["", "low", "high", "flood"] = ""
+    shares: tuple[tuple[str, int], ...] = ()
+    identity: str = ""
 
 
 class Term(NamedTuple):

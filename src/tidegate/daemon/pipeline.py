@@ -6,14 +6,15 @@ does not matter where blocks were cut. Limits: decisions carry places of lines, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
 from typing import Protocol
 
 from tidegate.daemon.drops import Drops
-from tidegate.decision.abuse import Judge
+from tidegate.daemon.totals import Totals
+from tidegate.decision import elsewhere
+from tidegate.decision.abuse import EXEMPT_AFTER_UNBAN, Judge
 from tidegate.decision.guards import Guards
 from tidegate.detector.engine import Engine
 from tidegate.evidence.aftermath import Aftermath
@@ -22,6 +23,7 @@ from tidegate.evidence.record import GoodRecord
 from tidegate.evidence.tally import NOT_CONVICTED, Convict
 from tidegate.evidence.targets import Targets
 from tidegate.evidence.windows import Windows
+from tidegate.fleet.port import Closing
 from tidegate.model import (
     Batch,
     Block,
@@ -45,29 +47,6 @@ class Stage(Protocol):
 
     def restore(self, change: Change) -> bool:
         """Take back one change; False where it is not this stage's."""
-
-
-class Totals:
-    """What has gone through so far, for summaries and `status`."""
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.hits = 0
-        self.successes = 0
-        self.clamped = 0
-        self.cut = 0
-        self.quarantined = 0
-        self.kinds: Counter[str] = Counter()
-
-    def add(self, batch: Batch) -> None:
-        """Take in one batch."""
-        self.lines += batch.lines
-        self.hits += batch.hits
-        self.clamped += batch.clamped
-        self.cut += batch.cut
-        self.quarantined += len(batch.quarantined)
-        self.successes += sum(success.count for success in batch.successes.values())
-        self.kinds.update([event.kind.name for event in batch.events])
 
 
 class Pipeline:
@@ -158,6 +137,72 @@ class Pipeline:
             self.aftermath.begin(decision)
         return decisions
 
+    def convicted(
+        self,
+        rule: str,
+        subject: Subject,
+        time: Micros,
+        count: int,
+        shares: Sequence[tuple[str, int]],
+        identity: str,
+    ) -> list[Decision]:
+        """The hosts of the fleet have counted enough together. Nothing where this rule holds the
+        subject already, does not count with others, or asks for more (a good record)."""
+        decisions: list[Decision] = []
+
+        def convict(verdict: Verdict, _offset: int) -> Term:
+            good = self.record.good(subject, time, 0, {})
+            if not self.judge.convicts(verdict, good):
+                return NOT_CONVICTED
+            decision = self.judge.judge(verdict, good)
+            decisions.append(decision)
+            decisions.extend(self.judge.widen(decision, lambda network: self.record.good_in(
+                network, time, 0, {})))  # fmt: skip
+            return self.judge.term(decision)
+
+        verdict = Verdict(
+            rule, subject, time, count, (), shares=tuple(shares), identity=identity
+        )  # fmt: skip
+        self.windows.sentence(verdict, convict)
+        for decision in decisions:
+            self.aftermath.begin(decision)
+        return decisions
+
+    def accept(self, told: Closing, now: Micros, identity: str = "") -> list[Decision]:
+        """Another host has closed for somebody; `identity`: what to call that here. Nothing where
+        it is an offence that this host has dealt with, and no worse one there."""
+        ruled, until = told.by == "rule", told.until
+        known = self.judge.escalations.standing(told.subject, told.ports) if ruled else 0
+        known = max(known, self.held(told.rule, told.subject)) if ruled else 0
+        again = told.time < known
+        if again and until - known <= (until - told.time) // 2:  # its step is no higher than ours
+            return []
+        good = self.record.good(told.subject, now, 0, {})
+        decision = self.judge.accept(
+            elsewhere.closed(
+                identity or told.id, told.host, told.rule, told.by, told.subject, told.ports,
+                told.time, until, note=told.note, hosts=told.hosts,
+            ),
+            good, now, again=again,
+        )  # fmt: skip
+        if ruled and decision.spared != "good record":
+            known_here = self.windows.knows(told.rule)
+            if known_here:
+                self.windows.keep_out(told.rule, told.subject, self.judge.term(decision))
+            if not known_here or "/" in told.subject:
+                self.judge.escalations.hold(told.subject, told.ports, decision.until)
+        self.aftermath.begin(decision)
+        return [decision]
+
+    def held(self, rule: str, subject: Subject) -> Micros:
+        """Until when a rule holds a subject; 0: it never did."""
+        return self.windows.held(rule, subject).until
+
+    def reopened(self, rule: str, subject: Subject) -> None:
+        """What a rule held a subject for was said by somebody who is believed no longer."""
+        self.windows.forget(subject, rule)
+        self.judge.acquit(rule, subject)
+
     def _count(self, batch: Batch, convict: Convict) -> None:
         """Count every event; one that can't be counted is set aside, and the rest goes on.
 
@@ -173,10 +218,11 @@ class Pipeline:
                 reason = f"{type(error).__name__}: {error}"
                 batch.quarantined.append(Quarantined(bad.offset, bad.kind.detector, reason, b""))
 
-    def pardon(self, subject: Subject, now: Micros) -> None:
-        """A person unbanned the subject: nothing counts against it any more."""
+    def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
+        """A person unbanned the subject: nothing counts against it any more, for a while nothing
+        comes of what will."""
         self.windows.forget(subject)
-        self.judge.pardon(subject, now)
+        self.judge.pardon(subject, now, span)
         self.aftermath.opened(subject, now)
 
     def cut_off(self, subject: Subject, until: Micros, watched: Micros, now: Micros) -> None:

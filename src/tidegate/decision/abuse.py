@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from tidegate.decision.allow import Allow, Surroundings
 from tidegate.decision.breaker import FAST, Breaker
+from tidegate.decision.elsewhere import FLEET, counted_by
 from tidegate.decision.escalation import Escalations
 from tidegate.decision.ladder import Ladder, step
 from tidegate.decision.outward import Sources
@@ -59,16 +60,7 @@ class Judge:
             spared = self.allow.spared(subject, time, good)
         before = 0
         if not spared and not verdict.knocked:  # whose sender can be forged; it starts nothing
-            spare, tripped = self.breaker.spares(time, good)
-            if tripped:
-                self._note(
-                    time,
-                    "20 % or more of the last would-be bans hit subjects that succeeded in the last"
-                    " 30 days: subjects with a good record are spared for 15 minutes."
-                    f" Look at rule {rule.name} and at: tidegate history",
-                )
-            if spare:
-                spared = "good record"
+            spared = self._broken(rule.name, time, good)
         if verdict.release:  # a score says itself when it will have faded
             duration = verdict.release - time
         else:
@@ -82,6 +74,8 @@ class Judge:
             reason = f"one more on probation; {reason}"
         elif verdict.knocked:
             reason = f"it still tries (port {verdict.knocked}); {reason}"
+        elif verdict.shares:
+            reason = f"{counted_by(verdict.shares)}; {reason}"
         elif verdict.tide:
             reason = f"{_tightened(rule, verdict.tide)} at tide {verdict.tide}; else {reason}"
         return Decision(
@@ -102,6 +96,51 @@ class Judge:
             collateral=good,
             watched=self._watched(rule, time + duration, before) if outward and not spared else 0,
         )
+
+    def accept(self, told: Decision, good: bool, now: Micros, *, again: bool = False) -> Decision:
+        """What comes here of a closing by another host's rule, or by a person there. `again`: of an
+        offence that is known already, so that it counts as no other."""
+        ruled = told.by.startswith(FLEET)
+        rule = self._rules.get(told.rule) if ruled else None
+        most, before = self._policy.limits.longest_ban, 0
+        spared = self.allow.spared(told.subject, max(told.time, now), good)
+        if not spared and rule is not None and good and rule.good_record != "ignore":
+            spared = "good record"
+        if ruled and not spared and not again:
+            spared = self._broken(told.rule, told.time, good)
+        if rule is not None and not spared and not again:
+            # An offence like any other, so that the next one here takes the next step.
+            before = self.ladder.climb(rule.name, told.subject, told.time, rule.forget)
+            if not self._slowed(rule.name, told.time, 1):
+                most = min(most, step(rule.ban.ladder, 0))
+        modes = [self._policy.mode, *([] if rule is None else [rule.mode])]
+        duration = min(told.duration, most)
+        return replace(
+            told,
+            until=told.time + duration,
+            duration=duration,
+            step=0 if rule is None else min(before, len(rule.ban.ladder) - 1),
+            mode="observe" if "observe" in modes else "enforce",
+            spared=spared,
+            collateral=good and ruled,
+        )
+
+    def acquit(self, rule: str, subject: Subject) -> None:
+        """An offence was none: whoever said so is believed no longer."""
+        self.ladder.descend(rule, subject)
+        self.escalations.pardon(subject)
+
+    def _broken(self, rule: str, time: Micros, good: bool) -> str:
+        """Note a would-be ban; why the breaker spares the subject, if it does."""
+        spare, tripped = self.breaker.spares(time, good)
+        if tripped:
+            self._note(
+                time,
+                "20 % or more of the last would-be bans hit subjects that succeeded in the last"
+                " 30 days: subjects with a good record are spared for 15 minutes."
+                f" Look at rule {rule} and at: tidegate history",
+            )
+        return "good record" if spare else ""
 
     def _mode(self, rule: Rule) -> Mode:
         modes = [rule.mode, self._policy.mode]
@@ -240,6 +279,8 @@ def _tightened(rule: Rule, tide: Level) -> str:
 
 
 def _identity(verdict: Verdict) -> str:
+    if verdict.identity:
+        return verdict.identity
     last = verdict.refs[-1]
     told = f"{verdict.rule}\0{verdict.subject}\0{last.time}\0{last.offset}"
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -44,7 +44,7 @@ class Escalations:
     def due(self, decision: Decision, hurts: Hurts) -> Decision | None:
         """The closing of a network that a decision about one in it makes due; None if none."""
         found = subjects.network(decision.subject)
-        if found is None or not decision.refs:
+        if found is None or decision.by != "rule":
             return None
         for terms in self._terms:
             if found.family == terms.family and found.length == _child_length(terms):
@@ -59,7 +59,8 @@ class Escalations:
         children = self._children.setdefault(key, {})
         if children.pop(decision.subject, None) is None:
             self._count += 1
-        children[decision.subject] = decision.refs[-1]._replace(time=time)
+        last = decision.refs[-1] if decision.refs else Ref(time, 0, 0)  # no line of our own
+        children[decision.subject] = last._replace(time=time)
         self._dirty.add((*key, decision.subject))
         if self._count > self.capacity:
             self._evict()
@@ -83,9 +84,17 @@ class Escalations:
             count=len(recent),
             step=0,
             reason=f"{len(recent)} in this network were convicted; the last: {decision.reason}",
-            refs=tuple(sorted(recent)[-terms.children :]),
+            refs=tuple(ref for ref in sorted(recent)[-terms.children :] if ref.origin),
             collateral=False,
         )
+
+    def standing(self, network: Subject, ports: tuple[int, ...]) -> Micros:
+        """Until when a whole network is closed for (0: it is not)."""
+        return self._held.get((network, ports), 0)
+
+    def hold(self, network: Subject, ports: tuple[int, ...], until: Micros) -> None:
+        """Another host has closed for a whole network."""
+        self._held[network, ports] = until
 
     def pardon(self, subject: Subject) -> None:
         """Forget that a subject, or anybody in it, was convicted."""

@@ -45,6 +45,16 @@ class Ladder:
                 self.evicted += 1
         return before
 
+    def descend(self, rule: str, subject: Subject) -> None:
+        """Take the last offence back."""
+        key = (rule, subject)
+        last, before = self._offences.get(key, (0, 0))
+        if before > 1:
+            self._offences[key] = (last, before - 1)
+        else:
+            self._offences.pop(key, None)
+        self._dirty.add(key)
+
     def pardon(self, subject: Subject) -> None:
         """Forget every offence of a subject."""
         for rule in self._rules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tidegate.evidence.windows import counts, holds
+from tidegate.evidence.where import counts, holds
 from tidegate.model import Event
 from tidegate.policy.models import Counted, Rule
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from struct import Struct
 
 from tidegate.evidence.tally import OFFSET_BITS, Convict, Tallies
-from tidegate.model import Event, Micros, Ref, Subject, Verdict
+from tidegate.model import Event, Micros, Ref, Shared, Subject, Verdict
 from tidegate.policy.models import Rule
 
 _ENTRY = Struct(">QQ8s")
@@ -48,6 +48,9 @@ class Distinct(Tallies):
                 verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)
                 if self.convicted(verdict, event.offset, convict):
                     return
+        if self.hand_out is not None:
+            place = divmod(ref, 1 << OFFSET_BITS)
+            self.hand_out(Shared(self.rule.name, subject, time, *place, value=value))
         hashed = blake2b(value.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         entries = list(_ENTRY.iter_unpack(self.tallies.pop(subject, b"")))
         known = next((one for one in entries if one[2] == hashed), None)
@@ -74,6 +77,23 @@ class Distinct(Tallies):
             self.rule.name, subject, newest, len(counted), refs, twice=twice, tide=self.tide
         )
         return self.convicted(verdict, offset, convict)
+
+    def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
+        """See `Tallies`."""
+        entries = _ENTRY.iter_unpack(self.tallies.get(subject, b""))
+        return tuple(
+            Ref(time, *divmod(ref, 1 << OFFSET_BITS))
+            for time, ref, _value in entries
+            if time <= upto
+        )
+
+    def spend(self, subject: Subject) -> None:
+        """See `Tallies`."""
+        entries = _ENTRY.iter_unpack(self.tallies.pop(subject, b""))
+        kept = [one for one in entries if one[0] >= self.held[subject].until]
+        if kept:
+            self.tallies[subject] = b"".join(_ENTRY.pack(*one) for one in kept)
+        self.dirty.add(subject)
 
     def newest(self, tally: bytes) -> Micros:
         """The time of the newest entry; 0 if there is none."""

@@ -13,12 +13,13 @@ from zlib import crc32
 
 from tidegate.evidence.decay import EMPTY, Linear, Points, State, form_of
 from tidegate.evidence.tally import NOT_CONVICTED, OFFSET_BITS, Convict, Tallies
-from tidegate.model import SECOND, Event, Micros, Ref, Subject, Verdict
+from tidegate.model import SECOND, Event, Micros, Ref, Shared, Subject, Verdict
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule, ScoreTerms
 
 KEPT = 64
 _KNOCK = 0
+_ELSEWHERE = 2  # kinds of events are odd
 _ENTRY = Struct(">QQHh")
 _NUMBER = 16  # bytes of each of the three numbers of a state
 _HEAD = 3 * _NUMBER
@@ -62,6 +63,9 @@ class Score(Tallies):
             state = self.form.add(state, given)
             entries.append(given)
         self._keep(subject, state, entries)
+        if self.hand_out is not None and points > 0 and not self._closed(subject, event.time):
+            place = divmod(ref, 1 << OFFSET_BITS)
+            self.hand_out(Shared(self.rule.name, subject, event.time, *place, points))
         if points > 0:
             self._weigh(subject, given, state, entries, convict)
 
@@ -126,6 +130,37 @@ class Score(Tallies):
         )
         self.convicted(verdict, refs[-1].offset, convict)
 
+    def _closed(self, subject: Subject, time: Micros) -> bool:
+        held = self.held.get(subject)
+        return held is not None and time < held.until
+
+    def weighed(self, verdict: Verdict) -> Verdict:
+        """A score says itself when it will have faded; of others' only whole points are known."""
+        whole = Points(verdict.time, 0, _ELSEWHERE, verdict.count)
+        release = self.form.release(self.form.add(EMPTY, whole), self.release)
+        return verdict._replace(release=release)
+
+    def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
+        """See `Tallies`."""
+        _state, entries = _unpacked(self.tallies.get(subject, b""))
+        return _refs([one for one in entries if one.time <= upto])
+
+    def spend(self, subject: Subject) -> None:
+        """A score goes on."""
+        self.dirty.add(subject)
+
+    def sentence(self, verdict: Verdict, convict: Convict) -> None:
+        """As ever; what others have counted is added, so that the score is as high here."""
+        super().sentence(verdict, convict)
+        subject, time = verdict.subject, verdict.time
+        state, entries = _unpacked(self.tallies.get(subject, b""))
+        missing = verdict.count - math.ceil(self.form.score(state, time))
+        given = Points(time, 0, _ELSEWHERE, min(missing, 32_767))
+        if missing <= 0 or any(given[:3] == one[:3] for one in entries):
+            return
+        state, entries = self._late(state, entries, given)
+        self._keep(subject, state, entries)
+
     def score(self, subject: Subject, time: Micros) -> float:
         """The score of a subject at a time."""
         state, _entries = _unpacked(self.tallies.get(subject, b""))
@@ -157,8 +192,8 @@ class Score(Tallies):
 
 
 def _refs(entries: list[Points]) -> tuple[Ref, ...]:
-    """The lines that gave points: neither those that took some off, nor knocks."""
-    given = (one for one in entries if one.points > 0 and one.kind != _KNOCK)
+    """The lines that gave points: not what took some off, knocks, or other hosts' points."""
+    given = (one for one in entries if one.points > 0 and one.kind & 1)
     return tuple(Ref(one.time, *divmod(one.ref, 1 << OFFSET_BITS)) for one in given)
 
 

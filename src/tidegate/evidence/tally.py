@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from tidegate.model import Subject, Term, Verdict
+from tidegate.model import Micros, Ref, Shared, Subject, Term, Verdict
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule
 
@@ -18,6 +18,9 @@ NOT_CONVICTED = Term(0)
 
 Convict = Callable[[Verdict, int], Term]
 """Called with each verdict and the offset of the line that triggered it, at once."""
+
+HandOut = Callable[[Shared], None]
+"""Called with each thing that a tally takes in, where hosts count together."""
 
 
 class Tallies:
@@ -32,6 +35,11 @@ class Tallies:
         self.tide: Level | Literal[""] = ""  # where the threshold is that of a higher tide
         self.last_verdict: Verdict | None = None
         self.verdicts = 0
+        self.hand_out: HandOut | None = None
+
+    def share(self, hand_out: HandOut) -> None:
+        """From now on hand out whatever is taken in."""
+        self.hand_out = hand_out
 
     def turn(self, tide: Level) -> None:
         """The host's tide has changed: from now on count by its threshold."""
@@ -47,6 +55,35 @@ class Tallies:
         self.verdicts += 1
         self.held[verdict.subject] = term
         return True
+
+    def sentence(self, verdict: Verdict, convict: Convict) -> None:
+        """Have judged what hosts have counted together. Like an own verdict it begins the tally
+        anew: of one window come no two offences, whoever noticed it first."""
+        held = self.held.get(verdict.subject, NOT_CONVICTED)
+        if verdict.time < held.until:
+            return
+        verdict = self.weighed(verdict)._replace(refs=self.places(verdict.subject, verdict.time))
+        if self.convicted(verdict, verdict.refs[-1].offset if verdict.refs else 0, convict):
+            self.spend(verdict.subject)
+
+    def keep_out(self, subject: Subject, term: Term) -> None:
+        """Another host's rule holds a subject: so does this one, for no shorter than it did."""
+        before = self.held.get(subject, NOT_CONVICTED)
+        self.held[subject] = Term(*map(max, before, term))
+        self.spend(subject)
+
+    def weighed(self, verdict: Verdict) -> Verdict:
+        """As one host would have said it: no more than the threshold, at which it convicts."""
+        return verdict._replace(count=min(verdict.count, self.rule.threshold))
+
+    def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
+        """The lines that are remembered of a subject, of those that are not later; in order."""
+        raise NotImplementedError
+
+    def spend(self, subject: Subject) -> None:
+        """What came before the end of a term counts no more: it has had its consequence, or would
+        not have been counted of somebody who is held."""
+        raise NotImplementedError
 
     def hold(self, subject: Subject, term: Term) -> None:
         """Hold a subject for a term that a person said; its tally begins anew."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from struct import Struct
 from zlib import crc32
 
-from tidegate.evidence.tally import OFFSET_BITS, Convict, Tallies
-from tidegate.model import Event, Micros, Ref, Subject, Verdict
+from tidegate.evidence.tally import OFFSET_BITS, Convict, HandOut, Tallies
+from tidegate.model import Event, Micros, Ref, Shared, Subject, Verdict
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Rule
 
@@ -43,7 +43,7 @@ class Window(Tallies):
         # while the tide is high: once it has fallen, the rule's own threshold counts again.
         self.double = rule.good_record == "double"
         self.most = self.full * (2 if self.double else 1)
-        self.count = self._attempt_counter() if self.row else self._counter()
+        self.count = self._counting()
 
     @property
     def part(self) -> str:
@@ -54,7 +54,27 @@ class Window(Tallies):
         """As ever; counters have the threshold bound to a local name, so there are new ones."""
         super().turn(tide)
         self.full = self.threshold * 16
-        self.count = self._attempt_counter() if self.row else self._counter()
+        self.count = self._counting()
+
+    def share(self, hand_out: HandOut) -> None:
+        """As ever; what is common has no short way any more, so that all pass by one place."""
+        super().share(hand_out)
+        self.count = self._counting()
+
+    def _counting(self) -> Count:
+        if self.hand_out is not None:
+            return self._count_shared
+        return self._attempt_counter() if self.row else self._counter()
+
+    def _count_shared(self, event: Event, ref: int, convict: Convict) -> None:
+        if self.held and self._holds(event, ref, convict):
+            return
+        tally = self.tallies.pop(event.subject, b"\0" if self.row else b"")
+        self.dirty.add(event.subject)
+        if self.row:
+            self._count_attempt(event, ref, tally, convict)
+        else:
+            self._add(event, tally, b"", event.count * self.weights[event.kind.name], ref, convict)
 
     def _counter(self) -> Count:
         """`count` for rules without sessions, bound to local names: it runs for every event."""
@@ -164,6 +184,9 @@ class Window(Tallies):
     ) -> None:
         """Enter an event `weight` times, wherever its time belongs."""
         within, time, full = self.rule.within, event.time, self.full
+        if self.hand_out is not None:
+            place, amount = divmod(ref, 1 << OFFSET_BITS), min(weight, self.rule.threshold)
+            self.hand_out(Shared(self.rule.name, event.subject, time, *place, amount))
         entry = pack(time, ref) * min(weight, self.most // 16)
         if entry[:16] >= tally[-16:]:
             # In order: the only window that can have been completed is the newest N.
@@ -248,11 +271,30 @@ class Window(Tallies):
             return b""  # damaged on the disk: one count is lost, nothing else
         return tally
 
+    def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
+        """See `Tallies`."""
+        entries = dict.fromkeys(_ENTRY.iter_unpack(self._entries(subject)))
+        return tuple(
+            Ref(time, *divmod(ref, 1 << OFFSET_BITS)) for time, ref in entries if time <= upto
+        )
+
+    def spend(self, subject: Subject) -> None:
+        """See `Tallies`."""
+        until = pack(self.held[subject].until, 0)
+        entries = self._entries(subject)
+        kept = next((at for at in range(0, len(entries), 16) if entries[at : at + 16] >= until), -1)
+        self.tallies.pop(subject, None)
+        if kept >= 0:
+            self.tallies[subject] = (b"\0" if self.row else b"") + entries[kept:]
+        self.dirty.add(subject)
+
+    def _entries(self, subject: Subject) -> bytes:
+        tally = self.tallies.get(subject, b"")
+        return tally[1 + tally[0] * self.row :] if self.row and tally else tally
+
     def holding(self, subject: Subject) -> int:
         """How many counted events are remembered for a subject, inside the window or not."""
-        tally = self.tallies.get(subject, b"")
-        rows = 1 + tally[0] * self.row if self.row and tally else 0
-        return (len(tally) - rows) // 16
+        return len(self._entries(subject)) // 16
 
 
 def _program(kind: str) -> str:

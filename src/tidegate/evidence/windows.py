@@ -6,20 +6,29 @@ event that comes more than an hour late may find its tally already dropped.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import translate
-from functools import lru_cache
 from itertools import islice
 from struct import Struct
 
 from tidegate.evidence.distinct import Distinct
 from tidegate.evidence.score import Score
 from tidegate.evidence.tally import OFFSET_BITS, Convict
+from tidegate.evidence.where import counts
 from tidegate.evidence.window import Window
-from tidegate.model import HOUR, MINUTE, Batch, Change, Event, Micros, Subject, Term
+from tidegate.model import (
+    HOUR,
+    MINUTE,
+    Batch,
+    Change,
+    Event,
+    Micros,
+    Shared,
+    Subject,
+    Term,
+    Verdict,
+)
 from tidegate.policy.guards import Level
-from tidegate.policy.models import Counted, Rule, Where
+from tidegate.policy.models import Counted, Rule
 
 Tally = Window | Score | Distinct
 _TERM = Struct(">QQQ")
@@ -47,6 +56,7 @@ class Windows:
         self._by_kind: dict[str, list[Window]] = {}  # N in M without conditions: what is common
         self._special: dict[str, list[tuple[Tally, Counted]]] = {}
         self._reset: dict[str, list[Tally]] = {}
+        self._shared: list[Shared] = []
         for rule in rules:
             if rule.enabled:
                 self._enter(rule, weights)
@@ -76,6 +86,8 @@ class Windows:
             tally = Distinct(rule)
         else:
             tally = Window(rule, {one.kind: one.weight or 0 for one in counted})
+        if rule.shared and self.durable:
+            tally.share(self._shared.append)
         self.windows.append(tally)
         for one in counted:
             if not one.weight:
@@ -138,10 +150,42 @@ class Windows:
             if isinstance(tally, Score) and not tally.rule.ban.outward:
                 tally.knock(subject, time, port, convict)
 
-    def forget(self, subject: Subject) -> None:
-        """A person pardoned the subject: no rule remembers it."""
+    def take_shared(self) -> list[Shared]:
+        """What was taken in since last asked by rules that hosts count by together."""
+        taken = self._shared.copy()
+        self._shared.clear()  # the same list: tallies hold on to it
+        return taken
+
+    def sentence(self, verdict: Verdict, convict: Convict) -> None:
+        """Hosts have counted together; nothing comes of it where the rule holds the subject
+        already, or is not shared here."""
+        window = self._named(verdict.rule)
+        if window is not None and window.rule.shared:
+            window.sentence(verdict, convict)
+
+    def keep_out(self, rule: str, subject: Subject, term: Term) -> None:
+        """The same rule of another host holds a subject."""
+        window = self._named(rule)
+        if window is not None:
+            window.keep_out(subject, term)
+
+    def held(self, rule: str, subject: Subject) -> Term:
+        """For how long a rule holds a subject."""
+        window = self._named(rule)
+        return _NONE if window is None else window.held.get(subject, _NONE)
+
+    def _named(self, rule: str) -> Tally | None:
+        return next((one for one in self.windows if one.rule.name == rule), None)
+
+    def knows(self, rule: str) -> bool:
+        """Whether there is such a rule, and it is switched on."""
+        return self._named(rule) is not None
+
+    def forget(self, subject: Subject, rule: str = "") -> None:
+        """A person pardoned the subject: no rule, or not this one, remembers it."""
         for window in self.windows:
-            window.forget(subject)
+            if rule in ("", window.rule.name):
+                window.forget(subject)
 
     def cut_off(self, subject: Subject, until: Micros, watched: Micros) -> list[Rule]:
         """A person cut a source off: as if every rule that could had done so. Those rules."""
@@ -181,7 +225,7 @@ class Windows:
         """Take back one saved change; False if it belongs to no rule of this policy."""
         what, _space, rest = change.part.partition(" ")
         name = rest.partition(" ")[0]
-        window = next((one for one in self.windows if one.rule.name == name), None)
+        window = self._named(name)
         if window is None or change.value is None:
             return False
         subject = Subject(change.key)
@@ -201,9 +245,10 @@ class Windows:
             self.restore(change)
         for window in self.windows:
             window.dirty.update(window.tallies)
-            before = next((one for one in old.windows if one.rule.name == window.rule.name), None)
+            before = old._named(window.rule.name)
             if before is not None:
                 window.last_verdict, window.verdicts = before.last_verdict, before.verdicts
+        self._shared += old.take_shared()
         self.evicted = old.evicted
         self._latest, self._expired = old._latest, old._expired
         self.tide = old.tide
@@ -245,28 +290,6 @@ class Windows:
                 del window.tallies[subject]
             window.dirty.update(gone)
             self.evicted += len(gone)
-
-
-def counts(one: Counted, fields: Mapping[str, str]) -> bool:
-    """Whether an event with these fields counts."""
-    return holds(one.where, fields) and not any(holds((each,), fields) for each in one.unless)
-
-
-def holds(where: Where, fields: Mapping[str, str]) -> bool:
-    """Whether an event's fields are as the conditions want them. `file` may be a bare name."""
-    return all(name in fields and _taken(wanted, name, fields[name]) for name, wanted in where)
-
-
-def _taken(wanted: tuple[str, ...], name: str, value: str) -> bool:
-    taken = _any_of(wanted)
-    found = taken(value) or (name == "file" and taken(value.rpartition("/")[2]))
-    return bool(found)
-
-
-@lru_cache(maxsize=1024)
-def _any_of(patterns: tuple[str, ...]) -> Callable[[str], re.Match[str] | None]:
-    """Matches what any of the patterns takes: one expression, however many there are."""
-    return re.compile("|".join(map(translate, patterns))).match
 
 
 def _weight(one: Counted, defaults: Mapping[str, int]) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tidegate.evidence.tally import NOT_CONVICTED
-from tidegate.evidence.windows import Windows, counts, holds
+from tidegate.evidence.where import counts, holds
+from tidegate.evidence.windows import Windows
 from tidegate.model import HOUR, MINUTE, SECOND, Batch, Event, Kind, Subject, Term, Verdict
 from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms
 
