@@ -168,15 +168,15 @@ class Pipeline:
             self.aftermath.begin(decision)
         return decisions
 
-    def accept(self, told: Closing, now: Micros, identity: str = "") -> Decision | None:
-        """Another host has closed for somebody; `identity`: what to call that here. None where
+    def accept(self, told: Closing, now: Micros, identity: str = "") -> list[Decision]:
+        """Another host has closed for somebody; `identity`: what to call that here. Nothing where
         it is an offence that this host has dealt with, and no worse one there."""
         ruled, until = told.by == "rule", told.until
         known = self.judge.escalations.standing(told.subject, told.ports) if ruled else 0
         known = max(known, self.held(told.rule, told.subject)) if ruled else 0
         again = told.time < known
         if again and until - known <= (until - told.time) // 2:  # its step is no higher than ours
-            return None
+            return []
         good = self.record.good(told.subject, now, 0, {})
         decision = self.judge.accept(
             elsewhere.closed(
@@ -192,7 +192,7 @@ class Pipeline:
             if not known_here or "/" in told.subject:
                 self.judge.escalations.hold(told.subject, told.ports, decision.until)
         self.aftermath.begin(decision)
-        return decision
+        return [decision]
 
     def held(self, rule: str, subject: Subject) -> Micros:
         """Until when a rule holds a subject; 0: it never did."""
