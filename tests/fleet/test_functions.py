@@ -8,7 +8,7 @@ import pytest
 from tests.fleet.servers import Server
 from tests.fleet.timed import Timed, told_the_time
 
-from tidegate.fleet import functions, oracle
+from tidegate.fleet import functions, oracle, stream
 from tidegate.fleet.connection import Refused
 from tidegate.fleet.functions import Answer, Form, Hit, Status, Sum, Terms
 from tidegate.model import MINUTE, SECOND, Micros, Subject
@@ -271,3 +271,18 @@ def test_what_lies_in_a_key_and_is_no_tally_counts_as_nothing(engine: Timed) -> 
             engine.call(("DEL", functions.record_key("web1", 0)))
             answer = ask(engine, "web1", 1, one(*hits(0), terms=terms))
             assert answer.troubles == functions.Troubles()
+
+
+def test_what_was_said_is_read_in_brief(engine: Timed) -> None:
+    assert engine.call(stream.read(b"0-0", brief=True))[0] is None
+    said = [b"one", bytes(300), b""]
+    for body in said:
+        engine.call(("XADD", stream.STREAM, "*", "m", body))
+    engine.call(("XADD", stream.STREAM, "*", "other", b"two"))
+    places = [place for place, _fields in engine.call(("XRANGE", stream.STREAM, "-", "+"))[0]]  # type: ignore[union-attr,attr-defined,misc]
+    assert stream.briefly(engine.call(stream.read(b"0-0", brief=True))[0]) == (
+        places[-1], [*said, b""],
+    )  # fmt: skip
+    (reply,) = engine.call(stream.read(places[1], brief=True))
+    assert stream.briefly(reply) == (places[-1], [b"", b""])
+    assert stream.briefly(engine.call(stream.read(places[-1], brief=True))[0]) == (b"", [])

@@ -30,7 +30,8 @@ class Heard(NamedTuple):
 
     `moved`: another copy of the data answers than before, after a failover or a restart, and what
     was said last may be missing in it. `stale`: a replica answered that has lost its primary.
-    `trouble`: what the engine refused, "" if nothing.
+    `trouble`: what the engine refused, "" if nothing. So many of the first `bodies` are out of the
+    snapshot, said long ago perhaps.
     """
 
     bodies: tuple[bytes, ...] = ()
@@ -38,6 +39,7 @@ class Heard(NamedTuple):
     moved: bool = False
     stale: bool = False
     trouble: str = ""
+    kept: int = 0
 
 
 Phase = Literal["start", "snapshot", "stream"]
@@ -53,6 +55,8 @@ class Listener:
 
     def __init__(self) -> None:
         self.phase: Phase = "start"
+        self.brief = False
+        self._plain = False  # our function was refused on this connection
         self.lineage = b""
         self.snapshots = 0
         self.last = b"0-0"
@@ -66,10 +70,15 @@ class Listener:
 
     def reconnected(self) -> None:
         """Another connection: ask first whose data is behind it."""
+        self.brief = self._plain = False
         self._checked = None
         self._asked = []
         if self.phase == "snapshot":  # a cursor means nothing to another server
             self.phase = "start"
+
+    def shorten(self) -> None:
+        """The engine has our functions: read by one of them from now on, if it lets us."""
+        self.brief = not self._plain
 
     def again(self) -> None:
         """Read the snapshot once more, as where a quota left out what came with the first time."""
@@ -79,14 +88,14 @@ class Listener:
         """What to ask now; the replies to exactly these go to `take`."""
         count = (b"XINFO", b"STREAM", stream.STREAM)
         asked: dict[str, Command] = {}
-        most = b"%d" % stream.AT_ONCE
         self._now = now
         if self.phase == "start":
             asked["end"] = count
         else:
             if self.phase == "snapshot":
+                most = b"%d" % stream.AT_ONCE
                 asked["page"] = (b"HSCAN", stream.HELD, self._cursor, b"COUNT", most)
-            asked["read"] = (b"XREAD", b"COUNT", most, b"STREAMS", stream.STREAM, self.last)
+            asked["read"] = stream.read(self.last, brief=self.brief)
         if self.phase == "start" or not _within(self._checked, now, CHECK):
             asked["lineage"] = (b"INFO", b"replication")
             if self.phase != "start":  # behind the read, so that it counts what was read
@@ -100,6 +109,8 @@ class Listener:
         if len(replies) != len(self._asked):
             raise Malformed(f"{len(replies)} replies to {len(self._asked)} questions")
         got = dict(zip(self._asked, replies, strict=True))
+        if self.brief and stream.is_unknown(got.get("read")):
+            self.brief, self._plain = False, True  # whatever it lost, decisions are heard
         for name, reply in got.items():
             unsaid = name in ("end", "count") and stream.is_nothing(reply)
             if isinstance(reply, Exception) and not unsaid:
@@ -114,13 +125,14 @@ class Listener:
             self.snapshots += 1
             return Heard(behind=True, moved=moved, stale=stale)
         bodies = self._page(got["page"]) if "page" in got else []
+        kept = len(bodies)
         bodies += self._read(got["read"])
         if "count" in got and not moved:
             missed, moved = self._compare(*stream.state(got["count"]))
         if moved or missed or self._backlog >= stream.CAP:
             self.phase = "start"
         behind = self.phase != "stream" or self._backlog > 0
-        return Heard(tuple(bodies), behind, moved, stale)
+        return Heard(tuple(bodies), behind, moved, stale, kept=kept)
 
     def _look(self, reply: Reply) -> tuple[bool, bool]:
         text = reply.encode() if isinstance(reply, str) else reply
@@ -137,16 +149,21 @@ class Listener:
         return bodies
 
     def _read(self, reply: Reply) -> list[bytes]:
-        found = stream.messages(reply)
-        places = [stream.place(self.last), *(stream.place(one) for one, _body in found)]
-        if any(later <= earlier for earlier, later in pairwise(places)):
-            raise Malformed("a stream that runs backwards")
-        if found:
-            self.last = found[-1][0]
+        if self.brief and not isinstance(reply, list | dict):
+            last, found = stream.briefly(reply)
+            places = [last] if found else []
+        else:
+            messages = stream.messages(reply)
+            places, found = [one for one, _body in messages], [body for _one, body in messages]
+        if places:
+            passed = [stream.place(one) for one in (self.last, *places)]
+            if any(later <= earlier for earlier, later in pairwise(passed)):
+                raise Malformed("a stream that runs backwards")
+            self.last = places[-1]
         self._said += len(found)
         # The stream drops nothing of its last CAP messages: who has read fewer has missed none.
         self._backlog = self._backlog + len(found) if len(found) >= stream.AT_ONCE else 0
-        return [body for _place, body in found if body]
+        return [body for body in found if body]
 
     def _compare(self, last: bytes, said: int) -> tuple[bool, bool]:
         """Whether we missed something, and whether the data is less than it was: somebody removed

@@ -65,7 +65,7 @@ def bodies(entries: Iterable[Entry]) -> list[bytes]:
 def decode(host: str, body: bytes) -> tuple[Entry, ...]:
     """What a host says in a body of DECISIONS. Malformed where it says nothing of the kind."""
     reader = Reader(body)
-    found = []
+    found: list[Entry] = []
     while reader.left or not found:
         if len(found) == MAX_ENTRIES:
             raise Malformed(f"more than {MAX_ENTRIES} decisions")

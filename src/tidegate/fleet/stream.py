@@ -34,8 +34,8 @@ GRACE: Micros = 2 * MINUTE
 """How long a message that has ended stays, for clocks that are behind."""
 
 COMMANDS = (
-    "multi", "exec", "xadd", "xread", "xinfo|stream", "hset", "hdel", "hscan", "hstrlen",
-    "zadd", "zrem", "zrange", "zcard", "info",
+    "multi", "exec", "xadd", "xread", "xrange", "fcall_ro", "xinfo|stream", "info",
+    "hset", "hdel", "hscan", "hstrlen", "zadd", "zrem", "zrange", "zcard",
 )  # fmt: skip
 """What a host must be allowed to do here, with keys that begin with `{tg:`."""
 
@@ -163,6 +163,40 @@ def entries(reply: Reply) -> Iterable[tuple[bytes, bytes]]:
         if not isinstance(body, bytes):
             raise Malformed("a message that is no bytes")
         yield place, body
+
+
+def read(last: bytes, *, brief: bool) -> Command:
+    """Ask for what was said behind a place. `brief`: by our function, which answers with a third
+    less than XREAD; an engine that has lost its functions refuses it."""
+    most = b"%d" % AT_ONCE
+    if brief:
+        return (b"FCALL_RO", b"tg1_heard", b"1", STREAM, last, most)
+    return (b"XREAD", b"COUNT", most, b"STREAMS", STREAM, last)
+
+
+def is_unknown(reply: Reply) -> bool:
+    """Whether the engine knows our function no more, or may not let us call it."""
+    text = str(reply) if isinstance(reply, Exception) else ""
+    return "unction not found" in text or text.startswith("NOPERM")
+
+
+def briefly(reply: Reply) -> tuple[bytes, list[bytes]]:
+    """The place of the last message, and all of them; b"" and none where there are none.
+
+    Malformed if it is no reply to a brief `read`."""
+    if reply is None:
+        return b"", []
+    if not isinstance(reply, bytes) or not reply:
+        raise Malformed("messages that are none")
+    at = 1 + reply[0]
+    last, size, found = reply[1:at], len(reply), []
+    while at + 3 <= size:
+        end = at + 3 + int.from_bytes(reply[at : at + 3])
+        found.append(reply[at + 3 : end])
+        at = end
+    if at != size or not found or not _ID.fullmatch(last):
+        raise Malformed("messages that end too early")
+    return last, found
 
 
 def state(reply: Reply) -> tuple[bytes, int]:

@@ -375,6 +375,25 @@ local function confirm(keys, args)
   return open
 end
 
+-- KEYS: the stream of what is said. ARGS: the place behind which to read, and how many messages at
+-- most. The place of the last, then the lengths and bytes of all; nothing where there are none. What
+-- XREAD says of each besides, its own place and how its fields are called, is 45 bytes that go to
+-- every host. A message that is none of ours is of length 0.
+local function heard(keys, args)
+  if #keys ~= 1 or #args ~= 2 then return redis.error_reply('ERR tidegate: a stream, a place, a number') end
+  local found = redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])
+  if #found == 0 then return false end
+  local parts = { struct.pack('>B', #found[#found][1]) .. found[#found][1] }
+  for _, one in ipairs(found) do
+    local fields = one[2]
+    local body = #fields == 2 and fields[1] == 'm' and fields[2] or ''
+    parts[#parts + 1] = struct.pack('>I3', #body)
+    parts[#parts + 1] = body
+  end
+  return table.concat(parts)
+end
+
 redis.register_function('tg1_count', count)
 redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
+redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }

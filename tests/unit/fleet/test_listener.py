@@ -49,6 +49,47 @@ def test_who_has_read_all_asks_one_question_in_an_exchange():
     assert one.take([None]) == Heard()
 
 
+PLACE = b"\x036-0"
+
+
+def test_where_the_engine_has_our_functions_it_is_asked_in_brief():
+    one = listening()
+    one.shorten()
+    (asked,) = one.commands(NOW + 200_000)
+    assert asked == (b"FCALL_RO", b"tg1_heard", b"1", STREAM, b"5-0", b"%d" % stream.AT_ONCE)
+    reply = PLACE + b"\0\0\3one" + b"\0\0\0" + b"\0\0\3two"
+    assert one.take([reply]) == Heard((b"one", b"two"))
+    assert one.last == b"6-0"
+    one.reconnected()
+    assert "XREAD" in questions(one)
+    assert one.take([None, INFO, state(b"6-0", 8)]) == Heard()  # the one of nobody was counted, too
+
+
+@pytest.mark.parametrize("refused", ["ERR Function not found", "NOPERM no permissions to run"])
+def test_an_engine_that_lost_its_functions_is_read_as_any(refused):
+    one = listening()
+    one.shorten()
+    one.commands(NOW + 200_000)
+    assert one.take([ValueError(refused)]).trouble == refused
+    one.shorten()
+    assert "XREAD" in questions(one, NOW + 400_000)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"", PLACE, b"\x036-", b"\xff6-0", PLACE + b"\0\0\4one", PLACE + b"\0\0", 3, PLACE + b"\0\0\0x",
+        b"\x035-0\0\0\1x", b"\x03x-0\0\0\1x",
+    ],
+)  # fmt: skip
+def test_brief_replies_without_sense_are_malformed(reply):
+    one = listening()
+    one.shorten()
+    one.commands(NOW)
+    with pytest.raises(Malformed):
+        one.take([reply])
+
+
 def test_whose_data_it_is_and_how_much_is_asked_every_five_seconds():
     one = listening()
     for second in range(1, 5):
@@ -120,7 +161,7 @@ def test_a_snapshot_that_was_begun_is_begun_anew_on_another_connection():
     one.commands(NOW)
     one.take([ABSENT, INFO])
     one.commands(NOW)
-    assert one.take([[b"17", [b"a", b"one"]], None]) == Heard((b"one",), behind=True)
+    assert one.take([[b"17", [b"a", b"one"]], None]) == Heard((b"one",), behind=True, kept=1)
     one.reconnected()
     assert questions(one) == ["XINFO", "INFO"]
     one.take([ABSENT, INFO])
@@ -187,6 +228,7 @@ REPLY = st.recursive(
 @given(st.lists(st.lists(REPLY, max_size=3), min_size=1, max_size=4))
 def test_whatever_an_engine_says_is_heard_or_malformed(exchanges):
     one = Listener()
+    one.brief = bool(len(exchanges) % 2)
     for replies in exchanges:
         asked = one.commands(NOW)
         assert all(isinstance(word, bytes) for command in asked for word in command)
