@@ -84,7 +84,7 @@ def neighbour(found: re.Match[bytes]) -> bytes:
 def succeeded(line: bytes) -> Iterator[bytes]:
     """Some of those who fail succeed once, so that there are good records among the offenders."""
     found = re.match(rb"(\w{3} +\d+ [\d:]+ \S+ sshd\[\d+\]: )Failed .* from ([\d.]+) port", line)
-    if found and crc32(line) % 17 == 0:
+    if found and crc32(line) % 17 == 0 and crc32(found[2]) % 3:
         yield found[1] + b"Accepted password for anna from " + found[2] + b" port 22 ssh2\n"
 
 
