@@ -25,7 +25,8 @@ class FleetSpec:
     for. `ca` "": the host's own authorities. `read` "replica": decisions are read from replicas.
     `count`: who counts by rules that do not say so themselves, where the fleet can.
     `min_hosts`: so many different hosts have to have counted in what convicts. `bans` False: what
-    other hosts decided is not taken over.
+    other hosts decided is not taken over. `policy` False: what the fleet publishes is not taken;
+    `commands`: it may also say what root runs here.
     """
 
     engines: tuple[str, ...]
@@ -38,3 +39,5 @@ class FleetSpec:
     count: Scope = "fleet"
     min_hosts: int = 1
     bans: bool = True
+    policy: bool = True
+    commands: bool = False

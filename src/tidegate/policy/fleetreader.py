@@ -36,7 +36,10 @@ def engines(value: object) -> tuple[str, ...]:
     )
 
 
-ACCEPT: dict[str, Read] = {"min-hosts": values.whole(1, 64), "bans": values.boolean}
+ACCEPT: dict[str, Read] = {
+    "min-hosts": values.whole(1, 64),
+    **dict.fromkeys(("bans", "policy", "commands"), values.boolean),
+}
 FLEET: dict[str, Read] = {
     "engine": engines,
     "kind": values.choice("single", "sentinel", "cluster"),
@@ -70,6 +73,8 @@ def read(sections: Sections) -> FleetSpec | None:
         password_file=data.pop("password-file", ""),
         min_hosts=accept.get("min-hosts", 1),
         bans=accept.get("bans", True),
+        policy=accept.get("policy", True),
+        commands=accept.get("commands", False),
         **data,
     )
     _judge(sections, found)

@@ -24,9 +24,10 @@ from types import MappingProxyType
 from typing import Any
 
 from tidegate.errors import PolicyError
-from tidegate.policy import outwardnotes
+from tidegate.policy import outwardnotes, overlay
 from tidegate.policy.guardreader import Fetch
 from tidegate.policy.models import Counted, Paths, Policy, Rule
+from tidegate.policy.overlay import Below, Published
 from tidegate.policy.tables import PATHS, Reader
 
 DEFAULT = Path("/etc/tidegate/tidegate.toml")
@@ -41,23 +42,28 @@ _KEY = re.compile(r'\s*("[^"]*"|[A-Za-z0-9_.-]+)\s*=')
 class Loaded:
     """A policy with the place of each of its keys: `places["rule.x.within"] == "FILE:LINE"`.
 
-    `notes`: what is allowed and yet worth a look, each a line with its place.
+    `notes`: what is allowed and yet worth a look, each a line with its place. `below`: what the
+    fleet has published of it.
     """
 
     policy: Policy
     places: Mapping[str, str]
     values: Mapping[str, object]
     notes: tuple[str, ...] = ()
+    below: Below | None = None
 
     def place(self, key: str) -> str:
         """Where a key stands, or what it stands in; "" where that is not known."""
         return _place(key, self.places, [("", "")])
 
 
-def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
+def load(
+    config: Path | None = None, *, trusted: bool = False, published: Published | None = None
+) -> Loaded:
     """The policy of `config` and the `policy.d` beside it; without either, the shipped one.
 
-    `trusted`: refuse files that others than root could change. Raises PolicyError with all faults.
+    `trusted`: refuse files that others than root could change. `published`: says what the fleet has
+    published, which is read below them. Raises PolicyError with all faults.
     """
     main = config or DEFAULT
     if config is None and not main.exists():
@@ -69,27 +75,26 @@ def load(config: Path | None = None, *, trusted: bool = False) -> Loaded:
         if faults:
             raise PolicyError(faults)
     texts = [(str(path), _text(path)) for path in files]
-    return read(texts, fetch=_trusted if trusted else _text)
+    return read(texts, fetch=_trusted if trusted else _text, published=published)
 
 
-def read(texts: Sequence[tuple[str, str]], *, fetch: Fetch | None = None) -> Loaded:
+def read(
+    texts: Sequence[tuple[str, str]],
+    *,
+    fetch: Fetch | None = None,
+    published: Published | None = None,
+) -> Loaded:
     """A policy from (name, TOML text) pairs, later keys replacing earlier ones; `fetch` reads the
-    files that it names."""
-    merged: dict[str, Any] = {}
-    places: dict[str, str] = {}
-    faults = []
-    for name, text in texts:
-        try:
-            data = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            faults.append(f"{name}: not valid TOML: {error}")
-            continue
-        _merge(merged, data)
-        places.update((key, f"{name}:{line}") for key, line in _lines(text))
+    files that it names. `published`: see `load`."""
+    faults: list[str] = []
+    found = overlay.combine(texts, published, faults)
+    merged, texts, below = found.merged, found.texts, found.below
+    read_file = below.fetching(fetch or _text) if below is not None else fetch or _text
+    places = {key: f"{name}:{line}" for name, text in texts for key, line in _lines(text)}
     digest = hashlib.sha256(json.dumps(merged, sort_keys=True, default=str).encode())
 
     def fetched(path: Path) -> str:
-        text = (fetch or _text)(path)
+        text = read_file(path)
         digest.update(text.encode())  # what a policy names is part of it
         return text
 
@@ -100,7 +105,7 @@ def read(texts: Sequence[tuple[str, str]], *, fetch: Fetch | None = None) -> Loa
     if faults:
         raise PolicyError(faults)
     notes = tuple(_told(reader.notes, places, texts))
-    return Loaded(policy, places, dict(_leaves(merged)), notes)
+    return Loaded(policy, places, dict(_leaves(merged)), notes, below)
 
 
 def salvaged(config: Path | None = None) -> Paths:
@@ -233,14 +238,6 @@ def _text(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise PolicyError([f"{path}: not UTF-8 at byte {error.start}"]) from error
-
-
-def _merge(into: dict[str, Any], data: Mapping[str, Any]) -> None:
-    for key, value in data.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 def _lines(text: str) -> Iterator[tuple[str, int]]:
