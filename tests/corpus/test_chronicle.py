@@ -78,13 +78,13 @@ _ADDRESS = re.compile(rb"(?<=from )[\d.]{7,15}(?= port)")
 def neighbour(found: re.Match[bytes]) -> bytes:
     """Every third is of one network, so that enough in it are convicted."""
     number = crc32(found[0])
-    return found[0] if number % 3 else b"198.51.100.%d" % (number % 251)
+    return found[0] if number % 3 != 1 else b"198.51.100.%d" % (number % 251)
 
 
 def succeeded(line: bytes) -> Iterator[bytes]:
     """Some of those who fail succeed once, so that there are good records among the offenders."""
     found = re.match(rb"(\w{3} +\d+ [\d:]+ \S+ sshd\[\d+\]: )Failed .* from ([\d.]+) port", line)
-    if found and crc32(line) % 17 == 0 and crc32(found[2]) % 3:
+    if found and crc32(line) % 17 == 0 and crc32(found[2]) % 3 == 2:
         yield found[1] + b"Accepted password for anna from " + found[2] + b" port 22 ssh2\n"
 
 
