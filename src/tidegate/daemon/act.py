@@ -67,6 +67,15 @@ class Actor:
             self._tell(one, outcomes[one.id])
         return [Result(one, outcomes[one.id]) for one in fresh]
 
+    def undo(self, ends: Sequence[Decision], now: Micros) -> None:
+        """Write down undoings that are not of everything, then make the gate as it is wanted, since
+        somebody else may want the very same closed. Raises LedgerError; then nothing is undone."""
+        fresh = self.ledger.intend(ends)
+        if fresh:
+            self._reconcile("opened", now)
+        for one in fresh:
+            log.info("unban %s by %s: %s", one.subject, one.by, one.reason)
+
     def resume(self, policy: Policy, now: Micros) -> None:
         """After a start: open what no rule wants any more, then make the gate as it is wanted."""
         self._open_orphans(policy, now)

@@ -14,8 +14,18 @@ from typing import Protocol
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import entry_view
-from tidegate.daemon import asked, gateview, gatework, incidentwork, outview, outwork, overview
+from tidegate.daemon import (
+    asked,
+    fleetview,
+    gateview,
+    gatework,
+    incidentwork,
+    outview,
+    outwork,
+    overview,
+)
 from tidegate.daemon.act import Actor
+from tidegate.daemon.fleeting import Fleeting, Later
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.incidents import Incidents
 from tidegate.daemon.moves import PREFIX
@@ -36,6 +46,7 @@ class Daemon(Protocol):
     actor: Actor
     guarding: Guarding
     incidents: Incidents
+    fleeting: Fleeting
     wiring: Wiring
     started: Micros
     loaded_at: Micros
@@ -71,6 +82,7 @@ class Answerer:
             ("GET", "/targets"): partial(overview.targets, watcher),
             ("GET", "/sources"): partial(outview.sources, watcher),
             ("GET", "/report"): partial(overview.report, watcher),
+            ("GET", "/fleet"): partial(fleetview.hosts, watcher),
             ("GET", "/guards"): partial(gatework.guards, watcher),
             ("GET", "/incidents"): partial(incidentwork.listed, watcher),
             ("GET", "/incident"): partial(incidentwork.shown, watcher),
@@ -102,7 +114,9 @@ class Answerer:
             log.exception("%r could not be answered", call)
             call.reply(500, {"error": "an error inside; the daemon's log has it"})
         else:
-            if isinstance(value, Iterator):
+            if isinstance(value, Later):
+                self._watcher.fleeting.wait(call, value, now)
+            elif isinstance(value, Iterator):
                 call.stream(value, status)
             else:
                 call.reply(status, value)
@@ -135,7 +149,7 @@ class Answerer:
         standing = {entry.decision.id for entry in ledger.standing(now, subject)}
         cut = {entry.decision.id for entry in outview.standing(self._watcher, now, subject)}
         known = standing | cut
-        return 200, {
+        return 200, fleetview.why(self._watcher, subject, {
             "v": 1,
             "subject": subject,
             "banned": [entry_view(one) for one in entries if one.decision.id in standing],
@@ -150,7 +164,7 @@ class Answerer:
                 for window in self._watcher.pipeline.windows.windows
                 if (count := window.holding(subject))
             ],
-        }
+        })  # fmt: skip
 
     def _history(self, call: Call, _now: Micros) -> Answer:
         given = call.query.get("subject", "").removeprefix(PREFIX)
@@ -190,7 +204,7 @@ class Answerer:
         # Who was allowed by hand is not any more: an allow stands before every ban.
         if any(one.subject == subject for one in self._watcher.wiring.ledger.allowed(now)):
             decisions.insert(0, by_hand("disallow", subject, (), now, now, **words))
-        return outwork.done(self._watcher, decisions, now)
+        return outwork.done(self._watcher, decisions, now, local=asked.local(call.body))
 
     def _good(self, subject: Subject) -> bool:
         return self._watcher.pipeline.record.ever(subject)
@@ -210,7 +224,8 @@ class Answerer:
                 decisions += outwork.freed(self._watcher, subject, now=now, **words)
             self._watcher.pipeline.pardon(subject, now)
             decisions.append(by_hand("unban", subject, (), now, now + HOUR, **words))
-        status, answer = outwork.done(self._watcher, decisions, now)
+        local = asked.local(call.body)
+        status, answer = outwork.done(self._watcher, decisions, now, local=local)
         if len(chosen) == 1:
             around = subjects.covering(chosen[0])
             still = {one.decision.subject for one in standing(now, chosen[0])}

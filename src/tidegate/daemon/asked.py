@@ -48,6 +48,11 @@ def note(body: Mapping[str, object]) -> str:
     return found if isinstance(found, str) else ""
 
 
+def local(body: Mapping[str, object]) -> bool:
+    """Whether this host alone is meant, also where it has a fleet."""
+    return body.get("local") is True
+
+
 def number(text: str, most: int) -> int:
     """A whole number from 1 to `most`."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tidegate import subject as subjects
+from tidegate.daemon.engines import hosts_of, literal
 from tidegate.daemon.host import ourselves, protected
 from tidegate.gate.charter import Charter
 from tidegate.model import Subject
@@ -20,7 +21,9 @@ from tidegate.subject import Network
 
 def charter_of(policy: Policy) -> Charter:
     """What the keeper may do under this policy, on this host, now."""
+    engines = (literal(host) for host in hosts_of(policy.fleet))
     here = tuple(subject for subject, _reason in protected())
+    here += tuple(engine for engine in engines if engine is not None)
     ours = tuple(user for user, _reason in ourselves())
     outward = policy.outward
     if outward is not None and policy.mode == "observe":

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.control.views import decision_view
-from tidegate.daemon import asked, outview
+from tidegate.daemon import asked, fleetview, outview
 from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.confining import observes
+from tidegate.daemon.fleeting import Fleeting
 from tidegate.daemon.orders import by_hand, on_probation
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
@@ -39,6 +40,7 @@ class Daemon(Protocol):
     pipeline: Pipeline
     actor: Actor
     wiring: Wiring
+    fleeting: Fleeting
 
     def checkpoint(self, now: Micros) -> None:
         """Save now."""
@@ -132,8 +134,11 @@ def leave_alone(
     return done(watcher, [decision], now)
 
 
-def done(watcher: Daemon, decisions: Sequence[Decision], now: Micros) -> tuple[int, dict[str, Any]]:
-    """Carry decisions of a person out, save, and say what became of each.
+def done(
+    watcher: Daemon, decisions: Sequence[Decision], now: Micros, *, local: bool = True
+) -> tuple[int, dict[str, Any]]:
+    """Carry decisions of a person out, save, and say what became of each; unless `local`, all
+    hosts of the fleet do the same.
 
     Saved before as well: if we die in between, whoever is let back is looked at again, and whoever
     is not yet cut off is not taken for one who is.
@@ -141,7 +146,11 @@ def done(watcher: Daemon, decisions: Sequence[Decision], now: Micros) -> tuple[i
     watcher.checkpoint(now)
     results = watcher.actor.act(decisions, now)
     watcher.checkpoint(now)
-    return 200, {"v": 1, "results": [_result_view(one) for one in results]}
+    answer: dict[str, Any] = {"v": 1, "results": [_result_view(one) for one in results]}
+    if not local:
+        watcher.fleeting.said(results)
+        answer["fleet"] = fleetview.noted(watcher)
+    return 200, answer
 
 
 def _result_view(result: Result) -> dict[str, Any]:

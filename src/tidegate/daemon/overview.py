@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from tidegate import __version__
 from tidegate.control.call import Call
 from tidegate.control.views import target_view
-from tidegate.daemon import asked, gateview, incidentwork, outview
+from tidegate.daemon import asked, fleetview, gateview, incidentwork, outview
 from tidegate.daemon.effect import Effect
 from tidegate.daemon.flows import FlowSource
 from tidegate.daemon.outward import OutwardSource
@@ -55,6 +55,7 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
             "knocks_missed": getattr(actor.gate, "missed", 0),
         },
         "bans": actor.in_force(now),
+        "fleet": fleetview.status(watcher),
         "outward": outview.status(watcher, now),
         "meter": _meter(watcher),
         "tide": pipeline.guards.tide(now),

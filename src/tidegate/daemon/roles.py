@@ -30,10 +30,12 @@ from tidegate.daemon.privilege import (
     drop,
     had,
 )
+from tidegate.errors import OperatorError
 from tidegate.gate.charter import Charter
 
 if TYPE_CHECKING:
     from tidegate.daemon.watcher import Watcher
+    from tidegate.fleet.port import Fleet
     from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate")
@@ -144,6 +146,36 @@ def meter(
     serve(end, policy, own, Owners())
 
 
+def fleet(
+    end: socket.socket, config: Path | None, trusted: bool, to: Identity, master: int
+) -> None:
+    """Talk to the other hosts through the engine: count, claim, believe, tell the watcher."""
+    from tidegate.fleet import keys
+    from tidegate.fleet.access import login_of
+    from tidegate.fleet.process import serve
+    from tidegate.policy.loader import load
+
+    setproctitle("tidegate: fleet")
+    first = [load(config, trusted=trusted).policy]
+    folder, spec = Path(first[0].paths.fleet), first[0].fleet
+    if spec is None:
+        raise OperatorError("[fleet] is gone from the policy: restart tidegate")
+    # Only root may read these, and no other start may have had this epoch.
+    who, signer, login = keys.load_identity(folder), keys.load(folder), login_of(spec)
+    epoch = keys.next_epoch(folder)
+    if first[0].guarded:
+        distress.lock()
+    drop(to)
+    die_with_parent(master)
+
+    def policy() -> Policy:
+        return first.pop() if first else load(config, trusted=trusted).policy
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    garbage.seldom()
+    serve(end, policy, signer, who, epoch, login)
+
+
 def watcher(
     ends: Mapping[str, socket.socket],
     alive: Alive,
@@ -152,11 +184,14 @@ def watcher(
     trusted: bool,
     to: Identity | None,
     master: int,
+    apart: str = "",
 ) -> None:
-    """Read, decide, remember; ask the keepers (or, without them, their twins in memory) to act."""
+    """Read, decide, remember; ask the keepers (or, without them, their twins in memory) to act.
+    `apart`: why nobody talks to the fleet, where policy has one."""
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned, unmetered
     from tidegate.detector.budget import CpuBudget
+    from tidegate.fleet.port import MemoryFleet
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
     from tidegate.gate.switches.memory import MemorySwitches
@@ -189,6 +224,7 @@ def watcher(
         switches=RemoteSwitches(ends["switches"]) if "switches" in ends else MemorySwitches(),
         readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
         traffic=traffic,
+        fleet=_fleet(ends) if "fleet" in ends else MemoryFleet(apart),
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
             mode=0o666,  # who may do what is decided by peer credentials, not by the file
@@ -204,6 +240,13 @@ def watcher(
     garbage.seldom()
     garbage.give_back()
     daemon.run()
+
+
+def _fleet(ends: Mapping[str, socket.socket]) -> Fleet:
+    """The conversation with the fleet's process."""
+    from tidegate.fleet.remote import RemoteFleet
+
+    return RemoteFleet(ends["fleet"])
 
 
 def _kept(policy: Policy) -> tuple[str, int, int]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tidegate import distress
+from tidegate.daemon.fleetless import hindrance
 from tidegate.daemon.master import Child, Master
 from tidegate.daemon.privilege import Identity, identity
 from tidegate.errors import OperatorError, WorldError
@@ -69,6 +70,8 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
 
     keeper_identity = identity("tidegate")
     watcher_identity = identity("tidegate-watch", ("adm", "systemd-journal"))
+    fleet_identity = identity("tidegate-watch", ENGINES)
+    apart = hindrance(policy)
     nftables = not observe and shutil.which("nft", path=_PATH) is not None
     if not observe and not nftables:
         log.error(
@@ -92,8 +95,11 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
     def measure(end: socket.socket) -> None:
         roles.meter(end, config, True, watcher_identity, master)
 
+    def confer(end: socket.socket) -> None:
+        roles.fleet(end, config, True, fleet_identity, master)
+
     def watch(ends: Mapping[str, socket.socket], alive: roles.Alive) -> None:
-        roles.watcher(ends, alive, config, observe, True, watcher_identity, master)
+        roles.watcher(ends, alive, config, observe, True, watcher_identity, master, apart)
 
     if policy.guarded:  # all of our processes inherit it
         for line in distress.spare():
@@ -113,6 +119,8 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
                 "[outward]: no caps are put in, and who scans is seen only where other firewall"
                 " rules of this host track connections"
             )
+    if policy.fleet is not None and not apart:
+        children["fleet"] = confer
     return Master(children, watch).run()
 
 
@@ -121,6 +129,9 @@ def _left_closed(policy: Policy) -> bool:
     host that booted since has neither its dead man nor its timer."""
     return any(Path(policy.paths.gates).glob("*.json"))
 
+
+ENGINES = ("redis", "valkey")
+"""Groups of those who may use an engine's Unix socket, where this host has an engine."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -177,7 +188,8 @@ def _alone(config: Path | None, policy: Policy) -> int:
             f"{error.filename}: {error.strerror}; set [paths] state and run to folders of yours"
         ) from error
     ends = {"sampler": _sampler(config)} if policy.guarded else {}
-    roles.watcher(ends, lambda _word: None, config, False, False, None, 0)
+    apart = "not root: nothing is said to the other hosts; run: sudo tidegate run"
+    roles.watcher(ends, lambda _word: None, config, False, False, None, 0, apart)
     return 0
 
 

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 
-from tidegate.daemon import halting
+from tidegate.chronicle.store import Chronicle
+from tidegate.daemon import chronicling, halting
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.ears import Ears
+from tidegate.daemon.engines import Engines
+from tidegate.daemon.fleeting import Fleeting
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import ourselves, protected, sessions
 from tidegate.daemon.incidents import Incidents
@@ -28,7 +31,14 @@ from tidegate.daemon.telling import Telling
 from tidegate.daemon.troubles import Troubles
 from tidegate.daemon.wiring import Wiring
 from tidegate.decision.allow import Surroundings
-from tidegate.errors import GateError, LedgerError, OperatorError, SourceError, TidegateError
+from tidegate.errors import (
+    FleetError,
+    GateError,
+    LedgerError,
+    OperatorError,
+    SourceError,
+    TidegateError,
+)
 from tidegate.model import MINUTE, SECOND, Block, Change, Micros
 from tidegate.source.port import Source
 
@@ -57,6 +67,8 @@ class Watcher:
         self.notices = Notices(policy.notices)
         self.owners = OwnerNotices(policy.owners, wiring.ledger, self.notices)
         self.incidents = Incidents()
+        self.chronicle = chronicling.chronicle(policy, lambda: wiring.plan)
+        self.pipeline.tap = self.chronicle
         self.guarding = Guarding(
             policy, self.pipeline.guards, wiring.ledger, wiring.gate, wiring.switches,
             wiring.readings, Telling(policy, self.notices),
@@ -65,6 +77,9 @@ class Watcher:
         self.guarding.halts = lambda now: halting.gates(
             self.pipeline.policy, self.actor.confining.cut_users(now)
         )
+        self._troubles = Troubles()
+        self.fleeting = Fleeting(self, wiring.fleet)
+        self._engines = Engines(policy.fleet)
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()
         self.stopping = False
@@ -75,7 +90,6 @@ class Watcher:
         self._last_checkpoint: Micros = 0
         self._last_expiry: Micros = 0
         self._last_count: Micros = 0
-        self.say = Troubles().say
         self._dirty = False
         self._unsaved: dict[tuple[str, str], Change] = {}
 
@@ -97,9 +111,11 @@ class Watcher:
             self._read()
             self._answer()
             self._guard(now_micros())
+            self._confer(now_micros())
             self._tick(now_micros())
         self.notices.close(now_micros())
         self._checkpoint(now_micros())
+        self.chronicle.close()
         for source in self.sources.values():
             source.close()
         self.wiring.ledger.close()
@@ -139,14 +155,14 @@ class Watcher:
             for decision in self.pipeline.knock(subject, port, now)
         ]
         if decisions:
-            self.actor.act(decisions, now)
+            self.fleeting.said(self.actor.act(decisions, now))
 
     def _listen(self) -> None:
         wanted: dict[int, object] = {
             fd: source for source in self.sources.values() for fd in source.fds()
         }
         own = (self.wiring.control.fileno(), self.wiring.gate_fd(), self.wiring.wake_fd)
-        for fd in (*own, *self.guarding.fds()):
+        for fd in (*own, self.wiring.fleet.fileno(), *self.guarding.fds()):
             if fd is not None and fd >= 0:
                 wanted[fd] = self
         self._ears.listen(wanted)
@@ -176,7 +192,7 @@ class Watcher:
             log.warning("%s", note.text)
         if decisions:
             lines = [told(one, block, self.sources.values()) for one in decisions]
-            self.actor.act(lines, now_micros())
+            self.fleeting.said(self.actor.act(lines, now_micros()))
 
     def _answer(self) -> None:
         for call in self.wiring.control.take():
@@ -195,6 +211,16 @@ class Watcher:
         self.pipeline.tide = self.pipeline.guards.tide(now)
         if self.guarding.telling.tick(now):
             self._dirty = True
+
+    def _confer(self, now: Micros) -> None:
+        """With the other hosts: what was counted out, what they decided in."""
+        try:
+            self.fleeting.share()
+            if self.fleeting.hear(now):
+                self._dirty = True
+        except FleetError as error:
+            log.error("%s; the master starts all anew", error)
+            self.stopping = True
 
     # -- every second -----------------------------------------------------------------------
 
@@ -215,16 +241,19 @@ class Watcher:
             self.say(f"source {source.name}", "" if health.state == "ok" else health.detail)
         if self.notices.tick(now):
             self._dirty = True
+        self.chronicle.tick(now)
+        self.say("events", self.chronicle.trouble and chronicling.told(self.chronicle.trouble))
         for place, why in self.notices.failures().items():
             self.say(f"notices to {place}", why)
         if _due(self._last_count, MINUTE, now):
             self.count_drops(now)
+        self.fleeting.tick(now, self.actor.in_force)
         if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
             self._checkpoint(now)
         if _due(self._last_expiry, 10 * MINUTE, now):
             self._last_expiry = now
             self.pipeline.expire(now)
-            parts = {one.part for one in self._memories}
+            parts = {one.part for one in self._memories} | self.fleeting.parts
             if self.actor.forget(now, self.pipeline.parts() | parts):
                 self._last_expiry = 0  # there is more to drop: go on at the next tick
         if self.owners.tick(now):  # behind `forget`: rows that it drops are numbered anew
@@ -241,18 +270,20 @@ class Watcher:
             self._dirty = True
 
     def _look(self) -> None:
-        self.pipeline.judge.look(Surroundings((*protected(), *ourselves()), sessions()))
+        here = (*protected(), *ourselves(), *self._engines.protected())
+        self.pipeline.judge.look(Surroundings(here, sessions()))
 
     @property
-    def _memories(self) -> tuple[Notices, OwnerNotices, Incidents]:
+    def _memories(self) -> tuple[Notices, OwnerNotices, Incidents, Chronicle]:
         """What is remembered beside the core's memory."""
-        return self.notices, self.owners, self.incidents
+        return self.notices, self.owners, self.incidents, self.chronicle
 
     def _checkpoint(self, now: Micros) -> None:
         positions = [place for source in self.sources.values() for place in source.positions()]
         self._last_checkpoint = now
         # What a full disk refused is kept, coalesced, and tried again with what came since.
-        changes = chain(self.pipeline.changes(), *(one.changes() for one in self._memories))
+        beside = (*self._memories, self.fleeting)
+        changes = chain(self.pipeline.changes(), *(one.changes() for one in beside))
         self._unsaved.update(((one.part, one.key), one) for one in changes)
         try:
             self.wiring.ledger.checkpoint(positions, self._unsaved.values())
@@ -264,7 +295,8 @@ class Watcher:
 
     def _restore(self) -> None:
         left = self.pipeline.restore(self.wiring.ledger.memory())
-        left = [one for one in left if not any(part.restore(one) for part in self._memories)]
+        beside = (*self._memories, self.fleeting)
+        left = [one for one in left if not any(part.restore(one) for part in beside)]
         if left:
             log.info("%d remembered counts belong to no rule any more", len(left))
         try:
@@ -273,8 +305,14 @@ class Watcher:
             self.say("gate", str(error))
         self.guarding.start()
         self.owners.begin()
+        self.chronicle.begin(now_micros())
+        self.fleeting.begin()
 
     # -- what people ask for ------------------------------------------------------------------
+
+    def say(self, about: str, text: str) -> None:
+        """This is so; "": it is well. Said once."""
+        self._troubles.say(about, text)
 
     def checkpoint(self, now: Micros) -> None:
         """Save now: after everything a person did."""
@@ -303,6 +341,9 @@ class Watcher:
         self.guarding.replace(after, fresh.pipeline.guards)
         self.notices.reload(after.notices)
         self.owners.reload(after.owners)
+        self.chronicle.reload(after.limits.events_bytes, now)
+        self.fleeting.reload()
+        self._engines = Engines(after.fleet)
         self.actor.reloaded(after, changed, now)
         self._checkpoint(now)
         log.info("reloaded: policy %s", self.pipeline.policy.hash)

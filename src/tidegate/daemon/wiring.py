@@ -22,6 +22,7 @@ from tidegate.daemon.outward import OutwardSource
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
 from tidegate.errors import PolicyError, SourceError
+from tidegate.fleet.port import Fleet, MemoryFleet
 from tidegate.gate.port import Gate, Knock
 from tidegate.gate.switches.memory import MemorySwitches
 from tidegate.gate.switches.port import Switches
@@ -72,6 +73,7 @@ class Wiring:
     switches: Switches = field(default_factory=MemorySwitches)
     readings: Readings = field(default_factory=MemoryReadings)
     traffic: Traffic = field(default_factory=MemoryTraffic)
+    fleet: Fleet = field(default_factory=MemoryFleet)
 
     def title(self) -> str:
         """Role and duty, for the list of processes."""
@@ -110,6 +112,7 @@ class Wiring:
             (after.has_switches, before.has_switches, "the first guard"),
             (after.guarded, before.guarded, "the first guard"),
             (after.outward is not None, before.outward is not None, "[outward]"),
+            (after.fleet is not None, before.fleet is not None, "[fleet]"),
         ):
             if needed and not here and self.trusted:
                 raise PolicyError(

@@ -39,7 +39,8 @@ LOOPBACK: tuple[tuple[Subject, str], ...] = (
 
 @dataclass(slots=True)
 class Allow:
-    """Everything that spares a subject, asked in one place."""
+    """Everything that spares a subject, asked in one place. `everybody`: all addresses that are
+    protected for as long as the host and its policy are like this."""
 
     addresses: tuple[Subject, ...] = ()
     proxies: tuple[Subject, ...] = ()
@@ -48,6 +49,7 @@ class Allow:
     sources: Sources = field(default_factory=lambda: Sources(None))
     _listed: PrefixSet = field(init=False)
     _protected: list[tuple[PrefixSet, str]] = field(init=False)
+    everybody: tuple[Subject, ...] = field(init=False)
     _everyone: PrefixSet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +64,9 @@ class Allow:
         for subject, reason in (*LOOPBACK, *surroundings.protected, *declared):
             groups.setdefault(reason, []).append(subject)
         self._protected = [(PrefixSet(members), reason) for reason, members in groups.items()]
-        self._everyone = PrefixSet([*self.addresses, *chain.from_iterable(groups.values())])
+        everybody = dict.fromkeys([*self.addresses, *chain.from_iterable(groups.values())])
+        self.everybody = tuple(one for one in everybody if subjects.network(one) is not None)
+        self._everyone = PrefixSet(self.everybody)
 
     def spared(self, subject: Subject, time: Micros, good: bool) -> str:
         """Why this subject must not be closed for; "" if it may be.
