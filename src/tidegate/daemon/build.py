@@ -15,14 +15,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.published import load
 from tidegate.detector.budget import Budget, Unlimited
 from tidegate.detector.engine import Engine
 from tidegate.detector.pack import Pack, load_packs, try_examples
 from tidegate.detector.scanner import flags_of
 from tidegate.errors import PackError
 from tidegate.evidence import targets
-from tidegate.policy.loader import Loaded, cross_check, load, untrusted
+from tidegate.policy.loader import Loaded, cross_check, untrusted
 from tidegate.policy.models import EngineName, SourceSpec
+from tidegate.policy.overlay import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +107,22 @@ def plan(
     trusted: bool = False,
     budget: Budget | None = None,
     thorough: bool = False,
+    published: Published | None = None,
 ) -> Plan:
     """Policy and packs, read and checked. Raises PolicyError or PackError with every fault.
 
     `trusted`: refuse files that others than root could change (the daemon as root does). `budget`:
     what every engine may spend on a block; given by whoever reads what others wrote. `thorough`:
-    judge the shipped packs too, which otherwise the tests have done.
+    judge the shipped packs too, which otherwise the tests have done. `published`: what the fleet
+    has published; without, what this host takes of that.
     """
-    loaded = load(config, trusted=trusted)
+    loaded = load(config, trusted=trusted, published=published)
     folder = Path(loaded.policy.paths.detectors)
     own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if trusted and (faults := [fault for path in own for fault in untrusted(path)]):
         raise PackError(faults)
-    packs = load_packs(own, judge_shipped=thorough)
+    theirs = loaded.below.detectors() if loaded.below is not None else ()
+    packs = load_packs(own, judge_shipped=thorough, published=theirs)
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}
     names = {pack.name for pack in packs} | {d.name for pack in packs for d in pack.detectors}
     ports = {pack.name: pack.ports for pack in packs}

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tidegate.daemon.clock import now_micros
+from tidegate.daemon.published import load
 from tidegate.errors import OperatorError
 from tidegate.evidence.conditions import Evidence, told
 from tidegate.model import Sample
 from tidegate.policy.expressions import ExpressionError, parse_noted, text_of, words
 from tidegate.policy.guards import Condition, GuardSpec
-from tidegate.policy.loader import load
 from tidegate.policy.models import Policy
 from tidegate.policy.needs import compares, needed
 from tidegate.source.readings.load import whose_load

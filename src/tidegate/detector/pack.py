@@ -31,9 +31,14 @@ class Detects(Protocol):
 
 
 def load_packs(
-    own: Sequence[Path] = (), *, shipped: bool = True, judge_shipped: bool = False
+    own: Sequence[Path] = (),
+    *,
+    shipped: bool = True,
+    judge_shipped: bool = False,
+    published: Sequence[tuple[str, bytes]] = (),
 ) -> tuple[Pack, ...]:
-    """The shipped packs and the given files, sorted by name; an own pack replaces a shipped one.
+    """The shipped packs and the given files, sorted by name; an own pack replaces a published one,
+    and that a shipped one. `published`: names for messages, and what stands in them.
 
     The patterns of shipped packs were judged by the tests, which takes a third of a second that
     every start would pay again; `judge_shipped` does so here (for `check`). Raises PackError with
@@ -46,6 +51,9 @@ def load_packs(
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".toml"):
                 _take(entry.name, entry.read_bytes(), packs, faults, judge=judge_shipped)
+    theirs: dict[str, Pack] = {}
+    for origin, data in published:
+        _take(origin, data, theirs, faults)
     mine: dict[str, Pack] = {}
     for path in own:
         content = _content(path, faults)
@@ -53,7 +61,7 @@ def load_packs(
             _take(str(path), content, mine, faults)
     if faults:
         raise PackError(faults)
-    return tuple(pack for _name, pack in sorted((packs | mine).items()))
+    return tuple(pack for _name, pack in sorted((packs | theirs | mine).items()))
 
 
 def _content(path: Path, faults: list[str]) -> bytes | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from tidegate.fleet import journal
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.journal import ALL, Published, Rank
+from tidegate.fleet.journal import Published, Rank
 from tidegate.fleet.members import Roster
 from tidegate.fleet.stream import Command, Reply
 from tidegate.fleet.wire import Kind, unseal
@@ -40,7 +40,7 @@ def content_key(digest: bytes) -> bytes:
 
 def hand_in(one: Published, sealed: bytes) -> list[Command]:
     """Put an entry and its content into the engine, the content first."""
-    fields = (NEWEST, STABLE) if one.entry.share >= ALL else (NEWEST,)
+    fields = (NEWEST, STABLE) if not one.entry.canaries else (NEWEST,)
     return [
         (b"SET", content_key(one.entry.digest), one.content, b"PX", b"%d" % (KEPT // 1000)),
         (b"HSET", HEADS, *(part for field in fields for part in (field, sealed))),
@@ -108,7 +108,7 @@ class Carrier:
             if rank is None and isinstance(one, bytes)
         )  # fmt: skip
         mine = sorted(self._held.values(), key=lambda one: one.rank, reverse=True)
-        stable = [one for one in mine if one.entry.share >= ALL]
+        stable = [one for one in mine if not one.entry.canaries]
         for best, rank, field in ((mine, ranks[0], NEWEST), (stable, ranks[1], STABLE)):
             if best and not self._valid(best[0]):
                 continue  # its publisher is revoked: nobody wants it any more
@@ -129,10 +129,8 @@ class Carrier:
         ]
 
     def _offers_now(self, one: Published, now: Micros) -> bool:
-        names = self.roster.members
-        share = min(ALL, OFFERING * ALL // max(1, len(names)))
         turn = (now // MINUTE).to_bytes(8)
-        return journal.is_canary(self.host, names, one.id + turn, share)
+        return journal.is_turn(self.host, self.roster.members, one.id + turn, OFFERING)
 
     def _valid(self, one: Published) -> bool:
         sealed = unseal(journal.parts_of(one.bundle)[2], self.roster.fleet)
@@ -162,8 +160,8 @@ class Carrier:
     def _is_wanted(self, entry: journal.Entry, rank: Rank) -> bool:
         """Higher than all we hold, or for all hosts and higher than what we hold of such."""
         held = [one for one in self._held.values() if self._valid(one)]
-        stable = [one for one in held if one.entry.share >= ALL]
-        compared = stable if entry.share >= ALL else held
+        stable = [one for one in held if not one.entry.canaries]
+        compared = stable if not entry.canaries else held
         return all(one.rank < rank for one in compared)
 
     def _whole(self, digest: bytes, reply: Reply) -> list[bytes]:
@@ -177,7 +175,7 @@ class Carrier:
             return []
         self._held[one.id] = one
         keep = sorted(self._held.values(), key=lambda each: each.rank, reverse=True)
-        stable = [each for each in keep if each.entry.share >= ALL]
+        stable = [each for each in keep if not each.entry.canaries]
         self._held = {each.id: each for each in (*keep[:1], *stable[:1])}
         return [one.bundle]
 

@@ -8,11 +8,10 @@ remembered for the MOST_REFUSED newest.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from tidegate.fleet import journal
-from tidegate.fleet.journal import ALL, Published
+from tidegate.fleet.journal import Published
 from tidegate.model import SECOND, Change, Micros
 
 PART = "fleet journal"
@@ -23,12 +22,14 @@ _LONGEST = 400
 
 
 class Book(NamedTuple):
-    """A published policy as one talks of it: `id` and `hash` in hex, `until` 0 unless on trial."""
+    """A published policy as one talks of it: `id` and `hash` in hex; `canary`: whether it is on
+    trial, `mine`: whether this host tries it, for `trial` seconds, and at most `until` then."""
 
     id: str
     number: int
     hash: str
-    share: int
+    canary: bool
+    mine: bool
     trial: int
     until: Micros
     host: str
@@ -36,11 +37,12 @@ class Book(NamedTuple):
     note: str = ""
 
     @classmethod
-    def of(cls, one: Published) -> Book:
-        """What is said of it."""
+    def of(cls, one: Published, here: str) -> Book:
+        """What is said of it on the host `here`."""
         entry = one.entry
+        canary, mine = bool(entry.canaries), not entry.canaries or here in entry.canaries
         return cls(
-            one.id.hex(), entry.number, one.hash, entry.share, entry.trial, one.until, one.host,
+            one.id.hex(), entry.number, one.hash, canary, mine, entry.trial, one.until, one.host,
             entry.back, entry.note,
         )  # fmt: skip
 
@@ -55,10 +57,9 @@ class Signs(NamedTuple):
 
 
 class Course:
-    """One host's way through the journal. `host` is its name in the fleet."""
+    """One host's way through the journal."""
 
-    def __init__(self, host: str) -> None:
-        self.host = host
+    def __init__(self) -> None:
         self.refused: dict[str, str] = {}  # id: why this host went back, or did not begin
         self._tried = ""
         self._since: Micros = 0
@@ -66,22 +67,16 @@ class Course:
         self._before: Signs | None = None
         self._dirty = False
 
-    def wanted(self, shelf: Iterable[Book], members: Sequence[str], now: Micros) -> str:
+    def wanted(self, shelf: Iterable[Book], now: Micros) -> str:
         """The id of what this host should take; "": its own policy alone."""
         for one in sorted(shelf, key=lambda one: (one.number, one.id), reverse=True):
-            if one.id in self.refused:
-                continue
-            if one.share < ALL and not (
-                now < one.until
-                and journal.is_canary(self.host, members, bytes.fromhex(one.id), one.share)
-            ):
-                continue
-            return one.id
+            if one.id not in self.refused and one.mine and (not one.canary or now < one.until):
+                return one.id
         return ""
 
     def taken(self, one: Book | None, signs: Signs, now: Micros) -> None:
         """This host takes it from now on."""
-        self._tried = one.id if one is not None and one.share < ALL else ""
+        self._tried = one.id if one is not None and one.canary else ""
         self._since, self._starts, self._before = now, 0, signs
         self._dirty = True
 

@@ -2,10 +2,10 @@
 
 Touches nothing. What comes off a shelf or the engine is judged from the fleet's anchor on, whoever
 handed it over; anything that is not what it should be raises Malformed and nothing else.
-Limits: MOST_FILES files, MOST_CONTENT bytes compressed, a share is of a million.
+Limits: MOST_FILES files, MOST_CONTENT bytes compressed, MOST_CANARIES hosts that try it first.
 
     bundle: revocations 4+n (0: none) | certificate 4+n | entry (sealed POLICY) 4+n | content 4+n
-    body of the entry: number 8 | share 4 | trial 4 (s) | flags 1 | note 2+n | content's SHA-256 32
+    entry's body: number 8 | trial 4 (s) | flags 1 | note 2+n | content's SHA-256 32 | canaries 2+n
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tidegate.fleet.members import Certificate, Roster, Verify, decode_certifica
 from tidegate.fleet.wire import Kind, Message, Sealed, seal, sequence, unseal
 from tidegate.model import SECOND, Micros
 
-ALL = 1_000_000
+MOST_CANARIES = 2_000
 MOST_CONTENT = 1 << 20
 MOST_PLAIN = 8 << 20
 MOST_FILES = 4_096
@@ -43,12 +43,12 @@ Rank = tuple[int, bytes]
 
 
 class Entry(NamedTuple):
-    """One number of the journal: a whole policy, for `share` of a million hosts (ALL: for all),
-    which these try for `trial` seconds. `note`: what people call it, such as a commit."""
+    """One number of the journal: a whole policy, for all hosts or, where there are `canaries`, for
+    these, which try it for `trial` seconds. `note`: what people call it, such as a commit."""
 
     number: int
     digest: bytes
-    share: int = ALL
+    canaries: tuple[str, ...] = ()
     trial: int = 0
     back: bool = False
     note: str = ""
@@ -77,7 +77,7 @@ class Published(NamedTuple):
     @property
     def until(self) -> Micros:
         """When a trial that nobody confirmed is over; 0: it is none."""
-        if self.entry.share >= ALL:
+        if not self.entry.canaries:
             return 0
         return self.sent + self.entry.trial * SECOND * 3 // 2
 
@@ -85,29 +85,35 @@ class Published(NamedTuple):
 def encode(entry: Entry) -> bytes:
     """The body of POLICY. ValueError where it can be none."""
     note = entry.note.encode()
-    if not 0 < entry.number < 1 << 40 or not 0 < entry.share <= ALL or len(note) > LONGEST_NOTE:
+    if not 0 < entry.number < 1 << 40 or len(entry.digest) != _DIGEST or len(note) > LONGEST_NOTE:
         raise ValueError("an entry that can be none")
-    if not 0 <= entry.trial <= LONGEST_TRIAL or len(entry.digest) != _DIGEST:
-        raise ValueError("an entry that can be none")
+    if not 0 <= entry.trial <= LONGEST_TRIAL or len(entry.canaries) > MOST_CANARIES:
+        raise ValueError(f"a trial of {entry.trial} s by {len(entry.canaries)} hosts")
+    if list(entry.canaries) != sorted(set(entry.canaries)):
+        raise ValueError("canaries out of order")
     return b"".join((
-        fields.number(entry.number, 8), fields.number(entry.share, 4),
-        fields.number(entry.trial, 4), bytes((_BACK if entry.back else 0,)),
-        fields.number(len(note), 2), note, entry.digest,
+        fields.number(entry.number, 8), fields.number(entry.trial, 4),
+        bytes((_BACK if entry.back else 0,)), fields.number(len(note), 2), note, entry.digest,
+        fields.number(len(entry.canaries), 2),
+        *(fields.name(one, fields.HOST) for one in entry.canaries),
     ))  # fmt: skip
 
 
 def decode(body: bytes) -> Entry:
     """The entry in a body. Malformed where it is none."""
     reader = Reader(body)
-    number, share = reader.number(8, 1, (1 << 40) - 1), reader.number(4, 1, ALL)
+    number = reader.number(8, 1, (1 << 40) - 1)
     trial, back = reader.number(4, 0, LONGEST_TRIAL), bool(reader.number(1, 0, _BACK))
     try:
         note = reader.take(reader.number(2, 0, LONGEST_NOTE)).decode()
     except UnicodeDecodeError as error:
         raise Malformed("a note that is no text") from error
-    found = Entry(number, reader.take(_DIGEST), share, trial, back, note)
+    content = reader.take(_DIGEST)
+    canaries = tuple(reader.name(fields.HOST) for _ in range(reader.number(2, 0, MOST_CANARIES)))
+    if list(canaries) != sorted(set(canaries)):
+        raise Malformed("canaries out of order")
     reader.end()
-    return found
+    return Entry(number, content, canaries, trial, back, note)
 
 
 def pack(files: Files) -> bytes:
@@ -222,13 +228,18 @@ def publisher(bundle: bytes, fleet: bytes) -> Certificate:
     return decode_certificate(unseal(parts_of(bundle)[1], fleet).message.body)
 
 
-def is_canary(host: str, members: Iterable[str], entry: bytes, share: int) -> bool:
-    """Whether a host tries this entry (by its id): one of those whose hash comes first, others for
-    each entry; at least one host does."""
-    names = set(members) | {host}
-    wanted = max(1, len(names) * share // ALL)
-    mine = _place(host, entry)
-    return sum(_place(name, entry) < mine for name in names) < wanted
+def canaries(names: Iterable[str], entry: bytes, per_cent: float) -> tuple[str, ...]:
+    """The hosts that try a content first (by its digest and number): those whose hash comes first,
+    others for each; at least one, and never more than MOST_CANARIES."""
+    known = sorted(set(names), key=lambda name: _place(name, entry))
+    wanted = min(MOST_CANARIES, max(1, int(len(known) * per_cent / 100)))
+    return tuple(sorted(known[:wanted]))
+
+
+def is_turn(host: str, names: Iterable[str], of: bytes, wanted: int) -> bool:
+    """Whether a host is one of so many, by a hash, that do what would do no harm if all did it."""
+    mine = _place(host, of)
+    return sum(_place(name, of) < mine for name in names) < wanted
 
 
 def _place(host: str, entry: bytes) -> tuple[bytes, str]:

@@ -23,7 +23,7 @@ GONE = "the librarian is gone: no published policy is taken until it is back; th
 _PATIENCE = 10.0
 
 
-def serve(connection: socket.socket, shelf: Shelf) -> None:
+def serve(connection: socket.socket, shelf: Shelf, host: str) -> None:
     """Keep the shelf for the watcher at the other end, until it is gone."""
     channel = Channel(connection)
     try:
@@ -31,7 +31,7 @@ def serve(connection: socket.socket, shelf: Shelf) -> None:
             _until_readable(channel)
             channel.fill()
             while (frame := channel.next()) is not None:
-                channel.send(answer(frame, shelf), _PATIENCE)
+                channel.send(answer(frame, shelf, host), _PATIENCE)
     except (Closed, Malformed, TimeoutError):
         return
     finally:
@@ -44,12 +44,12 @@ def _until_readable(channel: Channel) -> None:
     poll.poll()
 
 
-def answer(frame: Frame, shelf: Shelf) -> Frame:
-    """What comes of a frame, and how the shelf is then."""
+def answer(frame: Frame, shelf: Shelf, host: str) -> Frame:
+    """What comes of a frame, and how the shelf of this host is then."""
     try:
         why = _do(frame, shelf)
         current, trouble = shelf.current()
-        books = [list(Book.of(one)) for one in shelf.policies()]
+        books = [list(Book.of(one, host)) for one in shelf.policies()]
     except WorldError as error:
         return {"type": "shelf", "books": [], "current": "", "why": str(error), "trouble": ""}
     used = current.id.hex() if current is not None else ""

@@ -22,7 +22,7 @@ from pathlib import Path
 from tidegate.errors import WorldError
 from tidegate.fleet import journal
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.journal import ALL, Published
+from tidegate.fleet.journal import Published
 from tidegate.fleet.members import Roster, Verify
 from tidegate.fleet.wire import Kind, unseal
 
@@ -65,7 +65,7 @@ class Shelf:
         for one in known:
             if one.id.hex() == wanted:
                 return one, ""
-        spare = next((one for one in known if one.entry.share >= ALL), None)
+        spare = next((one for one in known if not one.entry.canaries), None)
         instead = f"number {spare.entry.number} holds instead" if spare else "none holds"
         said = "the policy of the fleet that was in use is lost, or its publisher is revoked"
         return spare, f"{said}; {instead}"
@@ -101,7 +101,7 @@ class Shelf:
         can be brought back by more than one.
         """
         known = self.policies()
-        stable = [one.id.hex() for one in known if one.entry.share >= ALL]
+        stable = [one.id.hex() for one in known if not one.entry.canaries]
         allowed = {*stable[:2], *(one.id.hex() for one in known[:1])}
         if len(stable) < 2:
             allowed.add("")
@@ -185,7 +185,7 @@ class Shelf:
 def _kept(known: list[Published], current: str) -> list[Published]:
     """Of all that is known: the highest, the two highest for all, and what is in use."""
     ranked = sorted(known, key=lambda one: one.rank, reverse=True)
-    stable = [one for one in ranked if one.entry.share >= ALL][:2]
+    stable = [one for one in ranked if not one.entry.canaries][:2]
     used = [one for one in ranked if one.id.hex() == current]
     return list(dict.fromkeys([*ranked[:1], *stable, *used]))
 

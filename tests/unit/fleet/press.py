@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.fleet.village import DESK, FLEET, NOW, Host, revocation, verify
 
 from tidegate.fleet import journal, wire
-from tidegate.fleet.journal import ALL, Entry, Published
+from tidegate.fleet.journal import Entry, Published
 from tidegate.fleet.members import May, Roster
 from tidegate.fleet.shelf import Shelf
 
@@ -23,9 +23,9 @@ class Press:
         self.host = Host(name)
         self.certificate = self.host.certificate(number, may)
 
-    def sealed(self, number, text=RULES, share=ALL, trial=0, now=NOW, **more):
+    def sealed(self, number, text=RULES, canaries=(), trial=0, now=NOW, **more):
         content = journal.pack(files(text))
-        entry = Entry(number, journal.digest(content), share, trial, **more)
+        entry = Entry(number, journal.digest(content), canaries, trial, **more)
         sign = self.host.seal.sign
         return journal.publish(entry, self.host.name, FLEET, now, sign), content
 

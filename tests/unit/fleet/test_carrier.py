@@ -73,7 +73,7 @@ def test_who_hears_of_it_does_not_wait_for_its_round(engine, press):
 def test_who_comes_late_gets_what_holds_for_all_and_what_is_tried(engine, press):
     engine.publish(press, 1)
     engine.publish(press, 2, b"# 2")
-    engine.publish(press, 3, b"# 3", share=10, trial=60)
+    engine.publish(press, 3, b"# 3", canaries=("web1",), trial=60)
     found = engine.settle(Carrier("web1", roster(press)))
     assert sorted(judge(one).entry.number for one in found) == [2, 3]
 

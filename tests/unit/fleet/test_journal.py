@@ -10,14 +10,14 @@ from tests.unit.fleet.village import Seal
 
 from tidegate.fleet import journal
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.journal import ALL, Entry
+from tidegate.fleet.journal import Entry
 from tidegate.fleet.members import May
 from tidegate.model import SECOND
 
 
 @pytest.mark.parametrize("back", [False, True])
 def test_an_entry_is_read_as_it_was_written(back):
-    entry = Entry(7, bytes(32), 10_000, 600, back, "häufiger")
+    entry = Entry(7, bytes(32), ("db1", "web1"), 600, back, "häufiger")
     assert journal.decode(journal.encode(entry)) == entry
 
 
@@ -57,7 +57,7 @@ def test_a_content_that_swells_is_refused():
 
 
 def test_what_a_publisher_signed_proves_itself():
-    one = judge(Press().bundle(7, share=10_000, trial=600))
+    one = judge(Press().bundle(7, canaries=("web1",), trial=600))
     assert (one.entry.number, one.host, one.sent) == (7, "office", NOW)
     assert journal.unpack(one.content) == files()
     assert one.until == NOW + 900 * SECOND
@@ -105,12 +105,14 @@ def test_no_bit_of_a_bundle_can_be_turned():
 
 def test_one_host_in_a_hundred_tries_it_first_and_each_time_others():
     names = [f"web{number}" for number in range(300)]
-    chosen = []
-    for turn in range(3):
-        entry = bytes((turn,)) * 16
-        found = {one for one in names if journal.is_canary(one, names, entry, ALL // 100)}
-        assert len(found) == 3
-        chosen.append(frozenset(found))
+    chosen = [journal.canaries(names, bytes((turn,)), 1) for turn in range(3)]
+    assert [len(found) for found in chosen] == [3, 3, 3]
     assert len(set(chosen)) == 3
-    assert sum(journal.is_canary(one, names[:3], bytes(16), 1) for one in names[:3]) == 1
-    assert all(journal.is_canary(one, names, bytes(16), ALL) for one in names)
+    assert len(journal.canaries(names[:3], b"", 1)) == 1
+    assert len(journal.canaries(names, b"", 100)) == 300
+
+
+def test_some_of_many_put_back_what_the_engine_forgot():
+    names = [f"web{number}" for number in range(300)]
+    assert sum(journal.is_turn(one, names, b"", 8) for one in names) == 8
+    assert journal.is_turn("web1", ["web1"], b"", 8)

@@ -61,8 +61,8 @@ def test_a_first_policy_can_be_left_and_a_canary_does_not_push_out_what_holds(tm
     one.use(id_of(one, 1))
     assert one.use("") == ""
     one.put(press.bundle(2, b"# 2"))
-    one.put(press.bundle(3, b"# 3", share=10, trial=60))
-    one.put(press.bundle(4, b"# 4", share=10, trial=60))
+    one.put(press.bundle(3, b"# 3", canaries=("web1",), trial=60))
+    one.put(press.bundle(4, b"# 4", canaries=("web1",), trial=60))
     assert numbers(one) == [4, 2, 1]
 
 
@@ -123,10 +123,10 @@ def test_the_librarian_answers_whatever_it_is_told(tmp_path, press):
     one = shelf(tmp_path)
     for frame in ({"type": "put"}, {"type": "put", "bundle": "\u00fc"}, {"type": "use"},
                   {"type": "use", "id": 3}, {"type": "revoke", "paper": "AA"}, {"type": "x"}):  # fmt: skip
-        told = answer(frame, one)
+        told = answer(frame, one, "web1")
         assert (told["books"], told["current"]) == ([], "")
         assert told["why"] or frame == {"type": "revoke", "paper": "AA"}
     (tmp_path / "file").write_text("")
-    broken = answer({"type": "shelf"}, shelf(tmp_path / "file"))
+    broken = answer({"type": "shelf"}, shelf(tmp_path / "file"), "web1")
     assert broken["why"]
     assert NOW
