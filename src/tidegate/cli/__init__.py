@@ -43,6 +43,7 @@ VERBS = {
     "reload": "New policy in, nothing lost; a faulty one leaves the old one running.",
     "off": "Break glass: open everything now, until `on`.",
     "on": "End `off`: what should be closed is closed again.",
+    "fleet": "Many hosts as one: found a fleet, enrol and revoke hosts, see how they are.",
     "harden": "What lets dropped programs run here, what is open and old; put it right, undo it.",
     "import": "Another program's configuration as policy: sysfence.",
     "manual": "Write the manual pages, made from this same help.",

@@ -7,8 +7,11 @@ has `desk.key` decides who is a member, and nobody can enrol or revoke without i
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +76,22 @@ def checked_addresses(addresses: Iterable[Subject]) -> tuple[Subject, ...]:
 def key_of(folder: Path, name: str = "host") -> Signer:
     """The key in the folder, made where there is none yet."""
     return keys.load(folder, name) if (folder / f"{name}.key").exists() else keys.make(folder, name)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Alone with the desk's files: open the desk inside. Waits for others, which never take long:
+    a person may revoke while another waits for hosts to join."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WorldError(f"{folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def found(folder: Path, host: str, addresses: Iterable[Subject], now: Micros) -> Desk:

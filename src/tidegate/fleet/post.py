@@ -145,8 +145,9 @@ def read_welcome(data: bytes | None, token: Token, key: bytes) -> Certificate | 
     return found if keys.verify(token.desk, sealed.signed, sealed.signature) else None
 
 
-def load_functions(engine: Engine) -> int:
-    """Put the functions into every server that leads some of our keys; how many those are."""
+def load_functions(engine: Engine) -> int | Refused:
+    """Put the functions into every server that leads some of our keys; how many those are, or why
+    we may not."""
     done = set()
     for shard in range(functions.SHARDS):
         key = functions.waiting_key(shard)
@@ -155,9 +156,17 @@ def load_functions(engine: Engine) -> int:
             continue
         (reply,) = engine.call(key, [functions.load_command()])
         if isinstance(reply, Refused):
-            raise FleetError(f"engine {where} does not take our functions: {reply}{_advice(reply)}")
+            if reply.code == "NOPERM":
+                return reply
+            raise FleetError(f"engine {where} does not take our functions: {reply}")
         done.add(where)
     return len(done)
+
+
+def has_functions(engine: Engine) -> bool:
+    """Whether somebody has loaded them."""
+    (reply,) = engine.call(functions.waiting_key(0), [functions.due_command([0])])
+    return isinstance(reply, bytes)
 
 
 def _parts(things: Sequence[T]) -> Iterator[Sequence[T]]:
