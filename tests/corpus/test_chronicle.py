@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.corpus.conftest import note
 from tests.corpus.judging import ARRIVAL
 
-from tidegate.chronicle.records import Head, Knock, Pardon, Record, Tide
+from tidegate.chronicle.records import Record
 from tidegate.chronicle.store import Chronicle, read
 from tidegate.daemon.build import Plan, plan
+from tidegate.daemon.chronicling import head
 from tidegate.daemon.rehearsal import Rehearsal
 from tidegate.model import HOUR, SECOND, Block, Decision, Subject
 from tidegate.policy.models import SourceSpec
@@ -88,15 +89,6 @@ def succeeded(line: bytes) -> Iterator[bytes]:
         yield found[1] + b"Accepted password for anna from " + found[2] + b" port 22 ssh2\n"
 
 
-def head(rules: Plan) -> Head:
-    policy = rules.loaded.policy
-    fields = {
-        name for rule in policy.rules for one in rule.on for name, _ in one.where + one.unless
-    }
-    fields |= {rule.distinct for rule in policy.rules if rule.distinct}
-    return Head(ARRIVAL, policy.hash, rules.fields_of(), frozenset(fields), rules.told())
-
-
 def kept(folder: Path) -> list[Record]:
     return [record for stretch in read(folder) for record in stretch]
 
@@ -112,9 +104,9 @@ def test_what_was_kept_of_a_day_leads_to_exactly_its_decisions(
     chance = random.Random(seed)
     folder = tmp_path_factory.mktemp("events")
     pipeline = rules.pipeline([SourceSpec(name="log", zone="UTC")])
-    chronicle = Chronicle(folder, 64 << 20, lambda _now: head(rules))
+    chronicle = Chronicle(folder, 64 << 20, lambda _now: head(rules, ARRIVAL))
     chronicle.begin(ARRIVAL)
-    pipeline.noted = chronicle.note
+    pipeline.tap = chronicle
     now, at, offset, origin = ARRIVAL, 0, 0, 1
     found: list[Decision] = []
     while at < len(lines):
@@ -131,16 +123,13 @@ def test_what_was_kept_of_a_day_leads_to_exactly_its_decisions(
             origin, offset = origin + 1, 0
         if chance.random() < 0.2:
             pipeline.tide = chance.choice(("low", "high", "flood"))
-            chronicle.also(Tide(now, pipeline.tide))
         if found and chance.random() < 0.2:
             last = chance.choice(found)
             when = last.time + SECOND
             pipeline.pardon(last.subject, when)
-            chronicle.also(Pardon(when, last.subject))
         for last in [one for one in found if one.rule == "prolonged"][-3:]:
             when = last.time + chance.randrange(60) * SECOND
             found += pipeline.knock(last.subject, 22, when)
-            chronicle.also(Knock(when, last.subject, 22))
     list(chronicle.changes())
     again = list(Rehearsal(rules).play(kept(folder)))
     assert len(found) > 30
@@ -160,9 +149,9 @@ def test_what_a_day_costs(
     rules: Plan, lines: list[bytes], tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     pipeline = rules.pipeline([SourceSpec(name="log", zone="UTC")])
-    chronicle = Chronicle(tmp_path, 64 << 20, lambda _now: head(rules))
+    chronicle = Chronicle(tmp_path, 64 << 20, lambda _now: head(rules, ARRIVAL))
     chronicle.begin(ARRIVAL)
-    pipeline.noted = chronicle.note
+    pipeline.tap = chronicle
     _decisions, batch = pipeline.feed(Block("log", b"".join(lines), 0, ARRIVAL, 1))
     list(chronicle.changes())
     size = sum(path.stat().st_size for path in tmp_path.iterdir())
@@ -181,9 +170,9 @@ def test_successes_of_before_are_known_again(rules: Plan, tmp_path: Path) -> Non
     ok = f"Dec 30 00:00:00 host sshd[9]: Accepted password for x from {friend} port 1 ssh2\n"
     arrival = ARRIVAL + 110 * 24 * HOUR
     pipeline.feed(Block("log", ok.encode(), 0, arrival, 1))
-    chronicle = Chronicle(tmp_path, 64 << 20, lambda _now: head(rules))
+    chronicle = Chronicle(tmp_path, 64 << 20, lambda _now: head(rules, ARRIVAL))
     chronicle.begin(arrival)
-    pipeline.noted = chronicle.note
+    pipeline.tap = chronicle
     decisions, _batch = pipeline.feed(Block("log", "".join(fails).encode(), 500, arrival, 1))
     list(chronicle.changes())
     assert {one.subject for one in decisions if one.rule == "ssh-guessing"} == {stranger}

@@ -7,8 +7,8 @@ only those that the policy of that time looked at. Limits: names and hosts as th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from tidegate.chronicle.columns import Damaged
 from tidegate.model import Batch, Kind, Micros, Subject
@@ -54,8 +54,17 @@ class Pardon(NamedTuple):
 class Tide(NamedTuple):
     """From here on the host's tide was so."""
 
-    time: Micros
     level: str
+
+
+class Tap(Protocol):
+    """Whoever notes what is judged, so that it can be judged again."""
+
+    def note(self, batch: Batch, known: Callable[[Subject], Micros]) -> None:
+        """A batch that is about to be counted, and when a subject succeeded last before it."""
+
+    def also(self, what: Knock | Pardon | Tide) -> None:
+        """Something else by which events are judged otherwise."""
 
 
 Record = Head | Noted | Knock | Pardon | Tide

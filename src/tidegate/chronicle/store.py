@@ -25,6 +25,7 @@ FOLDER = "events"
 """Where the stretches are, below the state folder."""
 STRETCH = 256 << 10
 """A stretch that has as many bytes is ended: the least that can be dropped, or sent, at once."""
+LEAST = 4 * STRETCH
 KEPT: Micros = DAY + HOUR
 SPAN: Micros = HOUR
 _HELD_BACK = 1 << 20
@@ -40,7 +41,9 @@ class Chronicle:
     part = PART
 
     def __init__(self, folder: Path, most: int, seen: Callable[[Micros], Head]) -> None:
-        self._folder, self._most, self._seen = folder, most, seen
+        self._folder, self._seen = folder, seen
+        self._most = _enough(most)
+        self._tide = Tide("low")
         self._now: Micros = 0
         self._writer: Writer | None = None
         self._packer = Packer()
@@ -78,6 +81,10 @@ class Chronicle:
 
     def also(self, what: Knock | Pardon | Tide) -> None:
         """Something else by which events are judged otherwise."""
+        if isinstance(what, Tide):
+            if what == self._tide:
+                return
+            self._tide = what
         if self._ready() is not None:
             self._turn()
             self._records.append(other(what))
@@ -88,6 +95,8 @@ class Chronicle:
             told = self._seen(self._now)
             self._writer, self._packer = Writer(told.fields), Packer()
             self._records, self._begun = [head(told)], self._now
+            if self._tide.level != "low":
+                self._records[0] += other(self._tide)
         return self._writer
 
     def _turn(self) -> None:
@@ -190,7 +199,7 @@ class Chronicle:
     def reload(self, most: int, now: Micros) -> None:
         """Policy has changed: events are seen otherwise from now on, and so many bytes kept."""
         self._end()
-        self._most = most
+        self._most = _enough(most)
         self.tick(now)
         with suppress(OSError):
             self._drop()
@@ -207,6 +216,11 @@ class Chronicle:
     def close(self) -> None:
         """Give the file back; what `changes` did not write is gone, its lines are read again."""
         self._give_up()
+
+
+def _enough(most: int) -> int:
+    """Room for a few stretches; 0: for none at all."""
+    return most if most >= LEAST else 0
 
 
 def stretches(folder: Path) -> list[tuple[Path, int]]:

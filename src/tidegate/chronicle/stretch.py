@@ -141,13 +141,13 @@ def _other(kind: bytes, body: bytes) -> Record:
         raise Damaged("a record that is none") from error
     match kind, values:
         case b"K", [int(time), str(subject), int(port)] if 0 <= port < 1 << 16:
-            found: Knock | Pardon | Tide = Knock(time, Subject(subject), port)
+            found: Knock | Pardon = Knock(time, Subject(subject), port)
         case b"P", [int(time), str(subject)]:
             found = Pardon(time, Subject(subject))
-        case b"T", [int(time), str(subject)] if subject in ("low", "high", "flood"):
-            found = Tide(time, subject)
+        case b"T", [str(level)] if level in ("low", "high", "flood"):
+            return Tide(level)
         case _:
             raise Damaged("a record that is none")
-    if not 0 <= found.time < _LATEST or len(subject) > _LONGEST_SUBJECT:
+    if abs(time) >= _LATEST or len(subject) > _LONGEST_SUBJECT:
         raise Damaged("a record that is none")
     return found

@@ -6,11 +6,12 @@ does not matter where blocks were cut. Limits: decisions carry places of lines, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import length_hint
 from typing import Protocol
 
+from tidegate.chronicle.records import Knock, Pardon, Tap, Tide
 from tidegate.daemon.drops import Drops
 from tidegate.daemon.totals import Totals
 from tidegate.decision import elsewhere
@@ -74,7 +75,7 @@ class Pipeline:
         self.drops = Drops()
         self.targets = Targets() if durable else Targets(span=0)
         self.aims = True  # whether anybody will ask what was aimed at
-        self.noted: Callable[[Batch, Callable[[Subject], Micros]], None] | None = None
+        self.tap: Tap | None = None
 
     @property
     def tide(self) -> Level:
@@ -84,6 +85,7 @@ class Pipeline:
     @tide.setter
     def tide(self, tide: Level) -> None:
         self.windows.tide = tide
+        self._tell(Tide(tide))
 
     def feed(self, block: Block) -> tuple[list[Decision], Batch]:
         """Read one block; the decisions in the order of the lines that triggered them."""
@@ -104,8 +106,8 @@ class Pipeline:
 
     def weigh(self, batch: Batch) -> list[Decision]:
         """Count what a block held, whether just read or kept from earlier, and judge it."""
-        if self.noted is not None:
-            self.noted(batch, self.record.newest)
+        if self.tap is not None:
+            self.tap.note(batch, self.record.newest)
         decisions: list[Decision] = []
 
         def convict(verdict: Verdict, offset: int) -> Term:
@@ -125,6 +127,7 @@ class Pipeline:
 
     def knock(self, subject: Subject, port: int, now: Micros) -> list[Decision]:
         """Somebody who is closed for tries again (as the kernel saw); what is prolonged by it."""
+        self._tell(Knock(now, subject, port))
         decisions: list[Decision] = []
 
         def convict(verdict: Verdict, _offset: int) -> Term:
@@ -204,6 +207,10 @@ class Pipeline:
         self.judge.acquit(rule, subject)
         self.aftermath.opened(subject, now)
 
+    def _tell(self, what: Knock | Pardon | Tide) -> None:
+        if self.tap is not None:
+            self.tap.also(what)
+
     def _count(self, batch: Batch, convict: Convict) -> None:
         """Count every event; one that can't be counted is set aside, and the rest goes on.
 
@@ -222,6 +229,7 @@ class Pipeline:
     def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
         """A person unbanned the subject: nothing counts against it any more, for a while nothing
         comes of what will."""
+        self._tell(Pardon(now, subject))
         self.windows.forget(subject)
         self.judge.pardon(subject, now, span)
         self.aftermath.opened(subject, now)
@@ -260,15 +268,8 @@ class Pipeline:
         named = {f"{what} {rule}" for what in ("held", "offence") for rule in rules}
         windows = {window.part for window in self.windows.windows}
         fixed = {
-            "success",
-            "exempt",
-            "breaker",
-            "convicted",
-            "course",
-            "dropped",
-            "held",
-            "history",
-        }
+            "success", "exempt", "breaker", "convicted", "course", "dropped", "held", "history",
+        }  # fmt: skip
         guards = {f"guard {one.name}" for one in self.policy.guards}
         guards |= {f"trigger {one.name}" for one in self.policy.triggers}
         return fixed | named | windows | guards
@@ -293,4 +294,4 @@ class Pipeline:
         self.guards.take_over(old.guards)
         self.totals, self.targets = old.totals, old.targets
         self.aftermath, self.drops = old.aftermath, old.drops
-        self.noted = old.noted
+        self.tap = old.tap

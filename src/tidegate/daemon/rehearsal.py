@@ -48,7 +48,7 @@ class Rehearsal:
                 return pipeline.knock(subject, port, time)
             case Pardon(time, subject):
                 pipeline.pardon(subject, time)
-            case Tide(_time, level):
+            case Tide(level):
                 pipeline.tide = cast(Level, level)
             case _:
                 pass

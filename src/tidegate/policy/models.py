@@ -170,6 +170,7 @@ class Limits:
 
     subjects: int = 1_000_000
     ledger_bytes: int = 256 << 20
+    events_bytes: int = 64 << 20
     keep: Micros = 30 * DAY
     longest_ban: Micros = 30 * DAY
     widest_ipv4: int = 16

@@ -84,6 +84,7 @@ QUARANTINE: dict[str, Read] = {key: BAN[key] for key in ("ladder", "for")}
 LIMITS: dict[str, Read] = {
     "subjects": values.whole(1_000, 50_000_000),
     "ledger": values.size,
+    "events": values.size,
     "keep": parse_duration,
     "longest-ban": parse_duration,
     "widest-ipv4": values.whole(8, 32),
@@ -244,5 +245,5 @@ class Reader(Sections):
 
 
 def _limits(data: Mapping[str, Any]) -> Limits:
-    names = {"ledger": "ledger_bytes"}
+    names = {"ledger": "ledger_bytes", "events": "events_bytes"}
     return Limits(**{names.get(key, key.replace("-", "_")): data[key] for key in data})
