@@ -85,6 +85,8 @@ class Chronicle:
             if what == self._tide:
                 return
             self._tide = what
+            if self._writer is None:  # it is said where the next stretch begins
+                return
         if self._ready() is not None:
             self._turn()
             self._records.append(other(what))
