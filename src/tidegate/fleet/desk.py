@@ -30,7 +30,8 @@ TOKEN: Micros = HOUR
 """How long a token may be used."""
 MOST_ADDRESSES = 16
 
-_LIST = "+revoked"  # no name of a host
+_LIST = "+revoked"  # no name of a host, and so is the next
+_KEYS = "+keys"  # of those who were revoked, in hex, a line each
 _MILLI = 1000
 
 
@@ -158,6 +159,9 @@ class Desk:
             except OperatorError as error:
                 whys.append(str(error))
                 return False
+            if join.key.hex() in self._void_keys():
+                whys.append("its key was revoked: move its key folder away there, and join anew")
+                return False
             joins.append(join)
             return True
 
@@ -186,6 +190,9 @@ class Desk:
             revoked[host] = Revocation(number, time).joined(revoked.get(host))
         names = ("", *hosts)
         instead = tuple(self.roster.papers[one] for one in names if one in self.roster.papers)
+        gone = [self.roster.members[one] for one in hosts if one in self.roster.members]
+        void = {*self._void_keys(), *(one.certificate.key.hex() for one in gone)}
+        keys.write(self._folder / _KEYS, "".join(f"{one}\n" for one in sorted(void)).encode())
         paper = self._write(_LIST, members.revoke(revoked, number, now))
         for host in hosts:
             (self._folder / host).unlink(missing_ok=True)
@@ -194,6 +201,11 @@ class Desk:
     def papers(self) -> list[bytes]:
         """All that the fleet has to know of its members: the list of the revoked first."""
         return [paper for _name, paper in sorted(self.roster.papers.items())]
+
+    def _void_keys(self) -> set[str]:
+        """Keys that somebody else may have by now."""
+        path = self._folder / _KEYS
+        return set(path.read_text("ascii").split()) if path.exists() else set()
 
     def _next(self, now: Micros) -> int:
         # Never a number again, also where the papers came out of an old backup: then the clock,
@@ -214,8 +226,10 @@ class Desk:
         if not self._folder.exists():
             return
         try:
-            files = [one for one in self._folder.iterdir() if not one.name.startswith(".")]
+            files = [one for one in self._folder.iterdir() if one.name[0] != "."]
             for file in sorted(files):
+                if file.name == _KEYS:
+                    continue
                 _gone, why = self.roster.take(file.read_bytes())
                 if why:
                     raise OperatorError(

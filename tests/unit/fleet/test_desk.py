@@ -157,6 +157,10 @@ def test_who_is_revoked_is_no_member_until_enrolled_anew(desk, folder, tmp_path)
     assert believed(again).revoked["web2"].time == NOW + MINUTE
     assert again.revoke(["web2"], NOW, NOW)
     assert believed(again).revoked["web2"].time == NOW + MINUTE  # never earlier
+    refused = again.admit(ask(again, tmp_path, "web2")[0], May.CLAIM, NOW)
+    assert isinstance(refused, Refused)
+    assert "its key was revoked" in refused.why
+    (tmp_path / "of-web2" / "host.key").unlink()
     assert isinstance(again.admit(ask(again, tmp_path, "web2")[0], May.CLAIM, NOW), Written)
     assert set(believed(open_desk(folder)).members) == {"web1", "web2"}
 
