@@ -194,12 +194,13 @@ class Guarded:
         self._ours = PrefixSet([*self._fixed, *members])
         self._listed = PrefixSet(listed)
 
-    def why(self, subject: Subject) -> str:
-        """Why this subject must not be closed for by the fleet; "" if it may be."""
+    def why(self, subject: Subject, widest: int = 0) -> str:
+        """Why this subject must not be closed for by the fleet; "" if it may be. `widest`: the
+        shortest prefix that may be; 0: of an address, or of IPv6 its /64."""
         found = subjects.network(subject)
         if found is None:
             return "not an address"
-        if found.length < (32 if found.family == 4 else 64):
+        if found.length < (widest or (32 if found.family == 4 else 64)):
             return "too wide"
         if self._ours.overlaps(found):
             return "an address of nobody's, of the engine or of a member"

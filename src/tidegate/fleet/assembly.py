@@ -36,7 +36,8 @@ MayDecide = Callable[[str], bool]
 class Outcome(NamedTuple):
     """What came of an exchange: what the fleet wants otherwise than before, and messages that are
     no decisions (claims, papers), unjudged. `behind`, `stale`, `trouble` and `moved` as of `Heard`;
-    `news`: decisions of which nothing was known, whatever became of them."""
+    `news`: decisions of which nothing was known, whatever became of them; `kept`: as `others`, out
+    of the snapshot, so said long ago perhaps."""
 
     shifts: tuple[Shift, ...] = ()
     others: tuple[bytes, ...] = ()
@@ -45,6 +46,7 @@ class Outcome(NamedTuple):
     trouble: str = ""
     moved: bool = False
     news: tuple[Entry, ...] = ()
+    kept: tuple[bytes, ...] = ()
 
 
 class Assembly:
@@ -137,14 +139,15 @@ class Assembly:
         """What was heard. Malformed as above."""
         heard = self.listener.take(replies)
         shifts: list[Shift] = []
-        others = []
+        others: list[bytes] = []
+        kept: list[bytes] = []
         news: list[Entry] = []
-        for body in heard.bodies:
+        for place, body in enumerate(heard.bodies):
             if stream.identity(body) in self.offers:
                 continue
             found = self._judge(body, now)
             if found is None:
-                others.append(body)
+                (kept if place < heard.kept else others).append(body)
             elif found:
                 self.offers.hold(Parcel.of(body, self._end(found)))
                 news += (one for one in found if not self.decisions.knows(one.id))
@@ -153,7 +156,7 @@ class Assembly:
             self.offers.moved(hosts, now)
         return Outcome(
             tuple(shifts), tuple(others), heard.behind, heard.stale, heard.trouble, heard.moved,
-            tuple(news),
+            tuple(news), tuple(kept),
         )  # fmt: skip
 
     def saying(self, now: Micros) -> list[Command]:

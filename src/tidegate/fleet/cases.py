@@ -33,7 +33,8 @@ class Conviction(NamedTuple):
     """Verified claims reach the limit. What is done about it, and whether, says the host itself.
 
     `id` is a hash of rule, subject and time. `shares`: how much each host counted of it (of a score
-    before it faded). `needed`, `over`, `hosts`: what convicts; `proof`: the messages' ids.
+    before it faded). `needed`, `over`, `hosts`: what convicts; `proof`: the messages' ids; `first`:
+    when the first of it was counted.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Conviction(NamedTuple):
     over: bool
     hosts: int
     proof: tuple[bytes, ...]
+    first: Micros = 0
 
     def without(self, revoked: Collection[str]) -> Conviction | None:
         """What is left of it without these hosts; None: it would not have come."""
@@ -100,7 +102,7 @@ def convict(
     over = terms.score is not None and terms.score.over
     return Conviction(
         hashlib.sha256(said).hexdigest()[:16], terms.rule, subject, found.time, found.count,
-        found.shares, terms.limit, over, terms.min_hosts, proof,
+        found.shares, terms.limit, over, terms.min_hosts, proof, found.first,
     )  # fmt: skip
 
 
@@ -123,6 +125,16 @@ class Cases:
     def standing(self) -> Iterator[Conviction]:
         """Those that stand."""
         return (one.conviction for one in self._standing.values())
+
+    def spent(self, rule: str, subject: Subject) -> Micros:
+        """What is not later than this has convicted, or happened at a closed gate; 0: nothing."""
+        held = self._standing.get((rule, subject))
+        return 0 if held is None else held.spent
+
+    def of(self, rule: str, subject: Subject) -> Conviction | None:
+        """The conviction of somebody that stands."""
+        held = self._standing.get((rule, subject))
+        return None if held is None else held.conviction
 
     def hear(
         self, terms: Terms, subject: Subject, host: str, share: Claimed, now: Micros,

@@ -7,6 +7,7 @@ each, and answers waiting are bounded by count; points that a good record takes 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -74,11 +75,13 @@ def terms_of(rule: Rule, min_hosts: int = 1) -> Terms:
 
 
 class Crossing(NamedTuple):
-    """Claims convict: when the limit was reached, what had been counted by then, and by whom."""
+    """Claims convict: when the limit was reached, what had been counted by then, by whom, and since
+    when (of a score: the first that is known)."""
 
     time: Micros
     count: int  # type: ignore[assignment]  # the word is ours, not tuple.count
     shares: tuple[tuple[str, int], ...]
+    first: Micros = 0
 
 
 Shares = Mapping[str, tuple[Entry, ...]]
@@ -112,7 +115,7 @@ def _by_window(terms: Terms, entries: list[tuple[Micros, str, int]]) -> Crossing
             _count(gone, hosts, values, -1 if distinct else -gone[2])
         total = len(values) if distinct else hosts.total()
         if total >= terms.limit and len(hosts) >= terms.min_hosts:
-            return Crossing(entry[0], total, tuple(sorted(hosts.items())))
+            return Crossing(entry[0], total, tuple(sorted(hosts.items())), inside[0][0])
     return None
 
 
@@ -131,13 +134,15 @@ def _count(
 def _by_score(terms: Terms, entries: list[tuple[Micros, str, int]]) -> Crossing | None:
     assert terms.score is not None
     form, state, hosts = form_of(terms.score), EMPTY, Counter[str]()
-    for time, host, points in entries:
+    for at, (time, host, points) in enumerate(entries):
         state = form.add(state, Points(time, 0, 0, points))
         hosts[host] += points
-        if len(hosts) < terms.min_hosts:
-            continue
+        moment = entries[at + 1 : at + 2]
+        if len(hosts) < terms.min_hosts or (moment and moment[0][0] == time):
+            continue  # nobody knows which of one moment came first: all of them belong to it
         if form.beyond(state, time, terms.limit, over=terms.score.over):
-            return Crossing(time, int(form.score(state, time)), tuple(sorted(hosts.items())))
+            score = math.ceil(form.score(state, time))  # as one host says it
+            return Crossing(time, score, tuple(sorted(hosts.items())), entries[0][0])
     return None
 
 

@@ -55,6 +55,25 @@ class Engine:
             found = self._open[where] = connect(where, self._login, self._timeout)
         return found
 
+    def open(self, key: str) -> Connection | None:
+        """The connection to the server that leads a key, where it is known and there is one."""
+        if self._route.kind == "cluster":
+            where = topology.led_by(self._ranges, topology.slot(key))
+        else:
+            where = self._primary
+        found = None if where is None else self._open.get(where)
+        return None if found is None or found.fileno() < 0 else found
+
+    def where(self) -> str:
+        """Where it is, to be shown: who leads, as far as it is known."""
+        if self._primary is not None:
+            return str(self._primary)
+        return " ".join(str(one) for one in self._route.seeds)
+
+    def relearn(self) -> None:
+        """Ask anew who leads; connections that are open stay so."""
+        self._ranges, self._primary = (), None
+
     def call(self, key: str, commands: Sequence[Command]) -> list[object]:
         """Ask whoever leads a key; once more where all of it was refused since another does."""
         for last in (False, True):

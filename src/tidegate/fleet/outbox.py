@@ -67,9 +67,7 @@ class Outbox:
         """What to send now; until it is answered, the same again. None: nothing."""
         if self.usurped:
             return None
-        while self._sent and (now - self._kept[0].answered > AGAIN or len(self._kept) > _BACK):
-            self._kept.popleft()
-            self._sent -= 1
+        self._forget(now)
         if self._sent == len(self._kept):
             if not self._waiting:
                 return None
@@ -102,11 +100,22 @@ class Outbox:
                 self._advance(now)
         return False
 
+    def again(self, now: Micros) -> None:
+        """Another copy of the engine's data answers, which may lack what was answered last: send
+        that again. What it has, it counts no second time."""
+        self._forget(now)
+        self._sent = 0
+
     def refused(self) -> None:
         """The engine will never take the batch on the way: its number goes out with nothing."""
         batch = self._kept[self._sent]
         self.dropped += sum(len(one.hits) for one in batch.sums)
         self._kept[self._sent] = _Batch((), 0)
+
+    def _forget(self, now: Micros) -> None:
+        while self._sent and (now - self._kept[0].answered > AGAIN or len(self._kept) > _BACK):
+            self._kept.popleft()
+            self._sent -= 1
 
     def _advance(self, now: Micros) -> None:
         self._kept[self._sent] = self._kept[self._sent]._replace(answered=now)

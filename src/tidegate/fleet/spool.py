@@ -48,6 +48,10 @@ class Spool:
     def __len__(self) -> int:
         return self._held
 
+    def shards_waiting(self) -> list[int]:
+        """The shards that something waits for."""
+        return list(self._sums)
+
     def add(self, terms: Terms, subject: Subject, hit: Hit) -> None:
         """Note a hit."""
         sums = self._sums.setdefault(functions.shard_of(subject, self.shards), OrderedDict())

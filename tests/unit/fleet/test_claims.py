@@ -28,7 +28,7 @@ def test_one_on_each_of_four_hosts_convicts_and_one_on_each_of_three_does_not():
     three = {"a": share(0), "b": share(1), "c": share(2)}
     assert crossing(TERMS, three, 0) is None
     found = crossing(TERMS, {**three, "d": share(300)}, 0)
-    assert found == (NOW + 300 * SECOND, 4, (("a", 1), ("b", 1), ("c", 1), ("d", 1)))
+    assert found == (NOW + 300 * SECOND, 4, (("a", 1), ("b", 1), ("c", 1), ("d", 1)), NOW)
     assert crossing(TERMS, {**three, "d": share(301)}, 0) is None
 
 
@@ -99,7 +99,7 @@ def test_points_of_all_hosts_are_one_score(form):
     assert terms.shape is Shape.SCORE
     assert crossing(terms, {"a": (Entry(NOW, 5),), "b": (Entry(NOW, 5),)}, 0) is None
     found = crossing(terms, {"a": (Entry(NOW, 5),), "b": (Entry(NOW, 6),)}, 0)
-    assert found == (NOW, 11, (("a", 5), ("b", 6)))
+    assert found == (NOW, 11, (("a", 5), ("b", 6)), NOW)
     late = crossing(terms, {"a": (Entry(NOW, 5),), "b": (Entry(NOW + 3 * MINUTE, 6),)}, 0)
     assert late is None
 

@@ -1,0 +1,191 @@
+"""Which of the bans that other hosts have said this host takes over, and what ends them again.
+
+Touches nothing: says which claims to fetch, takes them, is told the time. Limits: so many bans a
+minute of one host's word alone; whether anything is closed, allowlist, breaker and caps decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
+
+from tidegate import subject as subjects
+from tidegate.fleet import stream, wire
+from tidegate.fleet.admission import SKEW, Budget, Refusal
+from tidegate.fleet.decisions import Entry, Shift
+from tidegate.fleet.kept import Ports
+from tidegate.fleet.port import Closing, Opening, Why
+from tidegate.fleet.stream import Command, Reply
+from tidegate.fleet.trust import Trust
+from tidegate.model import Micros, Subject
+
+WORDS = 600
+"""Bans a minute that are believed on one host's word."""
+_WIDEST = {"rule": (24, 48), "person": (8, 19)}
+"""The shortest prefixes, of IPv4 and IPv6, that a rule and that a person may close for all."""
+_FETCHED_AT_ONCE = 16
+_WAITING = 20_000
+
+Find = Callable[[bytes], bytes | None]
+"""A sealed message by its id, where it is at hand."""
+
+
+class Accepting:
+    """What the watcher is told of other hosts' decisions. `bans` False: only of their ends.
+
+    `closings` and `openings` are emptied by whoever takes them. `refused` counts by host and why.
+    """
+
+    def __init__(self, host: str, trust: Trust, find: Find, words: int = WORDS) -> None:
+        self.host = host
+        self.min_hosts, self.bans = 1, True
+        self.closings: list[Closing] = []
+        self.openings: list[Opening] = []
+        self.refused: Counter[tuple[str, str]] = Counter()
+        self._trust, self._find = trust, find
+        self._words = Budget(words)
+        self._told: dict[tuple[Subject, Ports], Entry] = {}
+        self._unproven: OrderedDict[str, Entry] = OrderedDict()
+        self._fetching: list[tuple[Entry, list[bytes]]] = []
+        self._late: OrderedDict[tuple[Subject, Ports], Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many bans of others are told and stand."""
+        return len(self._told)
+
+    def take(self, shifts: Iterable[Shift], why: Why, now: Micros) -> None:
+        """The fleet wants something otherwise; `why` where it is open now."""
+        for one in shifts:
+            place = (one.subject, one.ports)
+            before = self._told.get(place)
+            self._late.pop(place, None)
+            if one.entry is None or (before and one.entry.until < before.until):
+                self._open(place, why)
+            if one.entry is not None:
+                self._consider(one.entry, now)
+
+    def forget(self, shifts: Iterable[Shift]) -> None:
+        """This host itself has opened these."""
+        for one in shifts:
+            self._told.pop((one.subject, one.ports), None)
+
+    def hear(self, news: Iterable[Entry], now: Micros) -> list[Entry]:
+        """What was never heard before: pardons by people go to the watcher. They are returned."""
+        found = [
+            one for one in news if one.verb == "unban" and one.host != self.host and not one.until
+        ]
+        for one in found:
+            self.openings.append(
+                Opening(
+                    one.id, one.subject, one.ports, one.rule, "unban", one.host, one.by, one.time
+                )
+            )
+        return found
+
+    def tick(self, now: Micros) -> None:
+        """Once a second or so: what waited for a quota, and what has ended."""
+        for place, one in list(self._late.items()):
+            del self._late[place]
+            if one.until > now:
+                self._consider(one, now)
+        for place in [place for place, one in self._told.items() if one.until <= now]:
+            del self._told[place]
+
+    def commands(self) -> list[Command]:
+        """Proofs to fetch; the replies to exactly these go to `answered`."""
+        self._fetching = []
+        while self._unproven and len(self._fetching) < _FETCHED_AT_ONCE:
+            _id, entry = self._unproven.popitem(last=False)
+            self._fetching.append((entry, [one for one in entry.proof if not self._find(one)]))
+        return [(b"HMGET", stream.HELD, *(missing or [b""])) for _one, missing in self._fetching]
+
+    def answered(self, replies: Iterable[Reply], now: Micros) -> None:
+        """What was fetched."""
+        fetching, self._fetching = self._fetching, []
+        for (entry, missing), reply in zip(fetching, replies, strict=False):
+            got = reply if isinstance(reply, list) else []
+            bodies = dict(zip(missing, got, strict=False))
+            self._prove(entry, bodies, now)
+
+    def lost(self) -> None:
+        """The connection broke."""
+        for entry, _missing in self._fetching:
+            self._unproven[entry.id] = entry
+        self._fetching = []
+
+    def _open(self, place: tuple[Subject, Ports], why: Why) -> None:
+        old = self._told.pop(place, None)
+        if old is not None:
+            said = Opening(old.id, *place, old.rule, why, old.host, old.by, old.time)
+            self.openings.append(said)
+
+    def _consider(self, entry: Entry, now: Micros) -> None:
+        if entry.host == self.host or not self.bans:
+            return
+        if why := self._protected(entry):
+            self.refused[entry.host, why] += 1
+        elif not entry.rule:
+            self._tell(entry, 1)
+        elif self._known(entry):
+            return  # we have judged the same by what its hosts claimed
+        elif entry.proof:
+            self._unproven[entry.id] = entry
+            if len(self._unproven) > _WAITING:
+                self._unproven.popitem(last=False)
+        else:
+            self._word(entry, now)
+
+    def _known(self, entry: Entry) -> bool:
+        found = self._trust.cases.of(entry.rule, entry.subject)
+        return found is not None and bool(entry.needed) and entry.time <= found.time + SKEW
+
+    def _protected(self, entry: Entry) -> str:
+        found = subjects.network(entry.subject)
+        if found is None:
+            return "not an address"
+        widest = _WIDEST["rule" if entry.rule else "person"][found.family == 6]
+        return self._trust.guarded.why(entry.subject, widest)
+
+    def _word(self, entry: Entry, now: Micros) -> None:
+        """One host's word."""
+        place = (entry.subject, entry.ports)
+        if self.min_hosts > 1:
+            self.refused[entry.host, "min-hosts"] += 1
+        elif self._words.take(entry.host, now):
+            self._tell(entry, 1)
+        else:
+            self.refused[entry.host, "quota"] += 1
+            self._late[place] = entry
+            if len(self._late) > _WAITING:
+                self._late.popitem(last=False)
+
+    def _prove(self, entry: Entry, bodies: dict[bytes, bytes], now: Micros) -> None:
+        found = [self._find(one) or bodies.get(one) for one in entry.proof]
+        whole = [one for one in found if isinstance(one, bytes)]
+        proven = None
+        if len(whole) == len(found):
+            try:
+                bundle = wire.encode_bundle(whole)
+            except ValueError:
+                bundle = b""
+            proven = self._trust.proves(bundle, entry.rule, entry.subject, now)
+        # An old proof shown again closes nothing anew: the claims' own times say when it was.
+        fresh = (
+            proven is not None
+            and not isinstance(proven, Refusal)
+            and abs(proven.time - entry.time) <= 2 * SKEW
+        )
+        if proven is None or isinstance(proven, Refusal) or not fresh:
+            self._word(entry, now)
+            return
+        self._trust.adopt(proven, entry.until)
+        self._tell(entry, len(proven.shares))
+
+    def _tell(self, entry: Entry, hosts: int) -> None:
+        self._told[entry.subject, entry.ports] = entry
+        self.closings.append(
+            Closing(
+                entry.id, entry.host, entry.rule, entry.by, entry.subject, entry.ports,
+                entry.time, entry.until, entry.note, hosts,
+            )
+        )  # fmt: skip

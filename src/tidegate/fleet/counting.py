@@ -1,0 +1,219 @@
+"""One host's part in counting together: what it counts goes out, crossings that it is lent come in.
+
+Touches nothing: gives commands for the engine, takes replies, is told the time. Limits: those of
+`spool` and `outbox`; what the engine says of anybody is a proposal, which `trust` judges.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tidegate.fleet import claims, functions
+from tidegate.fleet.connection import Refused
+from tidegate.fleet.fields import rounded
+from tidegate.fleet.functions import Answer, Command, Crossing, Form, Hit, Status
+from tidegate.fleet.outbox import Outbox
+from tidegate.fleet.spool import Spool
+from tidegate.model import SECOND, Micros, Shared
+
+DUE: Micros = SECOND
+"""How often to ask for crossings that nobody confirmed, where nothing is sent to be counted."""
+_CONFIRMED = 50
+
+
+class Terms(NamedTuple):
+    """How a rule is counted: at the engine, and in claims."""
+
+    engine: functions.Terms
+    claims: claims.Terms
+
+
+class Ask(NamedTuple):
+    """Commands that belong together, for whoever leads `key` (or, `anywhere`: a copy of it). The
+    replies to exactly these are for the `part` that asks."""
+
+    part: str
+    key: str
+    commands: Sequence[Command]
+    anywhere: bool = False
+
+
+class Counting:
+    """`shards`: 1, or of a cluster `functions.SHARDS`. `offset`: what the engine's clock is ahead;
+    None until it has answered."""
+
+    def __init__(self, host: str, epoch: int, shards: int) -> None:
+        self.host, self._epoch = host, epoch
+        self.spool = Spool(shards)
+        self.offset: Micros | None = None
+        self.skewed = False
+        self.troubles: Counter[str] = Counter()
+        self.trouble = ""
+        self._shards = shards
+        self._boxes: dict[int, Outbox] = {}
+        self._active: set[int] = set()  # shards with a batch that was not answered
+        self._busy: dict[int, int] = {}  # confirmations that are on the way, of each shard
+        self._confirm: dict[int, list[bytes]] = {}
+        self._last: tuple[object, ...] = ()  # the line that was shared last
+        self._repeat = 0
+        self._asked: Micros | None = None
+        self._turn = 0
+        self._due: int | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Hits that the engine will not count."""
+        boxes = sum(box.dropped for box in self._boxes.values())
+        return self.spool.dropped + self.spool.late + boxes
+
+    @property
+    def behind(self) -> bool:
+        """Whether more waits than was asked to be counted."""
+        return len(self.spool) > 0
+
+    @property
+    def usurped(self) -> bool:
+        """Whether somebody counts in our name."""
+        return any(box.usurped for box in self._boxes.values())
+
+    def share(self, terms: Terms, one: Shared) -> int:
+        """Something was counted here. What to claim of it: an amount."""
+        line = (one.rule, one.subject, one.origin, one.offset)
+        self._repeat = self._repeat + 1 if line == self._last else 0
+        self._last = line
+        time = rounded(one.time)
+        form = terms.engine.form
+        if form is Form.DISTINCT:
+            value = hashlib.blake2b(one.value.encode("utf-8", "surrogateescape"), digest_size=8)
+            self._add(terms, one, Hit(time, self._place(one), value.digest()))
+            return int.from_bytes(value.digest())
+        if form.scored:
+            self._add(terms, one, Hit(time, self._place(one), points=one.amount))
+            return one.amount
+        number = min(one.amount, terms.engine.need)
+        for _ in range(number):
+            self._add(terms, one, Hit(time, self._place(one)))
+            self._repeat += 1
+        self._repeat -= number > 0
+        return number
+
+    def _place(self, one: Shared) -> bytes:
+        return functions.place_of(str(one.origin), one.offset, self._repeat)
+
+    def _add(self, terms: Terms, one: Shared, hit: Hit) -> None:
+        self.spool.add(terms.engine, one.subject, hit)
+
+    def asks(self, now: Micros) -> list[Ask]:
+        """What to ask now."""
+        found = []
+        for shard in sorted({*self.spool.shards_waiting(), *self._active, *self._confirm}):
+            if shard in self._busy:
+                continue
+            commands = self._commands(shard, now)
+            if commands:
+                key = functions.record_key(self.host, shard)
+                found.append(Ask(f"count {shard}", key, commands))
+        if not found and self._due is None and self._is_due(now):
+            self._asked, self._turn = now, (self._turn + 1) % self._shards
+            self._due = self._turn
+            key = functions.waiting_key(self._turn)
+            found.append(Ask("due", key, [functions.due_command([self._turn])]))
+        return found
+
+    def _commands(self, shard: int, now: Micros) -> list[Command]:
+        box = self._boxes.get(shard)
+        if box is None:
+            box = self._boxes[shard] = Outbox(self.host, shard, self._epoch)
+        if box.idle:
+            self.spool.fill(box, now)
+        counting = box.command(now)
+        tokens = self._confirm.get(shard, [])[:_CONFIRMED]
+        commands = [functions.confirm_command(shard, tokens)] if tokens else []
+        if counting is not None:
+            commands.append(counting)
+            self._active.add(shard)
+            self._asked = now
+        if commands:
+            self._busy[shard] = len(tokens)
+        return commands
+
+    def _is_due(self, now: Micros) -> bool:
+        return self._asked is None or not 0 <= now - self._asked < DUE
+
+    def answered(self, ask: Ask, replies: Sequence[object], now: Micros) -> list[Crossing]:
+        """The crossings that were lent to us. Malformed where the engine makes no sense."""
+        if ask.part == "due":
+            self._due = None
+            if self._refused(replies[0]):
+                return []
+            engine, crossings = functions.read_due(replies[0])
+            self._hear(engine, now)
+            return list(crossings)
+        shard = int(ask.part.removeprefix("count "))
+        tokens = self._busy.pop(shard)
+        if tokens and isinstance(replies[0], int):
+            del self._confirm[shard][:tokens]
+            if not self._confirm[shard]:
+                del self._confirm[shard]
+        if len(replies) == (tokens > 0):
+            return []
+        return self._counted(shard, replies[-1], now)
+
+    def _counted(self, shard: int, reply: object, now: Micros) -> list[Crossing]:
+        box = self._boxes[shard]
+        if isinstance(reply, Refused) and reply.code == "ERR" and "tidegate:" in reply.text:
+            self.trouble = f"the engine takes not all that is counted: {reply}"
+            box.refused()
+        if self._refused(reply):
+            return []
+        answer = functions.read_answer(reply)
+        self._hear(answer.now, now)
+        self.skewed = answer.status is Status.SKEWED
+        if box.answered(answer, now):
+            self._note(answer)
+        if box.idle:
+            self._active.discard(shard)
+        return list(answer.crossings)
+
+    def _refused(self, reply: object) -> bool:
+        if not isinstance(reply, Refused):
+            self.trouble = ""
+            return False
+        if "unction not found" in reply.text:
+            self.trouble = "the engine has not our functions: run tidegate fleet init once more"
+        elif not self.trouble:
+            self.trouble = f"the engine refuses to count: {reply}"
+        return True
+
+    def _hear(self, engine: Micros, now: Micros) -> None:
+        self.offset = engine - now
+
+    def _note(self, answer: Answer) -> None:
+        for name, number in zip(answer.troubles._fields, answer.troubles, strict=True):
+            if number:
+                self.troubles[name] += number
+
+    def confirm(self, crossings: Iterable[Crossing]) -> None:
+        """These were passed on."""
+        for one in crossings:
+            shard = functions.shard_of(one.subject, self._shards)
+            waiting = self._confirm.setdefault(shard, [])
+            if one.token not in waiting:
+                waiting.append(one.token)
+
+    def again(self, now: Micros) -> None:
+        """Another copy of the engine's data answers than before."""
+        for shard, box in self._boxes.items():
+            box.again(now)
+            if not box.idle:
+                self._active.add(shard)
+
+    def lost(self, ask: Ask) -> None:
+        """Nobody knows what became of it: it is asked again, which is harmless."""
+        if ask.part == "due":
+            self._due = None
+        else:
+            self._busy.pop(int(ask.part.removeprefix("count ")), None)

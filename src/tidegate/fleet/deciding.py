@@ -1,0 +1,94 @@
+"""What this host has decided, said to all: as all came to it by claims, or as its own word.
+
+Touches nothing; is told the time. Limits: what a conviction came to here is said by the host that
+the engine asked about it, and only to those who come late: all others convicted by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tidegate import subject as subjects
+from tidegate.fleet import cases, entries
+from tidegate.fleet.accepting import Accepting
+from tidegate.fleet.admission import SKEW
+from tidegate.fleet.assembly import Assembly
+from tidegate.fleet.claiming import Claiming
+from tidegate.fleet.counting import Terms
+from tidegate.fleet.decisions import Entry
+from tidegate.fleet.trust import Trust
+from tidegate.model import Decision, Micros
+
+
+class Deciding:
+    """Decisions out, and what a pardon means to what was counted. `unsayable`: what no other host
+    could do, as of a user of this one."""
+
+    def __init__(
+        self, trust: Trust, claiming: Claiming, assembly: Assembly, accepting: Accepting
+    ) -> None:
+        self.rules: Mapping[str, Terms] = {}
+        self.unsayable = 0
+        self._trust, self._claiming = trust, claiming
+        self._assembly, self._accepting = assembly, accepting
+
+    def say(self, decisions: Iterable[Decision], now: Micros) -> None:
+        """This was decided here."""
+        for decision in decisions:
+            entry = entries.entry_of(decision)
+            if entry is None:
+                continue
+            made = self._trust.cases.of(entry.rule, entry.subject) if entry.rule else None
+            try:
+                if made is not None and abs(entry.time - made.time) <= SKEW:
+                    self._prove(entries.proven(entry, made), now)
+                else:
+                    self._word(entry, now)
+            except ValueError:
+                self.unsayable += 1
+
+    def pardon(self, entry: Entry) -> Micros:
+        """What was counted of somebody until then counts no more. When the newest of it was that
+        is to be outranked."""
+        newest = entry.time
+        for made in self._pardoned(entry):
+            newest = max(newest, made.time + 1000)
+            self._trust.settled(made.id, max(entry.time, made.time))
+        for name, terms in self.rules.items():
+            if entry.rule in ("", name):
+                self._trust.counted.forget(terms.engine.mark, entry.subject, entry.time)
+        return newest
+
+    def _pardoned(self, entry: Entry) -> list[cases.Conviction]:
+        """The convictions that stand of all whom a pardon names."""
+        if "/" in entry.subject:
+            network = subjects.network(entry.subject)
+            found = list(self._trust.cases.standing())
+            inside = (subjects.network(one.subject) for one in found)
+            found = [
+                one for one, own in zip(found, inside, strict=True)
+                if network is not None and own is not None and network.holds(own)
+            ]  # fmt: skip
+        else:
+            of = (self._trust.cases.of(name, entry.subject) for name in self.rules)
+            found = [one for one in of if one is not None]
+        return [one for one in found if entry.rule in ("", one.rule)]
+
+    def _prove(self, entry: Entry, now: Micros) -> None:
+        """Who was asked by the engine says it."""
+        if not self._claiming.was_lent(entry.rule, entry.subject, now):
+            return
+        bodies = [self._claiming.find(one) for one in entry.proof]
+        whole = [one for one in bodies if one is not None]
+        if len(whole) < len(bodies):
+            entry, whole = entry._replace(proof=()), []
+        for body in whole:
+            self._assembly.keep(body, entry.until, say=True, quiet=True)
+        self._assembly.say([entry], now, quiet=True)
+
+    def _word(self, entry: Entry, now: Micros) -> None:
+        if entry.verb == "unban":
+            time = self._assembly.decisions.outranking(entry.subject, self.pardon(entry))
+            entry = entry._replace(time=time)
+        shifts = self._assembly.say([entry], now)
+        self._accepting.forget(one for one in shifts if one.entry is None)

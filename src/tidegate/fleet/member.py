@@ -1,0 +1,303 @@
+"""One host's whole part in its fleet: it counts with the others, claims, hears, believes, decides.
+
+Touches nothing: gives commands for the engine, takes replies, is told the time; `rounds` carries
+them. Limits: those of its parts; nothing here closes anything, the watcher does, if it wants to.
+
+    share ─► counting ─► the engine ─► crossing lent ─► claim, signed ─► stream ─► every host's
+    trust ─► heard().convictions ─► the watcher ─► say, settled ─► snapshot, for those who come late
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tidegate.fleet import claims, entries, functions, reports, stream, wire
+from tidegate.fleet.accepting import Accepting
+from tidegate.fleet.admission import SKEW, Guarded, Refusal
+from tidegate.fleet.assembly import Assembly, Outcome
+from tidegate.fleet.cases import TakeBack
+from tidegate.fleet.claiming import KEPT, Claiming
+from tidegate.fleet.counting import Ask, Counting, Terms
+from tidegate.fleet.deciding import Deciding
+from tidegate.fleet.keys import Identity
+from tidegate.fleet.members import LASTING, May, Roster, Verify
+from tidegate.fleet.port import Conviction, Health, Heard, Opening
+from tidegate.fleet.trust import Output, Quotas, Trust
+from tidegate.fleet.wire import Kind
+from tidegate.model import DAY, MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
+from tidegate.policy.models import Rule
+
+_TICK: Micros = SECOND
+_REREAD: Micros = MINUTE
+_JOURNAL: Micros = 30 * DAY
+_KEY = stream.STREAM.decode()
+_CLAIMS, _POLICY = bytes((Kind.CLAIMS,)), bytes((Kind.POLICY,))
+_PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
+
+Sign = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a member is made. `epoch`: the number of this start, see `keys.next_epoch`. `verify`:
+    `admission.Remembering(keys.verify)`. `shards`: 1, in a cluster `functions.SHARDS`. `guarded`:
+    whom nobody closes for, as the engine."""
+
+    identity: Identity
+    sign: Sign
+    epoch: int
+    verify: Verify
+    shards: int = 1
+    guarded: tuple[Subject, ...] = ()
+    quotas: Quotas = field(default_factory=Quotas)
+    kept: int = KEPT
+
+
+class Member:
+    """`asks` says what to send; what comes of each goes to `answered`, or it is `lost`. `urgent`:
+    `asks(now, urgent=True)` has something that should not wait for the next round."""
+
+    def __init__(self, setting: Setting, rules: Iterable[Rule] = ()) -> None:
+        own = setting.identity
+        self.host, self._epoch, self._fleet = own.host, setting.epoch, own.fleet
+        self._sign, self._counter = setting.sign, 0
+        self.trust = Trust(
+            Roster(own.fleet, own.desk, setting.verify), (), Guarded(setting.guarded),
+            setting.quotas,
+        )  # fmt: skip
+        self.counting = Counting(own.host, setting.epoch, setting.shards)
+        self.claiming = Claiming(own.host, self.trust, self._seal, setting.kept)
+        self.assembly = Assembly(
+            own.host, self.trust.admit, self._seal,
+            lambda host: self.trust.roster.may(host, May.DECIDE),
+        )  # fmt: skip
+        self.accepting = Accepting(own.host, self.trust, self.claiming.find)
+        self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
+        self._rules: dict[str, Terms] = {}
+        self._convictions: list[Conviction] = []
+        self._openings: list[Opening] = []
+        self._journal: list[bytes] = []
+        self._busy: set[str] = set()
+        self._behind, self._telling = True, 0
+        self._ticked: Micros = 0
+        self._papers: dict[str, bytes] = {}
+        self._strangers = self._enrolled = False
+        self._known_strangers = 0
+        self._reread: Micros = 0
+        self.trouble, self.stale = "", False
+        self.lag: Micros = 0
+        self.read, self.sent, self.noise = 0, 0, 0
+        self.follow(rules)
+
+    def follow(self, rules: Iterable[Rule], min_hosts: int = 1, *, bans: bool = True) -> None:
+        """The policy says so now."""
+        self._rules = {}
+        for rule in rules:
+            if rule.enabled and rule.shared:
+                engine = functions.terms_of(rule, wire.mark(rule))
+                self._rules[rule.name] = Terms(engine, claims.terms_of(rule, min_hosts))
+        self.deciding.rules = self._rules
+        self.claiming.terms = {one.engine.mark: one for one in self._rules.values()}
+        self.trust.follow(one.claims for one in self._rules.values())
+        self.accepting.min_hosts, self.accepting.bans = min_hosts, bans
+
+    def look(self, listed: Iterable[Subject]) -> None:
+        """Who must never be closed for."""
+        self.trust.look(listed)
+
+    def restore(self, changes: Iterable[Change], now: Micros) -> None:
+        """What `heard().changes` said before this start."""
+        self.trust.restore(changes)
+        self._keep_papers(now)
+
+    def share(self, counted: Sequence[Shared], now: Micros) -> None:
+        """This was counted here. Of whom all have closed for, nothing counts."""
+        for one in counted:
+            terms = self._rules.get(one.rule)
+            if terms is None or one.time <= self.trust.cases.spent(one.rule, one.subject):
+                continue
+            amount = self.counting.share(terms, one)
+            if amount > 0:
+                self.trust.counted.count(terms.claims, one.subject, one.time, amount)
+
+    def say(self, decisions: Iterable[Decision], now: Micros) -> None:
+        """This was decided here."""
+        self.deciding.say(decisions, now)
+
+    def settled(self, number: str, until: Micros) -> None:
+        """What came of a conviction."""
+        self.trust.settled(number, until)
+
+    def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
+        """What to send now. While our clock is not the engine's: only what tells the time."""
+        found = [] if urgent and not self.counting.behind else self.counting.asks(now)
+        if self.clocks_differ:
+            return found
+        if not 0 <= now - self._ticked < _TICK:
+            self._tick(now)
+        if not urgent or self.claiming.waiting:
+            self._ask("say", lambda: self._sayings(now), found)
+        if not urgent or self._behind:
+            self._ask("hear", lambda: self.assembly.hearing(now), found, anywhere=True)
+        self._ask("prove", self.accepting.commands, found)
+        return found
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something should not wait for the next round."""
+        claims = self.claiming.waiting and "say" not in self._busy
+        hearing = self._behind and "hear" not in self._busy
+        return bool((claims or hearing) and not self.clocks_differ) or self.counting.behind
+
+    @property
+    def clocks_differ(self) -> bool:
+        """Whether our clock and the engine's differ by so much that neither is believed."""
+        return self.counting.offset is not None and abs(self.counting.offset) > SKEW
+
+    def _ask(
+        self, part: str, commands: Callable[[], Sequence[functions.Command]], found: list[Ask],
+        *, anywhere: bool = False,
+    ) -> None:  # fmt: skip
+        if part not in self._busy and (said := commands()):
+            self._busy.add(part)
+            found.append(Ask(part, _KEY, said, anywhere))
+
+    def _sayings(self, now: Micros) -> Sequence[functions.Command]:
+        telling = self.claiming.commands(now)
+        self._telling = len(telling)
+        return [*telling, *self.assembly.saying(now)]
+
+    def answered(self, ask: Ask, replies: Sequence[stream.Reply], now: Micros) -> None:
+        """What the engine said. Malformed where that has no sense: leave that connection."""
+        self._busy.discard(ask.part)
+        if ask.part == "say":
+            self.claiming.said(replies[: self._telling])
+            self.assembly.said(replies[self._telling :])
+            self.counting.confirm(self.claiming.published)
+            self.claiming.published.clear()
+        elif ask.part == "hear":
+            self._hear(self.assembly.heard(replies, len(self.trust.roster.members), now), now)
+        elif ask.part == "prove":
+            self.accepting.answered(replies, now)
+        else:
+            self.claiming.propose(self.counting.answered(ask, replies, now), now)
+        self._flush(now)
+
+    def lost(self, ask: Ask) -> None:
+        """Nobody knows what became of it."""
+        self._busy.discard(ask.part)
+        if ask.part in ("say", "hear"):
+            self.assembly.lost()
+        elif ask.part == "prove":
+            self.accepting.lost()
+        else:
+            self.counting.lost(ask)
+
+    def _flush(self, now: Micros) -> None:
+        if self.host in self.trust.roster.members and self.counting.offset is not None:
+            self._take(self.claiming.flush(now, now + self.counting.offset), now)
+
+    def _hear(self, outcome: Outcome, now: Micros) -> None:
+        self._behind = outcome.behind
+        self.trouble, self.stale = outcome.trouble, outcome.stale
+        if outcome.moved:
+            self.counting.again(now)
+        self.accepting.take(outcome.shifts, "taken back", now)
+        for one in self.accepting.hear(outcome.news, now):
+            self.deciding.pardon(one)
+        for body in outcome.kept:
+            self._other(body, now, kept=True)
+        for body in outcome.others:
+            self._other(body, now)
+        self.read += len(outcome.news) + len(outcome.others)
+        if outcome.others and self.counting.offset is not None:
+            written = stream.place(self.assembly.listener.last)[0] * 1000
+            self.lag = max(0, now + self.counting.offset - written)
+        strange = self.trust.refused.counts["", "unknown"]
+        self._strangers |= strange > self._known_strangers
+        self._known_strangers = strange
+        if self._strangers and self._enrolled and self.assembly.listener.phase == "stream":
+            # Some of those whom we did not know have been enrolled by a paper that came later.
+            self._strangers = self._enrolled = False
+            self.trust.refused.counts.pop(("", "unknown"))
+            self._known_strangers = 0
+            self.assembly.listener.again()
+            self._behind = True
+
+    def _other(self, body: bytes, now: Micros, *, kept: bool = False) -> None:
+        """A message that is no decision; `kept`: out of the snapshot, so perhaps of long ago."""
+        kind = body[3:4]
+        if kind in _PAPERS:
+            self._paper(body, now)
+        elif kind == _CLAIMS:
+            if not kept and self.counting.offset is not None:
+                self._take(self.claiming.hear(body, now, now + self.counting.offset), now)
+        elif kind == _POLICY:
+            self._publish(body, now)
+        else:
+            self.noise += 1
+
+    def _paper(self, body: bytes, now: Micros) -> None:
+        self._take(self.trust.paper(body, now), now)
+        self._keep_papers(now)
+
+    def _keep_papers(self, now: Micros) -> None:
+        """What the desk said last is kept for an engine that loses it, and followed."""
+        papers = self.trust.roster.papers
+        for name, body in self._papers.items() - papers.items():
+            self.assembly.release(body)
+            del self._papers[name]
+        for name, body in papers.items() - self._papers.items():
+            self.assembly.keep(body, LASTING)
+            self._papers[name] = body
+            self._enrolled |= bool(name)
+        shifts = self.assembly.follow(self.trust.roster.revoked, now)
+        self.accepting.take(shifts, "revoked", now)
+
+    def _publish(self, body: bytes, now: Micros) -> None:
+        if isinstance(self.trust.admit(body, now), Refusal):
+            return
+        self.assembly.keep(body, now + _JOURNAL)
+        self._journal.append(body)
+
+    def _take(self, outputs: Iterable[Output], now: Micros) -> None:
+        for one in outputs:
+            if isinstance(one, TakeBack):
+                hosts = ", ".join(one.hosts)
+                self._openings.append(
+                    Opening(one.id, one.subject, (), one.rule, "revoked", hosts, "rule", now)
+                )
+            elif not isinstance(one, Refusal):
+                self._convictions.append(entries.told(one))
+            elif one.reason == "other rule" and 0 <= self._reread <= now - _REREAD:
+                # Others count by a rule that we do not: what they came to is in the snapshot only.
+                self._reread = now
+                self.assembly.listener.again()
+
+    def _tick(self, now: Micros) -> None:
+        self._ticked = now
+        self.assembly.tick(len(self.trust.roster.members), now)
+        self.accepting.tick(now)
+
+    def heard(self) -> Heard:
+        """What has come since last asked, for the watcher."""
+        closings, openings = self.accepting.closings, [*self._openings, *self.accepting.openings]
+        found = Heard(
+            tuple(self._convictions), tuple(closings), tuple(openings),
+            tuple(self.trust.changes()), tuple(self._journal),
+        )  # fmt: skip
+        for one in (self._convictions, self._openings, self._journal, closings):
+            one.clear()
+        self.accepting.openings.clear()
+        return found
+
+    def health(self, now: Micros) -> Health:
+        """How it is; `engine` and what came of the connection, `rounds` knows."""
+        return reports.health(self, now)
+
+    def _seal(self, kind: Kind, body: bytes, now: Micros) -> bytes:
+        self._counter += 1
+        self.sent += 1
+        number = wire.sequence(self._epoch, self._counter)
+        return wire.seal(wire.Message(kind, self.host, number, now, body), self._fleet, self._sign)

@@ -1,0 +1,199 @@
+"""Carries what a member asks to the engine, and the replies back: five times a second.
+
+Touches sockets, and a thread while it connects. Never waits. Limits: what was on the way when a
+connection breaks is lost to the member, which asks again; an engine that is away is tried again
+after ever longer rests, `LONGEST` seconds at most.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tidegate.errors import FleetError
+from tidegate.fleet import topology
+from tidegate.fleet.connection import Connection
+from tidegate.fleet.counting import Ask
+from tidegate.fleet.engine import Engine
+from tidegate.fleet.fields import Malformed
+from tidegate.fleet.member import Member
+from tidegate.fleet.port import Health
+from tidegate.model import Micros
+
+PERIOD = 0.2
+PATIENCE = 3.0
+"""Seconds that an answer may take."""
+LONGEST = 10.0
+_URGENT = 64
+"""Exchanges that may follow one another within a round."""
+
+
+def now() -> Micros:
+    """Now, by the system's clock."""
+    return time.time_ns() // 1000
+
+
+class _Sent(NamedTuple):
+    asks: tuple[Ask, ...]
+    deadline: float
+
+
+class Rounds:
+    """`turn` does what can be done without waiting; call it when one of `fds` is readable, and
+    after `pause` seconds at the latest. The period is fixed, its phase random: hosts that started
+    together must not come together."""
+
+    def __init__(
+        self, member: Member, engine: Engine, clock: Callable[[], Micros] = now,
+        period: float = PERIOD, phase: float | None = None,
+    ) -> None:  # fmt: skip
+        self.member, self.engine = member, engine
+        self.away = ""
+        """Why the engine can't be spoken to; "" if it can."""
+        self.bytes_out, self.rounds = 0, 0
+        self._clock, self._period = clock, period
+        offset = random.random() * period if phase is None else phase  # noqa: S311 - no secret
+        self._next = time.monotonic() + offset
+        self._sent: dict[Connection, deque[_Sent]] = {}
+        self._urgent = 0
+        self._rest = 0.0
+        self._resting_until = 0.0
+        self._connecting: threading.Thread | None = None
+        self._wanted: set[str] = set()
+        self._failure = ""
+
+    def fds(self) -> list[int]:
+        """Readable when the engine said something."""
+        return [one.fileno() for one in self._sent if one.fileno() >= 0]
+
+    def pause(self) -> float:
+        """Seconds until there is something to do, whatever is readable."""
+        left = max(0.0, self._next - time.monotonic())
+        return min(left, 0.02) if self._connecting is not None else left
+
+    def close(self) -> None:
+        """End it all."""
+        if self._connecting is not None:
+            self._connecting.join()
+        self.engine.close()
+
+    def turn(self) -> None:
+        """Take what has come, and begin the next round when it is time."""
+        moment = time.monotonic()
+        self._look_after_connecting(moment)
+        for connection in list(self._sent):
+            self._receive(connection, moment)
+        if moment >= self._next:
+            self._next += self._period * max(1, -(-(moment - self._next) // self._period))
+            self._urgent = _URGENT
+            self.rounds += 1
+            self._send(self.member.asks(self._clock()), moment)
+        elif self._urgent and self.member.urgent and not self.away:
+            self._urgent -= 1
+            self._send(self.member.asks(self._clock(), urgent=True), moment)
+
+    def health(self) -> Health:
+        """How it is."""
+        found = self.member.health(self._clock())
+        where = self.engine.where()
+        if self.away:
+            return found._replace(state="away", detail=self.away, engine=where)
+        return found._replace(engine=where)
+
+    def _send(self, asks: Sequence[Ask], moment: float) -> None:
+        together: dict[Connection, list[Ask]] = {}
+        for one in asks:
+            connection = self.engine.open(one.key)
+            if connection is None:
+                self.member.lost(one)
+                self._wanted.add(one.key)
+            else:
+                together.setdefault(connection, []).append(one)
+        for connection, found in together.items():
+            self._sent.setdefault(connection, deque()).append(
+                _Sent(tuple(found), moment + PATIENCE)
+            )
+            try:
+                connection.send([command for one in found for command in one.commands])
+            except FleetError as error:
+                self._broken(connection, str(error), moment)
+        if self._wanted and self._connecting is None and moment >= self._resting_until:
+            self._connect()
+
+    def _receive(self, connection: Connection, moment: float) -> None:
+        waiting = self._sent[connection]
+        try:
+            connection.flush()
+            groups = connection.receive()
+        except FleetError as error:
+            self._broken(connection, str(error), moment)
+            return
+        for replies in groups:
+            sent = waiting.popleft()
+            self.away, self._rest = "", 0.0
+            if not self._deliver(sent, replies):
+                self._broken(connection, f"engine {connection.where} makes no sense", moment)
+                return
+        if waiting and waiting[0].deadline <= moment:
+            self._broken(connection, f"engine {connection.where} does not answer", moment)
+
+    def _deliver(self, sent: _Sent, replies: Sequence[object]) -> bool:
+        """Give each ask its replies; False where they have no sense."""
+        at = 0
+        for place, one in enumerate(sent.asks):
+            own = replies[at : at + len(one.commands)]
+            at += len(one.commands)
+            if any(map(topology.elsewhere, own)):
+                self.member.lost(one)
+                self._wanted.add(one.key)
+                self.engine.relearn()
+                continue
+            try:
+                self.member.answered(one, own, self._clock())
+            except Malformed:
+                for rest in sent.asks[place:]:
+                    self.member.lost(rest)
+                return False
+        return True
+
+    def _broken(self, connection: Connection, why: str, moment: float) -> None:
+        connection.close()
+        for sent in self._sent.pop(connection, ()):
+            for one in sent.asks:
+                self.member.lost(one)
+                self._wanted.add(one.key)
+        self.engine.relearn()
+        self._rests(why, moment)
+
+    def _rests(self, why: str, moment: float) -> None:
+        self.away = why
+        self._rest = min(LONGEST, max(2 * self._rest, self._period))
+        self._resting_until = moment + self._rest * random.uniform(0.75, 1.25)  # noqa: S311
+
+    def _connect(self) -> None:
+        """Connect in a thread: names that can't be resolved, and hosts that are silent, take long.
+        While it runs, nobody else makes or forgets connections."""
+        keys, self._wanted = sorted(self._wanted), set()
+        self._failure = ""
+
+        def connect() -> None:
+            for key in keys:
+                try:
+                    self.engine.connection(key)
+                except FleetError as error:
+                    self._failure = str(error)
+
+        self._connecting = threading.Thread(target=connect, name="connecting", daemon=True)
+        self._connecting.start()
+
+    def _look_after_connecting(self, moment: float) -> None:
+        if self._connecting is None or self._connecting.is_alive():
+            return
+        self._connecting = None
+        if self._failure:
+            self.engine.relearn()
+            self._rests(self._failure, moment)

@@ -1,0 +1,140 @@
+"""Whole members on a real engine: what is spread over hosts convicts on all of them."""
+
+from __future__ import annotations
+
+import pytest
+from tests.fleet import servers
+from tests.fleet.nodes import (
+    BAD, Node, ask, certificate, enrol, fleet, prepare, publish, revocation, run, settle,
+)
+    BAD,
+    Node,
+    certificate,
+    enrol,
+    fleet,
+    prepare,
+    publish,
+    revocation,
+    run,
+    settle,
+)
+
+from tidegate.fleet.stream import HELD, STREAM
+from tidegate.model import MINUTE, Subject
+
+pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")
+OTHER = Subject("203.0.113.6")
+
+
+def test_what_no_host_alone_would_convict_convicts_on_all_of_them(shared_server):
+    with fleet(shared_server, "web1", "web2", "mx1") as nodes:
+        nodes[0].hits(1)
+        nodes[1].hits(1)
+        nodes[2].hits(1)
+        nodes[1].hits(2, OTHER)
+        settle(nodes)
+        assert not any(node.convictions for node in nodes)
+        nodes[0].hits(1)
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+        settle(nodes)
+        for node in nodes:
+            (one,) = node.convictions
+            assert (one.subject, one.count) == (BAD, 4)
+            assert dict(one.shares) == {"web1": 2, "web2": 1, "mx1": 1}
+        assert len({node.convictions[0].id for node in nodes}) == 1
+
+
+def test_three_are_too_few(shared_server):
+    with fleet(shared_server, "web1", "web2", "mx1") as nodes:
+        for node in nodes:
+            node.hits(1)
+        settle(nodes, 20)
+        assert not any(node.convictions for node in nodes)
+
+
+def test_one_host_that_decides_closes_on_all_and_a_person_opens_on_all(shared_server):
+    with fleet(shared_server, "web1", "web2") as (one, other):
+        one.decide()
+        run((one, other), lambda: other.closings, "closed")
+        (closing,) = other.closings
+        assert (closing.host, closing.subject, closing.hosts) == ("web1", BAD, 1)
+        other.decide("unban", of="manual", by="anna (uid 1000)")
+        run((one, other), lambda: one.openings, "opened")
+        (opening,) = one.openings
+        assert (opening.why, opening.host, opening.by) == ("unban", "web2", "anna (uid 1000)")
+        settle((one, other))
+        assert not one.closings
+        assert [opening.why for opening in other.openings] == []
+
+
+def test_who_comes_late_proves_what_was_convicted_before(shared_server):
+    with fleet(shared_server, "web1", "web2", "mx1") as nodes:
+        for node, number in zip(nodes, (2, 1, 1), strict=True):
+            node.hits(number)
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+        length = ask(shared_server, "XLEN", STREAM)
+        for node in nodes:
+            node.settle()
+        settle(nodes)
+        assert ask(shared_server, "XLEN", STREAM) == length  # all know it by themselves
+        assert ask(shared_server, "HLEN", HELD) == 3 + 1 + 3  # papers, decision, claims
+        publish(shared_server, certificate("mx2", 4))
+        late = Node("mx2", shared_server.address)
+        run((late,), lambda: late.closings, "told")
+        (closing,) = late.closings
+        assert (closing.subject, closing.hosts) == (BAD, 3)
+        assert late.health.refused == {}
+        # One of those who counted is revoked, and without it it would not have come.
+        publish(shared_server, revocation(9, "web1"))
+        run((late,), lambda: late.openings, "opened")
+        assert {one.why for one in late.openings} == {"revoked"}
+        late.rounds.close()
+
+
+def test_a_revoked_host_takes_back_what_it_caused(shared_server):
+    with fleet(shared_server, "web1", "web2", "mx1") as nodes:
+        nodes[0].hits(3)
+        nodes[1].hits(1)
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+        nodes[0].decide(subject=OTHER)
+        run(nodes, lambda: all(node.closings for node in nodes[1:]), "closed")
+        for node in nodes:
+            node.settle()
+        publish(shared_server, revocation(9, "web1"))
+        run(nodes, lambda: all(len(node.openings) >= 2 for node in nodes[1:]), "opened")
+        for node in nodes[1:]:
+            ids = {one.id for one in node.openings}
+            assert node.convictions[0].id in ids
+            assert node.closings[0].id in ids
+        run(nodes, lambda: nodes[0].health.state == "alone", "alone")
+
+
+def test_an_engine_that_is_gone_is_waited_for_and_nothing_is_counted_twice(tmp_path):
+    with servers.server(tmp_path) as server, fleet(server, "web1", "web2") as nodes:
+        nodes[0].hits(2)
+        settle(nodes)
+        server.kill()
+        run(nodes, lambda: all(node.health.state == "away" for node in nodes), "away")
+        nodes[1].hits(1)
+        assert nodes[1].health.spool == 1
+        server.start()
+        prepare(server)
+        enrol(server, "web1", "web2")
+        run(nodes, lambda: all(node.health.state == "joined" for node in nodes), "back")
+        settle(nodes)
+        assert not any(node.convictions for node in nodes)
+        nodes[1].hits(1)
+        # What was counted before is sent again where the engine has lost it, for 5 s.
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+
+
+def test_a_clock_that_is_wrong_counts_alone_and_says_so(shared_server):
+    with fleet(shared_server, "web1", "web2") as (one, other):
+        wrong = Node("mx1", shared_server.address, ahead=10 * MINUTE)
+        wrong.hits(3)
+        run((wrong,), lambda: wrong.health.state == "alone", "alone")
+        assert "clock" in wrong.health.detail
+        one.hits(1)
+        settle((one, other, wrong))
+        assert not any(node.convictions for node in (one, other, wrong))
+        wrong.rounds.close()
