@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.fleet import servers
 from tests.fleet.nodes import (
-    BAD, Node, ask, certificate, enrol, fleet, prepare, publish, revocation, run, settle,
-)
     BAD,
     Node,
+    ask,
     certificate,
     enrol,
     fleet,
