@@ -1,6 +1,7 @@
 """`tidegate manual`: the manual pages, made from the same help that --help prints.
 
-Touches the folder it is told to write to. Limits: section 1 pages, one for each verb.
+Touches the folder it is told to write to. Limits: section 1 pages, one for each verb, and one for
+each command of a verb that has several.
 """
 
 from __future__ import annotations
@@ -15,26 +16,31 @@ from tidegate import __version__
 @click.command(epilog="\b\nExamples:\n  tidegate manual build/man && man -l build/man/tidegate.1\n")
 @click.argument("folder", type=click.Path(path_type=Path))
 def command(folder: Path) -> int:
-    """Write one page for each verb, and one for all, into FOLDER."""
+    """Write one page for each verb and each of its commands, and one for all, into FOLDER."""
     from tidegate.cli import VERBS, group
 
     folder.mkdir(parents=True, exist_ok=True)
     context = click.Context(group, info_name="tidegate")
-    pages = {"tidegate": group} | {
-        f"tidegate-{verb}": found
-        for verb in VERBS
-        if (found := group.get_command(context, verb)) is not None
-    }
-    for name, found in pages.items():
-        (folder / f"{name}.1").write_text(_page(name, found), "utf-8")
+    pages: dict[str, click.Command] = {"tidegate": group}
+    for verb in VERBS:
+        found = group.get_command(context, verb)
+        if found is None:
+            continue
+        pages[f"tidegate {verb}"] = found
+        for one in found.list_commands(context) if isinstance(found, click.Group) else ():
+            if isinstance(found, click.Group) and (inner := found.get_command(context, one)):
+                pages[f"tidegate {verb} {one}"] = inner
+    for called, found in pages.items():
+        name = called.replace(" ", "-")
+        (folder / f"{name}.1").write_text(_page(called, found), "utf-8")
     click.echo(f"{len(pages)} pages in {folder}")
     return 0
 
 
-def _page(name: str, found: click.Command) -> str:
+def _page(verb: str, found: click.Command) -> str:
     from tidegate.cli import VERBS
 
-    verb = name.replace("tidegate-", "tidegate ")
+    name = verb.replace(" ", "-")
     context = click.Context(found, info_name=verb)
     usage = " ".join(found.collect_usage_pieces(context))
     lines = [
@@ -58,6 +64,7 @@ def _page(name: str, found: click.Command) -> str:
                     ".TP",
                     f".B {one} {_quoted(pieces)}",
                     _quoted(inner.get_short_help_str(200)),
+                    f".BR {name}-{one} (1)",
                 ]
     options = [
         record for param in found.get_params(context) if (record := param.get_help_record(context))

@@ -46,6 +46,10 @@ def test_the_manual_page_names_what_else_is_checked(tmp_path: Path) -> None:
     assert ".B mx [OPTIONS] DOMAIN" in page
     assert "tidegate\\-run" not in page
     assert ".BR tidegate-check (1)" in (tmp_path / "tidegate.1").read_text()
+    inner = (tmp_path / "tidegate-fleet-enroll.1").read_text()
+    assert ".BR tidegate-fleet-enroll (1)" in (tmp_path / "tidegate-fleet.1").read_text()
+    assert ".B tidegate fleet enroll\n" in inner
+    assert "\\-\\-no\\-people" in inner
 
 
 def test_guards_are_counted_and_what_is_worth_a_look_fails_nothing(tmp_path: Path) -> None:
