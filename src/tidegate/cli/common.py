@@ -41,6 +41,8 @@ config = click.option(
 )
 note = click.option("--note", default="", help="Why; kept in the history.")
 
+here_only = click.option("--local", is_flag=True, help="On this host alone, not on its fleet.")
+
 
 def socket_option(function: Function) -> Function:
     """The `--socket` option, with the policy's own place as its default."""

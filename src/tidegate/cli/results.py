@@ -32,6 +32,8 @@ def show(answer: Mapping[str, Any], as_json: bool, none: str = "Nothing is close
         click.echo(printable(said), err=True)
     if not rows and not notes and not as_json:
         click.echo(none)
+    if (said := answer.get("fleet")) and not as_json:
+        click.echo(printable(said), err=True)
     still = answer.get("still", [])
     for network in still:
         click.echo(

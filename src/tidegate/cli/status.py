@@ -51,6 +51,8 @@ def _show(answer: Mapping[str, Any]) -> None:
     if gate["knocks"] or gate["knocks_missed"]:
         missed = f", {gate['knocks_missed']} more were too many" if gate["knocks_missed"] else ""
         click.echo(f"         {gate['knocks']} tries of the banned were heard{missed}")
+    if answer.get("fleet"):
+        put(_fleet(answer["fleet"]))
     if answer.get("outward"):
         for line in outward(answer["outward"]):
             put(line)
@@ -97,6 +99,26 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["breaker"]["tripped_until"]:
         click.echo(f"WARNING  breaker tripped until {local(answer['breaker']['tripped_until'])}:"
                    " subjects with a good record are spared")  # fmt: skip
+
+
+def _fleet(fleet: Mapping[str, Any]) -> str:
+    """How the conversation with the other hosts is."""
+    state = printable(fleet["state"])
+    detail = f": {printable(fleet['detail'])}" if fleet["detail"] else ""
+    if fleet["state"] in ("off", "away", "alone"):
+        return f"fleet    {state}{detail}; this host counts and decides alone"
+    told = {
+        "bans of others": fleet["standing"],
+        "counts wait": fleet["spool"],
+        "counts left out": fleet["dropped"],
+        "messages refused": sum(fleet["refused"].values()),
+    }
+    said = "".join(f", {count} {name}" for name, count in told.items() if count)
+    engine = printable(fleet["engine"])
+    return (
+        f"fleet    {state}{detail}: {fleet['members']} hosts by {engine}{said};"
+        " more: tidegate fleet status"
+    )
 
 
 def _heard(meter: Mapping[str, Any]) -> str:

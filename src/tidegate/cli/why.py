@@ -65,20 +65,38 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.echo(f"  It can't be cut off: {answer['spared_outward']}.")
     for row in answer["tallies"]:
         click.echo(f"  Counting: {row['count']} towards {row['rule']} ({row['stated']}).")
+    _elsewhere(answer.get("fleet"))
     if answer["earlier"]:
         click.echo("Earlier:")
     for row in answer["earlier"]:
-        who = f"rule {row['rule']}" if row["by"] == "rule" else row["by"]
+        who = f"rule {row['rule']}" if row["by"] == "rule" else printable(row["by"])
         lasts = row["action"] in ("ban", "quarantine")
         end = f" until {local(row['until'])}" if lasts else ""
         state = row["spared"] or row["state"]
         click.echo(f"  {local(row['time'])}  {row['action']} by {who}{end}: {state}")
 
 
+def _elsewhere(told: Mapping[str, Any] | None) -> None:
+    """The lines that other hosts of the fleet counted."""
+    if told is None:
+        return
+    if not told["answered"]:
+        click.echo("The other hosts could not be asked: see tidegate fleet status")
+    if told["lines"]:
+        click.echo("Counted by other hosts:")
+    for line in told["lines"]:
+        where = f"{printable(line['host'])} {printable(line['file'])}"
+        click.echo(f"  {where} ({printable(line['rule'])}): {printable(line['line'])}")
+
+
 def _explain(row: Mapping[str, Any]) -> None:
     if row["by"] == "rule":
         step = f", offence {row['step'] + 1}" if row["step"] else ""
         click.echo(f"  Rule {row['rule']}: {row['count']} counted, {row['reason']}{step}.")
+    elif row["by"].startswith("fleet:"):
+        note = f" ({printable(row['note'])})" if row["note"] else ""
+        said = printable(row["reason"]).removeprefix("by ")
+        click.echo(f"  By {said}{note}, at {local(row['time'])}.")
     else:
         said = f": {printable(row['note'])}" if row["note"] else ""
         click.echo(f"  By {printable(row['by'])} at {local(row['time'])}{said}.")

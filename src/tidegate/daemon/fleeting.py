@@ -53,7 +53,7 @@ class Fleeting:
         self._listed: tuple[Subject, ...] | None = None
         self._reported: Micros = 0
         self._gone: FleetError | None = None
-        self.heeding = Heeding(watcher, self._settled, self._explain)
+        self.heeding = Heeding(watcher, self._settled, self.said)
 
     @property
     def busy(self) -> bool:

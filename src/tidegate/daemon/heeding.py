@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from tidegate.daemon.act import Actor
+from tidegate.daemon.act import Actor, Result
 from tidegate.daemon.orders import by_hand
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.quote import told
@@ -45,16 +45,16 @@ class Daemon(Protocol):
 
 class Heeding:
     """Carries out what others say, as far as this host's policy has it. `settled(id, until)` is
-    told what came of it, `explain(decision)` what is closed by own lines too."""
+    told what came of it, `said` what was closed here by what all counted."""
 
     def __init__(
         self,
         watcher: Daemon,
         settled: Callable[[str, Micros], None],
-        explain: Callable[[Decision], None],
+        said: Callable[[Sequence[Result]], None],
     ) -> None:
         self._watcher = watcher
-        self._settled, self._explain = settled, explain
+        self._settled, self._said = settled, said
         self._caused: dict[str, tuple[str, ...]] = {}  # conviction → decisions
         self._passed: dict[str, Conviction | Closing] = {}
         self._late: list[Opening] = []  # the ledger could not say what they open
@@ -86,19 +86,15 @@ class Heeding:
         return {entry.decision.id for entry in entries}
 
     def _convicted(self, one: Conviction, now: Micros) -> None:
-        pipeline, actor = self._watcher.pipeline, self._watcher.actor
-        decisions = pipeline.convicted(
-            one.rule, one.subject, one.time, one.count, one.shares, one.id
-        )
+        pipeline, actor, subject = self._watcher.pipeline, self._watcher.actor, one.subject
+        decisions = pipeline.convicted(one.rule, subject, one.time, one.count, one.shares, one.id)
         sources = self._watcher.sources.values()
         results = actor.act([told(each, None, sources) for each in decisions], now)
-        for each in (result.decision for result in results):
-            if each.mode == "enforce" and not each.spared:
-                self._explain(each)
+        self._said([one for one in results if one.decision.subject == subject])
         if len(results) > 1:
             self._cause(one.id, [result.decision.id for result in results])
-        ends = [each.until for each in decisions if each.subject == one.subject]
-        until = max(ends, default=pipeline.held(one.rule, one.subject))
+        ends = [each.until for each in decisions if each.subject == subject]
+        until = max(ends, default=pipeline.held(one.rule, subject))
         if not decisions and until > now:
             self._pass_over(one)
         self._settled(one.id, until)
@@ -126,7 +122,7 @@ class Heeding:
     def _opening(self, one: Opening, now: Micros, known: set[str]) -> None:
         if one.why != "unban":
             self._take_back(one, now)
-        elif one.id not in known:
+        elif one.id not in known and not self._outlived(one, now):
             who, until = f"{one.by} at {one.host}", one.time + HOUR
             found = by_hand("unban", one.subject, one.ports, now, until, by=who, rule=one.rule)
             found = replace(found, id=one.id)
@@ -135,6 +131,19 @@ class Heeding:
                 return
             self._watcher.pipeline.pardon(one.subject, now, max(0, until - now))
             self._watcher.actor.act([found], now)
+
+    def _outlived(self, pardon: Opening, now: Micros) -> bool:
+        """Whether something stands that came after a pardon which is heard late: a person's ban, or
+        a rule's from behind its hour."""
+        try:
+            standing = self._watcher.actor.standing(now, pardon.subject)
+        except LedgerError:
+            return False
+        later = (one.decision for one in standing if one.decision.time > pardon.time)
+        return any(
+            one.subject == pardon.subject and (not one.rule or one.time >= pardon.time + HOUR)
+            for one in later
+        )
 
     def _pass_over(self, one: Conviction | Closing) -> None:
         """It was closed here already. Should that fall with a host, this is looked at again."""

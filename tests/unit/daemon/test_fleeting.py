@@ -210,7 +210,8 @@ def test_what_all_counted_together_closes_with_the_own_lines(member):
     assert [quotes[0].line for *_rest, quotes in member.fleet.quotes] == [
         VIRUSES[0].decode().rstrip()
     ]
-    assert member.fleet.said == []  # whoever was given the crossing says it, once for all
+    # Whoever was given the crossing says it for all: that is for the fleet's process to know.
+    assert [one.id for one in member.fleet.said] == ["abc"]
 
 
 def test_a_pardon_anywhere_opens_everything_and_holds_for_its_hour(member):
@@ -232,6 +233,15 @@ def test_a_pardon_that_is_heard_late_opens_and_exempts_nobody_any_more(member):
     member.hear(openings=[opening("u1", "unban", ago=2 * 3600)])
     assert member.closed() == []
     assert member.watcher.pipeline.judge.allow.spared(A, member.now, False) == ""
+
+
+def test_a_pardon_of_long_ago_opens_nothing_that_came_after_it(member):
+    member.turn(*VIRUSES[:3])
+    member.hear(openings=[opening("u1", "unban", ago=2 * 3600)])
+    assert member.closed() == [(A, (25,))]
+    member.ask("POST", "/ban", subject=B)
+    member.hear(openings=[opening("u2", "unban", subject=B, ago=20)])
+    assert member.closed() == [(A, (25,)), (B, ())]
 
 
 def test_of_a_ban_and_an_unban_that_come_together_the_later_holds(member):
