@@ -56,9 +56,20 @@ def load(
     return loader.load(config, trusted=trusted, published=published or taken)
 
 
+def chosen(wanted: str, _spec: FleetSpec, paths: Paths, *, trusted: bool) -> Below | None:
+    """The one of this id on the shelf ("": none), whatever is in use. PolicyError: it is gone."""
+    found = anchor(paths.fleet, trusted)
+    if found is None or not wanted:
+        return None
+    for one in found.shelf(paths).policies():
+        if one.id.hex() == wanted:
+            return below(one)
+    raise PolicyError(["this published policy is not on the shelf any more"])
+
+
 def below(one: journal.Published) -> Below:
     """A published policy, to be read below a host's own."""
-    return Below(one.entry.number, journal.unpack(one.content))
+    return Below(one.entry.number, journal.unpack(one.content), one.id.hex())
 
 
 @cache

@@ -49,12 +49,12 @@ def keeper(
     """Own the table: check every request by the root-owned policy, and carry it out."""
     from tidegate.daemon.charter import charter_of
     from tidegate.daemon.clock import now_micros
+    from tidegate.daemon.published import load
     from tidegate.gate.keeper import serve
     from tidegate.gate.knocks import Knocks
     from tidegate.gate.nftables import NftablesGate
     from tidegate.gate.outward.nftables import NftablesOutward
     from tidegate.gate.smtp421 import Responder
-    from tidegate.policy.loader import load
 
     setproctitle("tidegate: keeper")
     first = [load(config, trusted=trusted).policy]  # while we may still read everything
@@ -80,8 +80,8 @@ def switches(end: socket.socket, config: Path | None, trusted: bool, master: int
     """Stop and start services, drain balancers, run commands: those named in policy, as root."""
     from tidegate.daemon.clock import now_micros
     from tidegate.daemon.halting import tools
+    from tidegate.daemon.published import load
     from tidegate.gate.switches.keeper import serve
-    from tidegate.policy.loader import load
 
     setproctitle("tidegate: service keeper")
     first = [load(config, trusted=trusted).policy]
@@ -101,7 +101,7 @@ def sampler(
     end: socket.socket, config: Path | None, trusted: bool, to: Identity | None, master: int
 ) -> None:
     """Take readings, and run the commands that take the administrator's own."""
-    from tidegate.policy.loader import load
+    from tidegate.daemon.published import load
     from tidegate.source.readings.catalogue import preload
     from tidegate.source.readings.sampler import serve
 
@@ -127,7 +127,7 @@ def meter(
     """Listen to the kernel about what leaves: connections, packets that caps kept back, and which
     program is behind them."""
     from tidegate.daemon.host import own
-    from tidegate.policy.loader import load
+    from tidegate.daemon.published import load
     from tidegate.source.traffic.meter import serve
     from tidegate.source.traffic.owners import Owners
 
@@ -150,10 +150,10 @@ def fleet(
     end: socket.socket, config: Path | None, trusted: bool, to: Identity, master: int
 ) -> None:
     """Talk to the other hosts through the engine: count, claim, believe, tell the watcher."""
+    from tidegate.daemon.published import load
     from tidegate.fleet import keys
     from tidegate.fleet.access import login_of
     from tidegate.fleet.process import serve
-    from tidegate.policy.loader import load
 
     setproctitle("tidegate: fleet")
     first = [load(config, trusted=trusted).policy]
@@ -176,6 +176,25 @@ def fleet(
     serve(end, policy, signer, who, epoch, login)
 
 
+def librarian(
+    end: socket.socket, config: Path | None, trusted: bool, to: Identity, master: int
+) -> None:
+    """Verify what the fleet has published, and keep it on the shelf, which is this user's."""
+    from tidegate.daemon.published import anchor, load
+    from tidegate.fleet.librarian import serve
+
+    setproctitle("tidegate: librarian")
+    policy = load(config, trusted=trusted).policy
+    known = anchor(policy.paths.fleet, trusted)
+    if known is None:
+        raise OperatorError(f"{policy.paths.fleet}: this host is of no fleet any more")
+    drop(to)
+    die_with_parent(master)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    garbage.seldom()
+    serve(end, known.shelf(policy.paths), known.host)
+
+
 def watcher(
     ends: Mapping[str, socket.socket],
     alive: Alive,
@@ -191,6 +210,7 @@ def watcher(
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned, unmetered
     from tidegate.detector.budget import CpuBudget
+    from tidegate.fleet.librarian import Library
     from tidegate.fleet.port import MemoryFleet
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate
@@ -225,6 +245,7 @@ def watcher(
         readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
         traffic=traffic,
         fleet=_fleet(ends) if "fleet" in ends else MemoryFleet(apart),
+        library=Library(ends["librarian"]) if "librarian" in ends else None,
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
             mode=0o666,  # who may do what is decided by peer credentials, not by the file

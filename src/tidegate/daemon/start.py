@@ -18,8 +18,8 @@ from tidegate import distress
 from tidegate.daemon.fleetless import hindrance
 from tidegate.daemon.master import Child, Master
 from tidegate.daemon.privilege import Identity, identity
+from tidegate.daemon.published import load
 from tidegate.errors import OperatorError, WorldError
-from tidegate.policy.loader import load
 from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate")
@@ -98,6 +98,9 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
     def confer(end: socket.socket) -> None:
         roles.fleet(end, config, True, fleet_identity, master)
 
+    def keep_policies(end: socket.socket) -> None:
+        roles.librarian(end, config, True, keeper_identity, master)
+
     def watch(ends: Mapping[str, socket.socket], alive: roles.Alive) -> None:
         roles.watcher(ends, alive, config, observe, True, watcher_identity, master, apart)
 
@@ -121,6 +124,9 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
             )
     if policy.fleet is not None and not apart:
         children["fleet"] = confer
+        if policy.fleet.policy:
+            _shelve(policy, keeper_identity)
+            children["librarian"] = keep_policies
     return Master(children, watch).run()
 
 
@@ -155,6 +161,20 @@ def _prepare(policy: Policy, to: Identity) -> None:
         raise WorldError(f"{error.filename}: {error.strerror}") from error
     _reachable(policy.paths.state, to)
     _reachable(os.path.join(policy.paths.run, "watcher"), to)
+
+
+def _shelve(policy: Policy, to: Identity) -> None:
+    """The shelf of published policies is the librarian's, and everybody may read it; what is above
+    it stays root's alone, and lets through."""
+    shelf = os.path.join(policy.paths.fleet, "journal")
+    try:
+        os.chmod(policy.paths.fleet, 0o711)  # noqa: S103 - to reach the shelf; keys are 0600
+        os.makedirs(shelf, mode=0o755, exist_ok=True)
+        os.chown(shelf, to.uid, to.gid, follow_symlinks=False)
+        os.chmod(shelf, 0o755)  # noqa: S103 - no secret stands there
+    except OSError as error:
+        raise WorldError(f"{error.filename}: {error.strerror}") from error
+    _reachable(shelf, to)
 
 
 def _reachable(folder: str, to: Identity) -> None:

@@ -25,3 +25,7 @@ class Troubles:
         else:
             log.info("%s: well again (was: %s)", about, self._said[about])
         self._said[about] = text
+
+    def count(self, but: frozenset[str] = frozenset()) -> int:
+        """How much is wrong just now, but for these."""
+        return sum(bool(text) for about, text in self._said.items() if about not in but)

@@ -23,6 +23,7 @@ from tidegate.daemon.fleeting import Fleeting
 from tidegate.daemon.guarding import Guarding
 from tidegate.daemon.host import ourselves, protected, sessions
 from tidegate.daemon.incidents import Incidents
+from tidegate.daemon.journaling import Journaling
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.owners import OwnerNotices
 from tidegate.daemon.pipeline import Pipeline
@@ -46,6 +47,7 @@ log = logging.getLogger("tidegate.watcher")
 
 CHECKPOINT_EVERY: Micros = 2 * SECOND
 TICK: Micros = SECOND
+_OF_FLEET = frozenset({"fleet", "published policy"})
 
 
 class Watcher:
@@ -78,6 +80,7 @@ class Watcher:
             self.pipeline.policy, self.actor.confining.cut_users(now)
         )
         self._troubles = Troubles()
+        self.journaling = Journaling(self, wiring.library)
         self.fleeting = Fleeting(self, wiring.fleet)
         self._engines = Engines(policy.fleet)
         self.answerer = Answerer(self)
@@ -218,6 +221,16 @@ class Watcher:
             self.fleeting.share()
             if self.fleeting.hear(now):
                 self._dirty = True
+            published, self.fleeting.journal = self.fleeting.journal, []
+            self.journaling.hear(published, now)
+        except FleetError as error:
+            log.error("%s; the master starts all anew", error)
+            self.stopping = True
+
+    def _publish(self, now: Micros) -> None:
+        """What the fleet has published: does it harm here, is it on trial no more."""
+        try:
+            self.journaling.tick(now)
         except FleetError as error:
             log.error("%s; the master starts all anew", error)
             self.stopping = True
@@ -248,6 +261,7 @@ class Watcher:
         if _due(self._last_count, MINUTE, now):
             self.count_drops(now)
         self.fleeting.tick(now, self.actor.in_force)
+        self._publish(now)
         if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
             self._checkpoint(now)
         if _due(self._last_expiry, 10 * MINUTE, now):
@@ -274,9 +288,9 @@ class Watcher:
         self.pipeline.judge.look(Surroundings(here, sessions()))
 
     @property
-    def _memories(self) -> tuple[Notices, OwnerNotices, Incidents, Chronicle]:
+    def _memories(self) -> tuple[Notices, OwnerNotices, Incidents, Chronicle, Journaling]:
         """What is remembered beside the core's memory."""
-        return self.notices, self.owners, self.incidents, self.chronicle
+        return self.notices, self.owners, self.incidents, self.chronicle, self.journaling
 
     def _checkpoint(self, now: Micros) -> None:
         positions = [place for source in self.sources.values() for place in source.positions()]
@@ -307,12 +321,17 @@ class Watcher:
         self.owners.begin()
         self.chronicle.begin(now_micros())
         self.fleeting.begin()
+        self.journaling.begin(now_micros())
 
     # -- what people ask for ------------------------------------------------------------------
 
     def say(self, about: str, text: str) -> None:
         """This is so; "": it is well. Said once."""
         self._troubles.say(about, text)
+
+    def troubled(self) -> int:
+        """How much is wrong just now, but for the fleet."""
+        return self._troubles.count(_OF_FLEET)
 
     def checkpoint(self, now: Micros) -> None:
         """Save now: after everything a person did."""

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.control.server import ControlServer
-from tidegate.daemon import garbage
+from tidegate.daemon import garbage, published
 from tidegate.daemon.build import Plan, journal_matches, plan, prove, with_policy
 from tidegate.daemon.flows import FlowSource
 from tidegate.daemon.outward import OutwardSource
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
 from tidegate.errors import PolicyError, SourceError
+from tidegate.fleet.librarian import Library
 from tidegate.fleet.port import Fleet, MemoryFleet
 from tidegate.gate.port import Gate, Knock
 from tidegate.gate.switches.memory import MemorySwitches
@@ -30,6 +31,7 @@ from tidegate.ledger.port import Ledger
 from tidegate.model import Origin, Position
 from tidegate.policy.models import Policy, SourceSpec
 from tidegate.policy.outward import OutwardSpec
+from tidegate.policy.overlay import Published
 from tidegate.source.file import FileSource
 from tidegate.source.journal import JournalSource
 from tidegate.source.port import Source
@@ -74,6 +76,7 @@ class Wiring:
     readings: Readings = field(default_factory=MemoryReadings)
     traffic: Traffic = field(default_factory=MemoryTraffic)
     fleet: Fleet = field(default_factory=MemoryFleet)
+    library: Library | None = None
 
     def title(self) -> str:
         """Role and duty, for the list of processes."""
@@ -107,7 +110,15 @@ class Wiring:
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
-        after, before = fresh.loaded.policy, self.plan.loaded.policy
+        if why := self._unprepared(fresh.loaded.policy):
+            raise PolicyError([why])
+        found = Fresh(fresh, fresh.pipeline(), saved(self.ledger))
+        garbage.give_back()
+        return found
+
+    def _unprepared(self, after: Policy) -> str:
+        """Why this policy can't be had without starting anew; "" if it can."""
+        before = self.plan.loaded.policy
         for needed, here, what in (
             (after.has_switches, before.has_switches, "the first guard"),
             (after.guarded, before.guarded, "the first guard"),
@@ -115,12 +126,17 @@ class Wiring:
             (after.fleet is not None, before.fleet is not None, "[fleet]"),
         ):
             if needed and not here and self.trusted:
-                raise PolicyError(
-                    [f"{what} needs a process of its own: systemctl restart tidegate"]
-                )
-        found = Fresh(fresh, fresh.pipeline(), saved(self.ledger))
-        garbage.give_back()
-        return found
+                return f"{what} needs a process of its own: systemctl restart tidegate"
+        return ""
+
+    def rehearsed(self, wanted: str) -> str:
+        """Try the policy with this one of those that the fleet has published (its id; "": none):
+        why it can't be had without starting anew, "" if it can. Raises OperatorError: it can't."""
+        fresh = planned(
+            self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget,
+            published=partial(published.chosen, wanted, trusted=self.trusted),
+        )  # fmt: skip
+        return self._unprepared(fresh.loaded.policy)
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
         """The sources of the new policy; one that reads the same as before just goes on."""
@@ -156,9 +172,13 @@ class Wiring:
                 source.govern(policy.outward)
 
 
-def planned(config: Path | None, *, observe: bool, trusted: bool, budget: Budget) -> Plan:
-    """The policy as the daemon takes it: every example tried; `--observe` outranks its mode."""
-    found = plan(config, trusted=trusted, budget=budget)
+def planned(
+    config: Path | None, *, observe: bool, trusted: bool, budget: Budget,
+    published: Published | None = None,
+) -> Plan:  # fmt: skip
+    """The policy as the daemon takes it: every example tried; `--observe` outranks its mode.
+    `published`: see `build.plan`."""
+    found = plan(config, trusted=trusted, budget=budget, published=published)
     prove(found.packs, found.loaded.policy.engine)
     return with_policy(found, mode="observe") if observe else found
 

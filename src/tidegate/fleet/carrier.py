@@ -183,3 +183,9 @@ class Carrier:
 def is_policy(data: bytes) -> bool:
     """Whether a message of the stream is for the carrier."""
     return data[3:4] == bytes((Kind.POLICY,))
+
+
+def is_message(data: bytes) -> bool:
+    """Whether what a carrier has brought is a sealed message, the desk's list; else it is a bundle,
+    which begins with the length of such a list."""
+    return data[:2] == b"TG"

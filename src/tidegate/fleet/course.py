@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tidegate.fleet.journal import Published
 from tidegate.model import SECOND, Change, Micros
 
-PART = "fleet journal"
+PART = "published policy"
 MOST_REFUSED = 16
 MOST_STARTS = 2
 """So many starts within one trial are too many."""
@@ -48,9 +48,10 @@ class Book(NamedTuple):
 
 
 class Signs(NamedTuple):
-    """What tells that a policy does harm; all but `tripped` only ever grow."""
+    """What tells that a policy does harm: how often the breaker tripped, lines set aside, detectors
+    switched off, and how much else is wrong."""
 
-    tripped: bool = False
+    trips: int = 0
     aside: int = 0
     disabled: int = 0
     errors: int = 0
@@ -100,14 +101,14 @@ class Course:
             return ""
         if not 0 <= now - self._since < one.trial * SECOND:
             return ""
-        if signs.tripped and not before.tripped:
+        if signs.trips > before.trips:
             return "the breaker tripped: it would close for many who have a good record"
         if signs.disabled > before.disabled:
             return "a detector broke and was switched off"
         if signs.aside > before.aside + 2:
             return f"{signs.aside - before.aside} lines broke a detector and were set aside"
         if signs.errors > before.errors:
-            return "more errors than before"
+            return "more is wrong with the host than before"
         return ""
 
     def refuse(self, one: str, why: str) -> None:

@@ -40,10 +40,12 @@ _LEAVE = "needs the leave of this host's own policy: [fleet] accept = { commands
 
 @dataclass(frozen=True, slots=True)
 class Below:
-    """A published policy: its number, its files by their paths in the work tree."""
+    """A published policy: its number, its files by their paths in the work tree, which one it is
+    among those of the same number."""
 
     number: int
     files: Mapping[str, bytes]
+    id: str = ""
 
     @property
     def name(self) -> str:

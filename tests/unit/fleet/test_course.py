@@ -33,8 +33,8 @@ def test_only_canaries_try_and_only_until_the_trial_is_over():
 
 @pytest.mark.parametrize(
     ("signs", "word"),
-    [(Signs(tripped=True), "breaker"), (Signs(disabled=1), "switched off"),
-     (Signs(aside=3), "set aside"), (Signs(errors=1), "errors")],
+    [(Signs(trips=1), "breaker"), (Signs(disabled=1), "switched off"),
+     (Signs(aside=3), "set aside"), (Signs(errors=1), "wrong")],
 )  # fmt: skip
 def test_a_canary_that_does_harm_goes_back_and_does_not_try_again(signs, word):
     course = Course()
@@ -49,7 +49,7 @@ def test_a_canary_that_does_harm_goes_back_and_does_not_try_again(signs, word):
 
 def test_harm_that_was_there_before_is_not_the_canarys():
     course = Course()
-    before = Signs(True, 7, 2, 9)
+    before = Signs(1, 7, 2, 9)
     course.taken(TRIED, before, NOW)
     assert course.look(TRIED, before, NOW + SECOND) == ""
 
@@ -57,7 +57,7 @@ def test_harm_that_was_there_before_is_not_the_canarys():
 def test_what_all_hosts_take_is_not_on_trial():
     course = Course()
     course.taken(FIRST, CALM, NOW)
-    assert course.look(FIRST, Signs(True, 9, 9, 9), NOW + SECOND) == ""
+    assert course.look(FIRST, Signs(9, 9, 9, 9), NOW + SECOND) == ""
 
 
 def test_who_starts_twice_while_it_tries_goes_back():
