@@ -97,15 +97,20 @@ class Accepting:
         while self._unproven and len(self._fetching) < _FETCHED_AT_ONCE:
             _id, entry = self._unproven.popitem(last=False)
             self._fetching.append((entry, [one for one in entry.proof if not self._find(one)]))
-        return [(b"HMGET", stream.HELD, *(missing or [b""])) for _one, missing in self._fetching]
+        return [
+            (b"HMGET", stream.HELD, *(missing or [b""])) if entry.proof else stream.fetch(entry.id)
+            for entry, missing in self._fetching
+        ]
 
     def answered(self, replies: Iterable[Reply], now: Micros) -> None:
         """What was fetched."""
         fetching, self._fetching = self._fetching, []
         for (entry, missing), reply in zip(fetching, replies, strict=False):
-            got = reply if isinstance(reply, list) else []
-            bodies = dict(zip(missing, got, strict=False))
-            self._prove(entry, bodies, now)
+            if entry.proof:
+                got = reply if isinstance(reply, list) else []
+                self._prove(entry, self._bundle(entry, dict(zip(missing, got, strict=False))), now)
+            else:
+                self._prove(entry, reply if isinstance(reply, bytes) else b"", now)
 
     def lost(self) -> None:
         """The connection broke."""
@@ -128,7 +133,7 @@ class Accepting:
             self._tell(entry, 1)
         elif self._known(entry):
             return  # we have judged the same by what its hosts claimed
-        elif entry.proof:
+        elif entry.proof or (entry.shares and self.min_hosts > 1):
             self._unproven[entry.id] = entry
             if len(self._unproven) > _WAITING:
                 self._unproven.popitem(last=False)
@@ -159,15 +164,18 @@ class Accepting:
             if len(self._late) > _WAITING:
                 self._late.popitem(last=False)
 
-    def _prove(self, entry: Entry, bodies: dict[bytes, bytes], now: Micros) -> None:
+    def _bundle(self, entry: Entry, bodies: dict[bytes, bytes]) -> bytes:
+        """The claims that a decision names; b"" where one is missing."""
         found = [self._find(one) or bodies.get(one) for one in entry.proof]
         whole = [one for one in found if isinstance(one, bytes)]
+        try:
+            return wire.encode_bundle(whole) if len(whole) == len(found) else b""
+        except ValueError:
+            return b""
+
+    def _prove(self, entry: Entry, bundle: bytes, now: Micros) -> None:
         proven = None
-        if len(whole) == len(found):
-            try:
-                bundle = wire.encode_bundle(whole)
-            except ValueError:
-                bundle = b""
+        if bundle:
             proven = self._trust.proves(bundle, entry.rule, entry.subject, now)
         # An old proof shown again closes nothing anew: the claims' own times say when it was.
         fresh = (

@@ -2,14 +2,20 @@
 
 Touches nothing: messages and the time in, messages and what `trust` makes of them out. Limits: the
 last `KEPT` messages with claims are at hand, to prove what they convict.
+
+In a fleet of at most `CIRCLE` members claims go to all. In a larger one they go by mail to those
+who counted the same (see `mail`), who answer whoever asked; that one says what it came to.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
-from tidegate.fleet import stream, wire
+from tidegate.fleet import functions, mail, stream, wire
+from tidegate.fleet.admission import Refusal
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.functions import Crossing
@@ -19,12 +25,23 @@ from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, SECOND, Micros, Subject
 
 KEPT = 512
+CIRCLE = 32
+"""So many members hear all claims. Of a thousand, each would hear ten thousand signatures a minute
+of people they never saw."""
 _STALE: Micros = 30 * SECOND
 """A claim that was not published for so long is not: half of the skew that others allow."""
 _LENT: Micros = MINUTE
 _TOLD_AT_ONCE = 8
 
 Seal = Callable[[Kind, bytes, Micros], bytes]
+
+
+class _Letter(NamedTuple):
+    """Something on its way to the engine. `passes`: crossings that it passes on."""
+
+    time: Micros
+    commands: list[Command]
+    passes: Sequence[Crossing] = ()
 
 
 class Claiming:
@@ -39,13 +56,22 @@ class Claiming:
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._lent: OrderedDict[tuple[str, Subject], Micros] = OrderedDict()
         self._passing: list[Crossing] = []  # answered by the next message
-        self._unsaid: deque[tuple[Micros, bytes, list[Crossing]]] = deque()
-        self._saying = 0
+        self._callers: set[str] = set()  # who gets the next message
+        self._openly = False  # whether all get it
+        self._unsaid: deque[_Letter] = deque()
+        self._saying: list[int] = []  # commands of each that is on the way
+        self._names: dict[bytes, str] = {}
+        self.circle = CIRCLE
 
     @property
     def waiting(self) -> int:
         """How many own messages have to be published."""
         return len(self._unsaid)
+
+    @property
+    def by_mail(self) -> bool:
+        """Whether claims go only to those who counted the same."""
+        return len(self.trust.roster.members) > self.circle
 
     def find(self, number: bytes) -> bytes | None:
         """A message with claims by its id, where it is at hand."""
@@ -73,6 +99,10 @@ class Claiming:
             if not counted.nominated(one.mark, one.subject, now):
                 counted.relay(terms.claims, one.subject, now)
             self._passing.append(one)
+            if self.by_mail:
+                self._callers |= self._called(one.tags)
+            else:
+                self._openly = True
         while self._lent and now - next(iter(self._lent.values())) > _LENT:
             self._lent.popitem(last=False)
 
@@ -86,8 +116,14 @@ class Claiming:
             return []
         body = self._seal(Kind.CLAIMS, wire.encode_claims(found), now)
         self._remember(body)
-        self._unsaid.append((now, body, self._passing))
-        self._passing = []
+        if self._openly:
+            self._unsaid.append(_Letter(now, [stream.tell(body)], self._passing))
+        elif not self._callers:
+            self.published += self._passing  # nobody else has counted any of it
+        if self._callers:
+            passes = [] if self._openly else self._passing
+            self._unsaid.append(_Letter(now, mail.post(body, self._callers), passes))
+        self._callers, self._openly, self._passing = set(), False, []
         return self.trust.receive(body, now, engine_now)
 
     def hear(self, body: bytes, now: Micros, engine_now: Micros) -> list[Output]:
@@ -95,29 +131,66 @@ class Claiming:
         if stream.identity(body) in self._bodies:
             return []
         self._remember(body)
-        return self.trust.receive(body, now, engine_now)
+        owed = self.trust.counted.owed
+        found = self.trust.receive(body, now, engine_now)
+        self._openly |= self.trust.counted.owed > owed
+        return found
+
+    def open(self, body: bytes, now: Micros, engine_now: Micros) -> list[Output]:
+        """Claims that were sent to us alone: what we counted of these ourselves is answered to
+        their sender. Also what we have said to another before, who perhaps was lost."""
+        if stream.identity(body) in self._bodies:
+            return []
+        counted = self.trust.counted
+        owed = counted.owed
+        found = self.trust.receive(body, now, engine_now)
+        if any(isinstance(one, Refusal) for one in found):
+            return found
+        self._remember(body)
+        for claim in wire.decode_claims(wire.unseal(body, self.trust.roster.fleet).message.body):
+            counted.nominated(claim.mark, claim.subject, now)
+        if counted.owed > owed:
+            self._callers.add(wire.sender(body))
+        return found
+
+    def file(self, number: str, bodies: Iterable[bytes], until: Micros, now: Micros) -> None:
+        """Keep what proves a decision of this id, where it is all at hand."""
+        try:
+            bundle = wire.encode_bundle(list(bodies))
+        except ValueError:
+            return
+        self._unsaid.append(_Letter(now, [stream.file(number, bundle, until - now)]))
+
+    def _called(self, tags: Iterable[bytes]) -> set[str]:
+        """The members with these tags, but for ourselves."""
+        members = self.trust.roster.members
+        if len(self._names) != len(members):
+            self._names = {functions.tag(name): name for name in members}
+        return {self._names[tag] for tag in tags if tag in self._names} - {self.host}
 
     def commands(self, now: Micros) -> list[Command]:
         """What to publish; the replies to exactly these go to `said`."""
-        while self._unsaid and not 0 <= now - self._unsaid[0][0] <= _STALE:
+        while self._unsaid and not 0 <= now - self._unsaid[0].time <= _STALE:
             self._unsaid.popleft()
             self.expired += 1
-        self._saying = min(len(self._unsaid), _TOLD_AT_ONCE)
-        return [stream.tell(self._unsaid[place][1]) for place in range(self._saying)]
+        found = [one.commands for one in islice(self._unsaid, _TOLD_AT_ONCE)]
+        self._saying = [len(each) for each in found]
+        return [one for each in found for one in each]
 
     def said(self, replies: Sequence[Reply]) -> None:
         """What became of it; what was refused is tried again."""
-        if len(replies) != self._saying:
-            raise Malformed(f"{len(replies)} replies to {self._saying} claims")
-        kept = []
-        for reply in replies:
+        if len(replies) != sum(self._saying):
+            raise Malformed(f"{len(replies)} replies to {sum(self._saying)} commands")
+        kept, at = [], 0
+        for number in self._saying:
             one = self._unsaid.popleft()
-            if isinstance(reply, bytes):
-                self.published += one[2]
-            else:
+            if any(isinstance(reply, Exception) for reply in replies[at : at + number]):
                 kept.append(one)
+            else:
+                self.published += one.passes
+            at += number
         self._unsaid.extendleft(reversed(kept))
-        self._saying = 0
+        self._saying = []
 
     def _remember(self, body: bytes) -> None:
         self._bodies[stream.identity(body)] = body

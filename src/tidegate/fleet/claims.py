@@ -262,6 +262,11 @@ class Counted:
         self._waiting[key] = claim
         return True
 
+    @property
+    def owed(self) -> int:
+        """How many answers wait to be given."""
+        return len(self._waiting)
+
     def due(self, now: Micros) -> Iterator[Claim]:
         """The claims of one message: as many answers as it holds. The rest waits."""
         room, number = MAX_BODY - 2, 0

@@ -1,7 +1,8 @@
 """What this host has decided, said to all: as all came to it by claims, or as its own word.
 
 Touches nothing; is told the time. Limits: what a conviction came to here is said by the host that
-the engine asked about it, and only to those who come late: all others convicted by themselves.
+the engine asked about it; where all have heard the claims, only to those who come late, for all
+others convicted by themselves; in a large fleet, where few have, to all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tidegate import subject as subjects
-from tidegate.fleet import cases, entries
+from tidegate.fleet import cases, entries, saying
 from tidegate.fleet.accepting import Accepting
 from tidegate.fleet.admission import SKEW
 from tidegate.fleet.assembly import Assembly
@@ -80,6 +81,13 @@ class Deciding:
             return
         bodies = [self._claiming.find(one) for one in entry.proof]
         whole = [one for one in bodies if one is not None]
+        if self._claiming.by_mail:
+            # Nobody else has all the claims: it is said to all, and its proof is where its id says.
+            entry = saying.identify(self._assembly.host, entry._replace(proof=()))
+            if len(whole) == len(bodies):
+                self._claiming.file(entry.id, whole, entry.until, now)
+            self._assembly.say([entry], now)
+            return
         if len(whole) < len(bodies):
             entry, whole = entry._replace(proof=()), []
         for body in whole:

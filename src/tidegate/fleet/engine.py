@@ -31,6 +31,10 @@ class Engine:
         self._ranges: tuple[Range, ...] = ()
         self._primary: Address | None = None
 
+    def twin(self) -> Engine:
+        """The same, with connections of its own."""
+        return Engine(self._route, self._login, self._timeout, self._sentinels)
+
     def close(self) -> None:
         """End all connections."""
         for one in self._open.values():

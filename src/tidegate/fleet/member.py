@@ -21,6 +21,7 @@ from tidegate.fleet.claiming import KEPT, Claiming
 from tidegate.fleet.counting import Ask, Counting, Terms
 from tidegate.fleet.deciding import Deciding
 from tidegate.fleet.keys import Identity
+from tidegate.fleet.mail import Mailbox
 from tidegate.fleet.members import LASTING, May, Roster, Verify
 from tidegate.fleet.port import Conviction, Health, Heard, Opening
 from tidegate.fleet.trust import Output, Quotas, Trust
@@ -74,6 +75,7 @@ class Member:
         )  # fmt: skip
         self.accepting = Accepting(own.host, self.trust, self.claiming.find)
         self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
+        self.mailbox = Mailbox(own.host, self._open, lambda: self.claiming.by_mail)
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
         self._openings: list[Opening] = []
@@ -136,7 +138,7 @@ class Member:
             return found
         if not 0 <= now - self._ticked < _TICK:
             self._tick(now)
-        if not urgent or self.claiming.waiting:
+        if not urgent or self._pressing:
             self._ask("say", lambda: self._sayings(now), found)
         if not urgent or self._behind:
             self._ask("hear", lambda: self.assembly.hearing(now), found, anywhere=True)
@@ -146,9 +148,13 @@ class Member:
     @property
     def urgent(self) -> bool:
         """Whether something should not wait for the next round."""
-        claims = self.claiming.waiting and "say" not in self._busy
+        saying = self._pressing and "say" not in self._busy
         hearing = self._behind and "hear" not in self._busy
-        return bool((claims or hearing) and not self.clocks_differ) or self.counting.behind
+        return bool((saying or hearing) and not self.clocks_differ) or self.counting.behind
+
+    @property
+    def _pressing(self) -> bool:
+        return bool(self.claiming.waiting) or self.assembly.offers.pressing
 
     @property
     def clocks_differ(self) -> bool:
@@ -182,7 +188,15 @@ class Member:
             self.accepting.answered(replies, now)
         else:
             self.claiming.propose(self.counting.answered(ask, replies, now), now)
+            if not self.counting.trouble:
+                self.assembly.listener.shorten()
         self._flush(now)
+
+    def _open(self, body: bytes, now: Micros) -> None:
+        """Mail has come."""
+        if self.counting.offset is not None and not self.clocks_differ and body[3:4] == _CLAIMS:
+            self._take(self.claiming.open(body, now, now + self.counting.offset), now)
+            self._flush(now)
 
     def lost(self, ask: Ask) -> None:
         """Nobody knows what became of it."""

@@ -53,6 +53,8 @@ class Offers:
         self._round: Micros | None = None
         self._asked: list[bytes] = []
         self._saying: list[tuple[bytes, bool]] = []
+        self.pressing = False
+        """Whether all should hear something as soon as may be."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -72,6 +74,7 @@ class Offers:
         if parcel.id in self._held:
             self._own.add(parcel.id)
             self._unsaid[parcel.id] = quiet
+            self.pressing |= not quiet
             if quiet and parcel.body[3:4] == bytes((Kind.CLAIMS,)):
                 self._mute.add(parcel.id)
 
@@ -123,6 +126,7 @@ class Offers:
 
     def commands(self) -> list[Command]:
         """What to send now, a part of what is due; the replies to exactly these go to `take`."""
+        self.pressing = False
         self._saying = list(islice(self._unsaid.items(), _SAID_AT_ONCE))
         self._asked = list(islice(self._doubtful, _ASKED_AT_ONCE))
         found = [(b"HSTRLEN", stream.HELD, number) for number in self._asked]

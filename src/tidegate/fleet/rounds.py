@@ -12,17 +12,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, Protocol
 
 from tidegate.errors import FleetError
-from tidegate.fleet import topology
+from tidegate.fleet import mail, topology
 from tidegate.fleet.connection import Connection
 from tidegate.fleet.counting import Ask
 from tidegate.fleet.engine import Engine
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.member import Member
 from tidegate.fleet.port import Health
-from tidegate.model import Micros
+from tidegate.model import SECOND, Micros
 
 PERIOD = 0.2
 PATIENCE = 3.0
@@ -42,19 +43,38 @@ class _Sent(NamedTuple):
     deadline: float
 
 
-class Rounds:
-    """`turn` does what can be done without waiting; call it when one of `fds` is readable, and
-    after `pause` seconds at the latest. The period is fixed, its phase random: hosts that started
-    together must not come together."""
+class Talker(Protocol):
+    """Who has something to ask: a `Member`, and its mailbox."""
+
+    @property
+    def urgent(self) -> bool:
+        """Whether something should not wait for the next round."""
+
+    def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
+        """What to send now."""
+
+    def answered(self, ask: Ask, replies: Sequence[Any], now: Micros) -> None:
+        """What came of it. Malformed where that has no sense."""
+
+    def lost(self, ask: Ask) -> None:
+        """Nobody knows what became of it."""
+
+
+class Carrier:
+    """Carries what one talker asks. `turn` does what can be done without waiting; call it when one
+    of `fds` is readable, and after `pause` seconds at the latest. The period is fixed, its phase
+    random: hosts that started together must not come together."""
 
     def __init__(
-        self, member: Member, engine: Engine, clock: Callable[[], Micros] = now,
-        period: float = PERIOD, phase: float | None = None,
+        self, talker: Talker, engine: Engine, clock: Callable[[], Micros] = now,
+        period: float = PERIOD, phase: float | None = None, patience: float = PATIENCE,
     ) -> None:  # fmt: skip
-        self.member, self.engine = member, engine
+        self.talker, self.engine, self._patience = talker, engine, patience
         self.away = ""
         """Why the engine can't be spoken to; "" if it can."""
-        self.bytes_out, self.rounds = 0, 0
+        self.copies = False
+        """Whether decisions are read from copies of the engine's data, where there are any."""
+        self.rounds = 0
         self._clock, self._period = clock, period
         offset = random.random() * period if phase is None else phase  # noqa: S311 - no secret
         self._next = time.monotonic() + offset
@@ -81,41 +101,35 @@ class Rounds:
             self._connecting.join()
         self.engine.close()
 
-    def turn(self) -> None:
-        """Take what has come, and begin the next round when it is time."""
+    def turn(self, ready: AbstractSet[int] | None = None) -> None:
+        """Take what has come, and begin the next round when it is time. `ready`: which of `fds` are
+        readable, where that is known."""
         moment = time.monotonic()
         self._look_after_connecting(moment)
         for connection in list(self._sent):
-            self._receive(connection, moment)
+            if ready is None or moment >= self._next or connection.fileno() in ready:
+                self._receive(connection, moment)
         if moment >= self._next:
             self._next += self._period * max(1, -(-(moment - self._next) // self._period))
             self._urgent = _URGENT
             self.rounds += 1
-            self._send(self.member.asks(self._clock()), moment)
-        elif self._urgent and self.member.urgent and not self.away:
+            self._send(self.talker.asks(self._clock()), moment)
+        elif self._urgent and self.talker.urgent and not self.away:
             self._urgent -= 1
-            self._send(self.member.asks(self._clock(), urgent=True), moment)
-
-    def health(self) -> Health:
-        """How it is."""
-        found = self.member.health(self._clock())
-        where = self.engine.where()
-        if self.away:
-            return found._replace(state="away", detail=self.away, engine=where)
-        return found._replace(engine=where)
+            self._send(self.talker.asks(self._clock(), urgent=True), moment)
 
     def _send(self, asks: Sequence[Ask], moment: float) -> None:
         together: dict[Connection, list[Ask]] = {}
         for one in asks:
             connection = self.engine.open(one.key)
             if connection is None:
-                self.member.lost(one)
+                self.talker.lost(one)
                 self._wanted.add(one.key)
             else:
                 together.setdefault(connection, []).append(one)
         for connection, found in together.items():
             self._sent.setdefault(connection, deque()).append(
-                _Sent(tuple(found), moment + PATIENCE)
+                _Sent(tuple(found), moment + self._patience)
             )
             try:
                 connection.send([command for one in found for command in one.commands])
@@ -148,15 +162,15 @@ class Rounds:
             own = replies[at : at + len(one.commands)]
             at += len(one.commands)
             if any(map(topology.elsewhere, own)):
-                self.member.lost(one)
+                self.talker.lost(one)
                 self._wanted.add(one.key)
                 self.engine.relearn()
                 continue
             try:
-                self.member.answered(one, own, self._clock())
+                self.talker.answered(one, own, self._clock())
             except Malformed:
                 for rest in sent.asks[place:]:
-                    self.member.lost(rest)
+                    self.talker.lost(rest)
                 return False
         return True
 
@@ -164,7 +178,7 @@ class Rounds:
         connection.close()
         for sent in self._sent.pop(connection, ()):
             for one in sent.asks:
-                self.member.lost(one)
+                self.talker.lost(one)
                 self._wanted.add(one.key)
         self.engine.relearn()
         self._rests(why, moment)
@@ -197,3 +211,44 @@ class Rounds:
         if self._failure:
             self.engine.relearn()
             self._rests(self._failure, moment)
+
+
+class Rounds(Carrier):
+    """A member's rounds, and its mailbox over a connection of its own, where there is any mail."""
+
+    def __init__(
+        self, member: Member, engine: Engine, clock: Callable[[], Micros] = now,
+        period: float = PERIOD, phase: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(member, engine, clock, period, phase)
+        self.member = member
+        patience = mail.WAITS / SECOND + PATIENCE
+        self.ear = Carrier(member.mailbox, engine.twin(), clock, 5 * period, phase, patience)
+
+    def fds(self) -> list[int]:
+        """Readable when the engine said something."""
+        return [*super().fds(), *self.ear.fds()]
+
+    def pause(self) -> float:
+        """Seconds until there is something to do, whatever is readable."""
+        return min(super().pause(), self.ear.pause())
+
+    def close(self) -> None:
+        """End it all."""
+        self.ear.close()
+        super().close()
+
+    def turn(self, ready: AbstractSet[int] | None = None) -> None:
+        """Take what has come, and begin the next round when it is time: mail first, for what it
+        makes this host say goes out with it."""
+        if ready is None or not self.ear.pause() or not ready.isdisjoint(self.ear.fds()):
+            self.ear.turn(ready)
+        super().turn(ready)
+
+    def health(self) -> Health:
+        """How it is."""
+        found = self.member.health(self._clock())
+        where = self.engine.where()
+        if self.away:
+            return found._replace(state="away", detail=self.away, engine=where)
+        return found._replace(engine=where)

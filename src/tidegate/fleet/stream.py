@@ -35,7 +35,7 @@ GRACE: Micros = 2 * MINUTE
 
 COMMANDS = (
     "multi", "exec", "xadd", "xread", "xrange", "fcall_ro", "xinfo|stream", "info",
-    "hset", "hdel", "hscan", "hstrlen", "zadd", "zrem", "zrange", "zcard",
+    "get", "set", "pexpire", "hset", "hdel", "hscan", "hstrlen", "zadd", "zrem", "zrange", "zcard",
 )  # fmt: skip
 """What a host must be allowed to do here, with keys that begin with `{tg:`."""
 
@@ -130,8 +130,8 @@ def _ids(reply: Reply) -> list[bytes]:
     return reply
 
 
-def messages(reply: Reply) -> list[tuple[bytes, bytes]]:
-    """The messages in a reply to XREAD on our stream, with their places. Malformed if it is none.
+def messages(reply: Reply, key: bytes = STREAM) -> list[tuple[bytes, bytes]]:
+    """The messages in a reply to XREAD on a stream, with their places. Malformed if it is none.
 
     RESP2 gives `[[key, [[id, [field, value, ...]], ...]], ...]`, RESP3 `{key: [...]}`; nothing new
     is None in both.
@@ -139,7 +139,7 @@ def messages(reply: Reply) -> list[tuple[bytes, bytes]]:
     if reply is None:
         return []
     pairs = reply.items() if isinstance(reply, dict) else _pairs(reply)
-    return [one for key, found in pairs if key == STREAM for one in entries(found)]
+    return [one for name, found in pairs if name == key for one in entries(found)]
 
 
 def _pairs(reply: Reply) -> Iterable[tuple[Any, Any]]:
@@ -172,6 +172,20 @@ def read(last: bytes, *, brief: bool) -> Command:
     if brief:
         return (b"FCALL_RO", b"tg1_heard", b"1", STREAM, last, most)
     return (b"XREAD", b"COUNT", most, b"STREAMS", STREAM, last)
+
+
+def file(number: str, bundle: bytes, span: Micros) -> Command:
+    """Keep what proves a decision for those who will not take one host's word."""
+    return (b"SET", _proof(number), bundle, b"PX", b"%d" % max(1, span // 1000))
+
+
+def fetch(number: str) -> Command:
+    """Ask for what proves a decision."""
+    return (b"GET", _proof(number))
+
+
+def _proof(number: str) -> bytes:
+    return b"{tg:decisions}:proof:" + number.encode("ascii")
 
 
 def is_unknown(reply: Reply) -> bool:

@@ -198,6 +198,11 @@ def unseal(data: bytes, fleet: bytes) -> Sealed:
     return Sealed(message, signed, signature, hashlib.sha256(data).digest()[:16])
 
 
+def sender(data: bytes) -> str:
+    """Who is named as its sender in what `unseal` has taken."""
+    return data[5 : 5 + data[4]].decode("ascii")
+
+
 def encode_claims(claims: Sequence[Claim]) -> bytes:
     """The body of CLAIMS. ValueError where a claim can be none or there are too many."""
     if not 0 < len(claims) <= MAX_CLAIMS:
