@@ -14,7 +14,7 @@ import click
 
 from tidegate.cli import fleet_access as access
 from tidegate.cli.common import as_json, config, emit, paths, say
-from tidegate.errors import FleetError
+from tidegate.errors import FleetError, OperatorError
 from tidegate.policy.fleet import FleetSpec
 
 if TYPE_CHECKING:
@@ -37,13 +37,16 @@ Examples:
     help="Where others meet this host, which is never closed for; may be repeated (default: its"
     " own addresses).",
 )  # fmt: skip
+@click.option(
+    "--new-key", is_flag=True, help="Again, out of a copy: a new key for this host itself."
+)
 @access.engine_options
 @click.option("--admin-user", metavar="NAME", default="", help="Who may load functions there.")
 @click.option("--admin-password-file", metavar="FILE", default="", help="That user's password.")
 @config
 @as_json
 def command(
-    host: str, where: tuple[str, ...], reach: access.Reach, admin_user: str,
+    host: str, where: tuple[str, ...], new_key: bool, reach: access.Reach, admin_user: str,
     admin_password_file: str, config: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Found a fleet on an engine: a Redis or Valkey (7 or newer) that its hosts can reach.
@@ -61,6 +64,10 @@ def command(
     folder = Path(paths(config).fleet)
     spec = access.spec(config, reach)
     again = (folder / "fleet").exists()
+    if again and (host or where):
+        raise OperatorError("--host, --address: this host has founded its fleet already, as it is")
+    if new_key and not again:
+        raise OperatorError("--new-key: expected at a desk; there is none here yet")
     desk = desks.open_desk(folder) if again else None
     with closing(engine_of(spec, access.TIMEOUT)) as engine:
         post = Post(engine)
@@ -69,6 +76,9 @@ def command(
         if desk is None:
             name, here = host or access.own_name(), access.addresses(where)
             desk = desks.found(folder, name, here, now_micros())
+        elif new_key:
+            with desks.locked(folder):
+                post.publish(desk.renew(now_micros()))
         lacking = post.complete(desk.papers())
     own, fleet = desk.identity.host, desk.identity.fleet.hex()
     if as_json:
@@ -82,6 +92,8 @@ def command(
         put_note(one)
     if again:
         say(f"{own} is the desk of fleet {fleet}; the engine lacked {lacking} of its papers.")
+        if new_key:
+            say("It has a new key. Next: sudo systemctl restart tidegate")
     else:
         _say_next(own, fleet, folder)
     return 0

@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +121,13 @@ def open_desk(folder: Path) -> Desk:
             f"{folder}: this host is not the desk of a fleet: enrol and revoke on the host where"
             " `tidegate fleet init` was run"
         )
-    return Desk(folder, keys.load(folder, DESK), keys.load_identity(folder))
+    signer, identity = keys.load(folder, DESK), keys.load_identity(folder)
+    if signer.public != identity.desk:
+        raise OperatorError(
+            f"{folder}: {DESK}.key is of another fleet than this host is a member of: put back what"
+            " belongs together"
+        )
+    return Desk(folder, signer, identity)
 
 
 class Desk:
@@ -176,6 +182,19 @@ class Desk:
         message = members.certify(certificate, self._next(now), now)
         paper = self._write(certificate.host, message)
         return Written(paper, () if old is None else (old,))
+
+    def renew(self, now: Micros) -> Written:
+        """A new key for the desk's own host, as after its folder came out of a copy: what it says
+        with the old one would be taken for a replay. The old one is kept beside it until then."""
+        folder, host = self._folder.parent, self.identity.host
+        known = self.roster.members.get(host)
+        may = known.certificate.may if known else May.CLAIM | May.DECIDE
+        where = known.certificate.addresses if known else ()
+        with suppress(FileNotFoundError):  # interrupted here before
+            (folder / "host.key").rename(folder / "old-host.key")
+        written = self.enrol(Certificate(host, keys.make(folder).public, may, where), now)
+        (folder / "old-host.key").unlink(missing_ok=True)
+        return written
 
     def revoke(self, hosts: Collection[str], time: Micros, now: Micros) -> Written:
         """None of these is a member any more, and what they said until `time` counts for nothing.

@@ -68,6 +68,35 @@ def test_what_a_crash_left_of_a_founding_is_taken_up(folder):
     assert made.roster.members["web1"].certificate.key == signers[1].public
 
 
+def test_another_member_is_the_desk_once_it_has_its_key_and_papers(desk, folder, tmp_path):
+    sealed, _token, signer = ask(desk, tmp_path, "web2")
+    desk.admit(sealed, May.CLAIM, NOW)
+    other = tmp_path / "of-web2"
+    keys.save_identity(other, desk.identity._replace(host="web2"))
+    (folder / "papers").rename(other / "papers")
+    (folder / "desk.key").rename(other / "desk.key")
+    moved = open_desk(other)
+    assert set(moved.roster.members) == {"web1", "web2"}
+    moved.revoke(["web1"], NOW, NOW)
+    roster = believed(moved)
+    assert set(roster.members) == {"web2"}
+    assert roster.members["web2"].certificate.key == signer.public
+    with pytest.raises(OperatorError, match="not the desk"):
+        open_desk(folder)
+    keys.make(folder, "desk")
+    with pytest.raises(OperatorError, match="of another fleet"):
+        open_desk(folder)
+
+
+def test_out_of_a_copy_the_desk_gets_a_new_key_of_its_own(desk, folder):
+    old = desk.papers()
+    written = desk.renew(NOW)
+    assert written.instead == tuple(old)
+    certificate = believed(desk, *old, written.paper).members["web1"].certificate
+    assert certificate == Certificate("web1", keys.load(folder).public, May(7), HERE)
+    assert not (folder / "old-host.key").exists()
+
+
 def test_only_the_desk_is_a_desk(folder, tmp_path):
     with pytest.raises(OperatorError, match="not the desk"):
         open_desk(folder)

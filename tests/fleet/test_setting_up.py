@@ -1,0 +1,95 @@
+"""The engine as docs/fleet.md sets it up, command for command, and a fleet of two on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import REPOSITORY
+from tests.docs import examples
+from tests.fleet import servers
+from tests.fleet.engines import free_port
+from tests.fleet.servers import server
+from tests.fleet.test_enrolling import Host, joined
+
+from tidegate.errors import FleetError
+from tidegate.fleet.connection import Address, Login, Refused, connect
+from tidegate.fleet.engine import Engine
+from tidegate.fleet.topology import Route
+
+pytest.importorskip("cryptography")
+pytestmark = [
+    pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="keys are root's"),
+]
+PAGE = REPOSITORY / "docs" / "fleet.md"
+
+
+def test_the_page_leads_to_a_fleet(tmp_path: Path) -> None:
+    port = free_port()
+    there = {"/etc/redis": str(tmp_path), "db1.example.org": "localhost", "6380": str(port)}
+
+    def here(text: str) -> str:
+        for old, new in there.items():
+            text = text.replace(old, new)
+        return text
+
+    blocks = list(examples.blocks(PAGE))
+    (shell,) = [one for one in blocks if "openssl req" in one.text]
+    for line in here(shell.text).splitlines():
+        if not line.startswith(("systemctl", "chown")):
+            subprocess.run(["bash", "-euc", line], check=True, cwd=REPOSITORY, capture_output=True)
+    (settings,) = [one for one in blocks if one.file == "tidegate-engine.conf"]
+    (tmp_path / "tidegate.conf").write_text(here(settings.text).replace("* -::*", "127.0.0.1"))
+    users = (tmp_path / "tidegate.acl").read_text()
+    (own,) = [one for one in blocks if one.file == "one-user-for-each-host.acl"]
+    (shipped,) = [line for line in users.splitlines() if line.startswith("user tidegate on")]
+    assert own.text.split("-@all")[1].split() == shipped.split("-@all")[1].split()
+    (tmp_path / "tidegate.acl").write_text(users + own.text.replace("web3", "web2"))
+    words = [line.split(">")[1].split()[0] for line in users.splitlines() if ">" in line]
+    words.append("ITS-PASSWORD")
+    assert len(set(words)) == 3
+    assert not any(word.startswith("CHANGE") for word in words)
+    for name, word in zip(("admin", "hosts", "own"), words, strict=True):
+        (tmp_path / name).write_text(word)
+        (tmp_path / name).chmod(0o600)
+    where = Address(host="localhost", port=port, tls=True)
+    with server(tmp_path, str(tmp_path / "tidegate.conf"), plain=True):
+        wait(where, Login("tidegate", words[1], str(tmp_path / "fleet.pem")))
+        reach = ["--engine", f"rediss://localhost:{port}", "--ca", str(tmp_path / "fleet.pem")]
+        hosts = [*reach, "--user", "tidegate", "--password-file", str(tmp_path / "hosts")]
+        desk = Host(tmp_path, "web1", hosts)
+        admin = ["--admin-user", "tidegate-admin", "--admin-password-file", str(tmp_path / "admin")]
+        _out, told = desk.run("init", "--host", "web1", *admin)
+        assert "NOTE" not in told
+        mine = [*reach, "--user", "web2", "--password-file", str(tmp_path / "own")]
+        joined(desk, Host(tmp_path, "web2", mine))
+        _out, told = desk.run("init", "--new-key", *admin)
+        assert "It has a new key" in told
+        login = Login("web2", "ITS-PASSWORD", str(tmp_path / "fleet.pem"))
+        connection = connect(where, login, 20)
+        replies = connection.call(
+            [("SET", "{tg:00}h:web1", "x"), ("SET", "{tg:00}h:web2", "x")], 20
+        )
+        assert isinstance(replies[0], Refused)
+        assert replies[1] == b"OK"
+        connection.close()
+
+
+def wait(where: Address, login: Login) -> None:
+    """Until it answers."""
+    deadline = time.monotonic() + 60
+    while True:
+        engine = Engine(Route("single", (where,)), login, 5)
+        try:
+            assert engine.call("a", [("PING",)]) == [b"PONG"]
+        except FleetError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+        finally:
+            engine.close()
