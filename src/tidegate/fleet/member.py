@@ -11,27 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from tidegate.fleet import claims, entries, functions, reports, stream, wire
+from tidegate.fleet import claims, condition, entries, functions, stream, wire
 from tidegate.fleet.accepting import Accepting
 from tidegate.fleet.admission import SKEW, Guarded, Refusal
 from tidegate.fleet.assembly import Assembly, Outcome
+from tidegate.fleet.carrier import Carrier
 from tidegate.fleet.cases import TakeBack
 from tidegate.fleet.claiming import KEPT, Claiming
 from tidegate.fleet.counting import Ask, Counting, Terms
 from tidegate.fleet.deciding import Deciding
+from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.keys import Identity
 from tidegate.fleet.mail import Mailbox
 from tidegate.fleet.members import LASTING, May, Roster, Verify
-from tidegate.fleet.port import Conviction, Health, Heard, Opening
+from tidegate.fleet.port import Conviction, Health, Heard, Opening, Quote, What
+from tidegate.fleet.quotes import Quotes
+from tidegate.fleet.reports import Reports
 from tidegate.fleet.trust import Output, Quotas, Trust
 from tidegate.fleet.wire import Kind
-from tidegate.model import DAY, MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
+from tidegate.model import MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
 from tidegate.policy.models import Rule
 
 _TICK: Micros = SECOND
 _REREAD: Micros = MINUTE
-_JOURNAL: Micros = 30 * DAY
 _KEY = stream.STREAM.decode()
 _CLAIMS, _POLICY = bytes((Kind.CLAIMS,)), bytes((Kind.POLICY,))
 _PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
@@ -76,10 +80,15 @@ class Member:
         self.accepting = Accepting(own.host, self.trust, self.claiming.find)
         self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
         self.mailbox = Mailbox(own.host, self._open, lambda: self.claiming.by_mail)
+        self.quotes = Quotes(own.host, self.trust, self._seal)
+        self.reports = Reports(own.host, self.trust, self._seal, self.health)
+        self.carrying = Carrying(Carrier(own.host, self.trust.roster))
+        self.errands: dict[str, Errand] = {
+            one.part: one for one in (self.quotes, self.reports, self.carrying)
+        }
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
         self._openings: list[Opening] = []
-        self._journal: list[bytes] = []
         self._busy: set[str] = set()
         self._behind, self._telling = True, 0
         self._ticked: Micros = 0
@@ -131,6 +140,17 @@ class Member:
         """What came of a conviction."""
         self.trust.settled(number, until)
 
+    def explain(self, subject: Subject, rule: str, until: Micros, quotes: Sequence[Quote]) -> None:
+        """The lines that this host counted."""
+        self.quotes.explain(subject, rule, until, quotes)
+
+    def ask(self, number: int, what: What, subject: Subject) -> None:
+        """What the others know of somebody, or how they are: `heard().told` answers."""
+        if what == "why":
+            self.quotes.ask(number, subject)
+        else:
+            self.reports.ask(number)
+
     def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
         """What to send now. While our clock is not the engine's: only what tells the time."""
         found = [] if urgent and not self.counting.behind else self.counting.asks(now)
@@ -143,6 +163,9 @@ class Member:
         if not urgent or self._behind:
             self._ask("hear", lambda: self.assembly.hearing(now), found, anywhere=True)
         self._ask("prove", self.accepting.commands, found)
+        if not urgent:
+            for one in self.errands.values():
+                self._ask(one.part, lambda one=one: one.commands(now), found, key=one.key)  # type: ignore[misc]
         return found
 
     @property
@@ -163,11 +186,11 @@ class Member:
 
     def _ask(
         self, part: str, commands: Callable[[], Sequence[functions.Command]], found: list[Ask],
-        *, anywhere: bool = False,
+        *, key: str = _KEY, anywhere: bool = False,
     ) -> None:  # fmt: skip
         if part not in self._busy and (said := commands()):
             self._busy.add(part)
-            found.append(Ask(part, _KEY, said, anywhere))
+            found.append(Ask(part, key, said, anywhere))
 
     def _sayings(self, now: Micros) -> Sequence[functions.Command]:
         telling = self.claiming.commands(now)
@@ -186,6 +209,8 @@ class Member:
             self._hear(self.assembly.heard(replies, len(self.trust.roster.members), now), now)
         elif ask.part == "prove":
             self.accepting.answered(replies, now)
+        elif ask.part in self.errands:
+            self.errands[ask.part].take(replies, now)
         else:
             self.claiming.propose(self.counting.answered(ask, replies, now), now)
             if not self.counting.trouble:
@@ -205,6 +230,8 @@ class Member:
             self.assembly.lost()
         elif ask.part == "prove":
             self.accepting.lost()
+        elif ask.part in self.errands:
+            self.errands[ask.part].lost()
         else:
             self.counting.lost(ask)
 
@@ -248,7 +275,7 @@ class Member:
             if not kept and self.counting.offset is not None:
                 self._take(self.claiming.hear(body, now, now + self.counting.offset), now)
         elif kind == _POLICY:
-            self._publish(body, now)
+            self.carrying.carrier.heard(body)
         else:
             self.noise += 1
 
@@ -268,12 +295,6 @@ class Member:
             self._enrolled |= bool(name)
         shifts = self.assembly.follow(self.trust.roster.revoked, now)
         self.accepting.take(shifts, "revoked", now)
-
-    def _publish(self, body: bytes, now: Micros) -> None:
-        if isinstance(self.trust.admit(body, now), Refusal):
-            return
-        self.assembly.keep(body, now + _JOURNAL)
-        self._journal.append(body)
 
     def _take(self, outputs: Iterable[Output], now: Micros) -> None:
         for one in outputs:
@@ -299,16 +320,20 @@ class Member:
         closings, openings = self.accepting.closings, [*self._openings, *self.accepting.openings]
         found = Heard(
             tuple(self._convictions), tuple(closings), tuple(openings),
-            tuple(self.trust.changes()), tuple(self._journal),
+            tuple(self.trust.changes()), tuple(self.carrying.found),
+            (*self.quotes.told, *self.reports.told),
         )  # fmt: skip
-        for one in (self._convictions, self._openings, self._journal, closings):
+        spent: tuple[list[Any], ...] = (
+            self._convictions, self._openings, closings, self.accepting.openings,
+            self.carrying.found, self.quotes.told, self.reports.told,
+        )  # fmt: skip
+        for one in spent:
             one.clear()
-        self.accepting.openings.clear()
         return found
 
     def health(self, now: Micros) -> Health:
         """How it is; `engine` and what came of the connection, `rounds` knows."""
-        return reports.health(self, now)
+        return condition.health(self, now)
 
     def _seal(self, kind: Kind, body: bytes, now: Micros) -> bytes:
         self._counter += 1

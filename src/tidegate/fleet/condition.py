@@ -1,0 +1,55 @@
+"""How a member is, for its own status: what it believes, what it refused, what hinders it.
+
+Touches nothing. Limits: what came of its connection to the engine, `rounds` knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from tidegate.fleet.port import Health, State
+from tidegate.model import SECOND, Micros
+
+if TYPE_CHECKING:
+    from tidegate.fleet.member import Member
+
+
+def health(member: Member, now: Micros) -> Health:
+    """How the conversation is, as far as the member knows."""
+    counting, trust, assembly = member.counting, member.trust, member.assembly
+    refused = trust.refused.counts + assembly.refused + member.accepting.refused
+    state, detail = _state(member)
+    troubles = [member.trouble, counting.trouble]
+    if counting.usurped:
+        troubles.append("somebody counts in the name of this host: revoke it and enrol it anew")
+    return Health(
+        state, detail, member.host, "", len(trust.roster.members), counting.offset or 0, member.lag,
+        len(counting.spool), counting.dropped,
+        {f"{host} {reason}".strip(): number for (host, reason), number in sorted(refused.items())},
+        _digest(member, now), member.sent, member.read,
+        len(member.accepting), 0.0, tuple(one for one in troubles if one),
+    )  # fmt: skip
+
+
+def _digest(member: Member, now: Micros) -> str:
+    """The same on hosts that want the same closed, whether they came to it by claims themselves or
+    heard of it. Not until when, which differs by what each heard first."""
+    wanted = {one.subject for one in member.assembly.decisions.standing(now)}
+    total = 0
+    for subject in wanted.union(member.trust.cases.closed(now)):
+        total += int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8).digest())
+    return f"{total & (1 << 64) - 1:016x}"
+
+
+def _state(member: Member) -> tuple[State, str]:
+    if member.clocks_differ:
+        behind = (member.counting.offset or 0) // SECOND
+        return "alone", f"the engine's clock is {behind} s ahead of ours: set this host's clock"
+    listener = member.assembly.listener
+    first = listener.snapshots <= 1 and listener.phase != "stream"
+    if member.counting.offset is None or first:
+        return "starting", ""
+    if member.host not in member.trust.roster.members:
+        return "alone", "this host is not enrolled, or was revoked: see tidegate fleet enroll"
+    return "joined", ""
