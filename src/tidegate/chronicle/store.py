@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tidegate.chronicle.pages import PAGE, Known, Writer
 from tidegate.chronicle.records import Head, Knock, Pardon, Tide
-from tidegate.chronicle.stretch import MAGIC, Packer, Stretch, head, other, page
+from tidegate.chronicle.stretch import MAGIC, Packer, Stretch, head, other, page, untorn
 from tidegate.model import DAY, HOUR, MINUTE, Batch, Change, Micros
 
 PART = "events"
@@ -241,4 +241,4 @@ def read(folder: Path, since: Micros = 0) -> Iterator[Stretch]:
     for path, _number in stretches(folder):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime_ns // 1000 >= since:
-                yield Stretch(path.read_bytes())
+                yield Stretch(untorn(path.read_bytes()))

@@ -67,6 +67,18 @@ def _record(kind: bytes, body: bytes) -> bytes:
     return _RECORD.pack(kind, len(body)) + body
 
 
+def untorn(data: bytes) -> bytes:
+    """The same without a last block that is not whole yet: somebody is just writing it, or died
+    while doing so."""
+    at = len(MAGIC)
+    while at + _BLOCK.size <= len(data):
+        size, _checksum = _BLOCK.unpack_from(data, at)
+        if at + _BLOCK.size + size > len(data):
+            break
+        at += _BLOCK.size + size
+    return data[:at]
+
+
 class Stretch:
     """Reads the records of one stretch. `left_out` says why reading ended early ("": it did not),
     `whole` how many bytes were good."""

@@ -13,6 +13,7 @@ PARTS = {
     "init": "Found a fleet: this host is its desk and its first member.",
     "enroll": "At the desk: a token for a host. On that host: join with it.",
     "revoke": "A host is no member any more; all it caused is taken back.",
+    "plan": "Which bans a policy would bring and take away, by what all hosts saw lately.",
     "status": "Every host: version, lag, clock, drift, spool, what was refused.",
 }
 

@@ -108,16 +108,18 @@ def plan(
     budget: Budget | None = None,
     thorough: bool = False,
     published: Published | None = None,
+    detectors: Path | None = None,
 ) -> Plan:
     """Policy and packs, read and checked. Raises PolicyError or PackError with every fault.
 
     `trusted`: refuse files that others than root could change (the daemon as root does). `budget`:
     what every engine may spend on a block; given by whoever reads what others wrote. `thorough`:
     judge the shipped packs too, which otherwise the tests have done. `published`: what the fleet
-    has published; without, what this host takes of that.
+    has published; without, what this host takes of that. `detectors`: the folder of own packs,
+    where it is not the policy's.
     """
     loaded = load(config, trusted=trusted, published=published)
-    folder = Path(loaded.policy.paths.detectors)
+    folder = detectors or Path(loaded.policy.paths.detectors)
     own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if trusted and (faults := [fault for path in own for fault in untrusted(path)]):
         raise PackError(faults)

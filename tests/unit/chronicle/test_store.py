@@ -19,7 +19,7 @@ from tidegate.chronicle.pages import MOST_SUBJECTS, Reader, Writer
 from tidegate.chronicle.records import Head, Knock, Noted, Pardon, Record, Tide
 from tidegate.chronicle.store import STRETCH, Chronicle, read, stretches
 from tidegate.chronicle.stretch import MAGIC, Packer, Stretch, head, other, page
-from tidegate.model import DAY, HOUR, MINUTE, SECOND, Batch, Event, Kind, Micros, Subject, Success
+from tidegate.model import DAY, HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Micros, Subject, Success
 
 NOW: Micros = 1_790_000_000_000_000
 FAILED = Kind("sshd.auth_failed", "abuse", 1, "sshd.failed", "sshd")
@@ -43,7 +43,7 @@ def never(_subject: Subject) -> Micros:
 def opened(folder: Path, most: int = 64 << 20, now: Micros = NOW, saved: bytes = b"") -> Chronicle:
     found = Chronicle(folder, most, lambda at: Head(at, "abc", fields=FIELDS))
     if saved:
-        assert found.restore(store.Change(store.PART, "written", saved))
+        assert found.restore(Change(store.PART, "written", saved))
     found.begin(now)
     return found
 
@@ -210,7 +210,7 @@ def test_a_full_disk_stops_nothing_and_is_said(
     chronicle.note(batch(event(1, "192.0.2.1")), never)
     saved(chronicle)
     real = os.write
-    monkeypatch.setattr(store.os, "write", lambda fd, data: real(fd, data[:10]))
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
     chronicle.note(batch(event(2, "192.0.2.1")), never)
     saved(chronicle)
     assert "No space left" in chronicle.trouble
