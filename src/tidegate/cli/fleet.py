@@ -14,6 +14,7 @@ PARTS = {
     "enroll": "At the desk: a token for a host. On that host: join with it.",
     "revoke": "A host is no member any more; all it caused is taken back.",
     "plan": "Which bans a policy would bring and take away, by what all hosts saw lately.",
+    "publish": "One policy for all hosts; a few try it first; back by a word.",
     "status": "Every host: version, lag, clock, drift, spool, what was refused.",
 }
 
@@ -45,6 +46,7 @@ Examples:
   sudo tidegate fleet init --engine unix:/run/redis/redis-server.sock
   sudo tidegate fleet enroll web2                  at the desk; prints what to type on web2
   sudo tidegate fleet revoke web2                  what it caused is taken back on all hosts
+  sudo tidegate fleet publish /root/policy --canary 1%       one policy for all hosts
   tidegate fleet status                            how all of them are
 """,
 )

@@ -123,6 +123,13 @@ def plan(
     own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
     if trusted and (faults := [fault for path in own for fault in untrusted(path)]):
         raise PackError(faults)
+    return assembled(loaded, own, budget, thorough=thorough)
+
+
+def assembled(
+    loaded: Loaded, own: Sequence[Path], budget: Budget | None = None, *, thorough: bool = False
+) -> Plan:
+    """A policy with its packs: the shipped, the published, and these of the host's own."""
     theirs = loaded.below.detectors() if loaded.below is not None else ()
     packs = load_packs(own, judge_shipped=thorough, published=theirs)
     kinds = {detector.kind.name for pack in packs for detector in pack.detectors}

@@ -171,23 +171,30 @@ class Journaling:
             return self.waits
         return library.trouble
 
+    @property
+    def number(self) -> int:
+        """The number of what holds here; 0: this host's own policy alone."""
+        below = self._watcher.wiring.plan.loaded.below
+        return below.number if below is not None else 0
+
     def report(self) -> dict[str, Any]:
-        """For the other hosts: number and hash of what holds, and what was not taken, and why."""
+        """For the other hosts: which one holds, and which were not taken, and why. Flat, as
+        reports are."""
         library = self.library
-        used = library.book() if library is not None else None
-        refused = [
-            {"number": one.number, "id": one.id, "why": self.course.refused[one.id]}
-            for one in (library.books if library is not None else ())
-            if one.id in self.course.refused
-        ]
+        if library is None:
+            return {}
+        below, used = self._watcher.wiring.plan.loaded.below, library.book()
+        refused = self.course.refused
         return {
-            "number": used.number if used else 0,
-            "id": used.id if used else "",
-            "hash": used.hash if used else "",
-            "trial": used.canary if used else False,
-            "refused": refused[:4],
+            "published": below.id if below is not None else "",
+            "published_hash": used.hash if used is not None else "",
+            "trial": used.canary if used is not None else False,
+            "not_taken": [
+                f"{one.id} {refused[one.id]}" for one in library.books if one.id in refused
+            ],
             "waits": self.waits,
-        }
+            "policy": self.number,
+        } | ({"trouble": why} if (why := self.trouble()) else {})
 
     # -- memory -----------------------------------------------------------------------------------
 

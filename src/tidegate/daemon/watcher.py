@@ -82,6 +82,7 @@ class Watcher:
         self._troubles = Troubles()
         self.journaling = Journaling(self, wiring.library)
         self.fleeting = Fleeting(self, wiring.fleet)
+        self.fleeting.published = self.journaling.report
         self._engines = Engines(policy.fleet)
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()

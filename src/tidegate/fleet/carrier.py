@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from tidegate.fleet import journal
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.journal import Published, Rank
+from tidegate.fleet.journal import Entry, Published, Rank
 from tidegate.fleet.members import Roster
 from tidegate.fleet.stream import Command, Reply
 from tidegate.fleet.wire import Kind, unseal
@@ -38,11 +38,11 @@ def content_key(digest: bytes) -> bytes:
     return CONTENT + digest.hex().encode()
 
 
-def hand_in(one: Published, sealed: bytes) -> list[Command]:
+def hand_in(entry: Entry, content: bytes, sealed: bytes) -> list[Command]:
     """Put an entry and its content into the engine, the content first."""
-    fields = (NEWEST, STABLE) if not one.entry.canaries else (NEWEST,)
+    fields = (NEWEST,) if entry.canaries else (NEWEST, STABLE)
     return [
-        (b"SET", content_key(one.entry.digest), one.content, b"PX", b"%d" % (KEPT // 1000)),
+        (b"SET", content_key(entry.digest), content, b"PX", b"%d" % (KEPT // 1000)),
         (b"HSET", HEADS, *(part for field in fields for part in (field, sealed))),
     ]
 
@@ -157,7 +157,7 @@ class Carrier:
                 del self._seeking[next(iter(self._seeking))]
         return entry.number, sealed.id
 
-    def _is_wanted(self, entry: journal.Entry, rank: Rank) -> bool:
+    def _is_wanted(self, entry: Entry, rank: Rank) -> bool:
         """Higher than all we hold, or for all hosts and higher than what we hold of such."""
         held = [one for one in self._held.values() if self._valid(one)]
         stable = [one for one in held if not one.entry.canaries]

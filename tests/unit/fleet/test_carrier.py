@@ -38,7 +38,7 @@ class Engine:
 
     def publish(self, press, number, *more, **how):
         one = press.one(number, *more, **how)
-        for command in hand_in(one, journal.parts_of(one.bundle)[2]):
+        for command in hand_in(one.entry, one.content, journal.parts_of(one.bundle)[2]):
             self(*command)
         return one
 
@@ -114,7 +114,7 @@ def test_an_older_one_that_is_put_over_it_gives_way(engine, press):
     new = engine.publish(press, 2, b"# 2")
     one = Carrier("web1", roster(press))
     assert engine.settle(one) == [new.bundle]
-    for command in hand_in(old, journal.parts_of(old.bundle)[2]):
+    for command in hand_in(old.entry, old.content, journal.parts_of(old.bundle)[2]):
         engine(*command)
     assert engine.settle(one, NOW + MINUTE) == []
     engine.settle(one, NOW + 2 * MINUTE)
