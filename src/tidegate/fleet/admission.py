@@ -24,6 +24,9 @@ the engine's do. `busy`: so much was forged in this name that we look no more. `
 host's rule counts something else than ours. `entries`: of another time than the rule's window."""
 
 SKEW: Micros = MINUTE
+LATE: Micros = 15 * MINUTE
+"""How long behind its window something may still be counted and claimed: what waited while the
+engine was away."""
 NEVER = (
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255",
     "::", "::1", "fe80::/10", "ff00::/8", "::ffff:0:0/96",
@@ -112,15 +115,20 @@ class Budget:
         """How many may go on now."""
         return (self._depth - max(0, self._empty.get(name, 0) - now)) // self._gap
 
+    def has(self, name: str, now: Micros) -> bool:
+        """Whether at least one may go on now."""
+        return self._empty.get(name, 0) + self._gap <= now + self._depth
+
     def is_untouched(self, name: str, now: Micros) -> bool:
         """Whether nothing of it is used."""
         return self._empty.get(name, 0) <= now
 
     def take(self, name: str, now: Micros, number: int = 1) -> bool:
         """Use some; False, and none used, where there are not so many."""
-        if self.left(name, now) < number:
+        empty = max(self._empty.get(name, 0), now) + number * self._gap
+        if empty > now + self._depth:
             return False
-        self._empty[name] = max(self._empty.get(name, 0), now) + number * self._gap
+        self._empty[name] = empty
         return True
 
     def forget(self, names: Iterable[str]) -> None:
@@ -142,8 +150,8 @@ class Forgeries:
 
     def may_look(self, host: str, now: Micros) -> bool:
         """Whether to verify one more signature in this name."""
-        if self._all.left("", now):
-            return self._each.left(host, now) > 0
+        if self._all.has("", now):
+            return self._each.has(host, now)
         return self._each.is_untouched(host, now)
 
     def note(self, host: str, now: Micros) -> None:
@@ -186,12 +194,17 @@ class Guarded:
     what the caller adds (its allowlist, its surroundings)."""
 
     def __init__(self, engine: Iterable[Subject] = (), listed: Iterable[Subject] = ()) -> None:
-        self._fixed = [Subject(one) for one in NEVER] + list(engine)
+        self._fixed = [Subject(one) for one in NEVER]
+        self._engine = list(engine)
         self.look((), listed)
+
+    def engine(self, found: Iterable[Subject]) -> None:
+        """Where the engine is: it is never closed."""
+        self._engine = list(found)
 
     def look(self, members: Iterable[Subject], listed: Iterable[Subject]) -> None:
         """Take in who is a member and who is listed now."""
-        self._ours = PrefixSet([*self._fixed, *members])
+        self._ours = PrefixSet([*self._fixed, *self._engine, *members])
         self._listed = PrefixSet(listed)
 
     def why(self, subject: Subject, widest: int = 0) -> str:

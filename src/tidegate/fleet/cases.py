@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from heapq import nsmallest
 from typing import NamedTuple
 
-from tidegate.fleet.admission import SKEW
+from tidegate.fleet.admission import LATE, SKEW
 from tidegate.fleet.claims import Crossing, Key, Terms, crossing
 from tidegate.fleet.wire import Entry
 from tidegate.model import Micros, Subject
@@ -90,8 +90,8 @@ class _Standing:
 
     @property
     def spent(self) -> Micros:
-        """What is older has had its consequence."""
-        return max(self.until, self.conviction.time)
+        """What is not later has had its consequence. The moment a ban ends is no part of it."""
+        return max(self.until - 1, self.conviction.time)
 
 
 def convict(
@@ -136,6 +136,10 @@ class Cases:
         held = self._standing.get((rule, subject))
         return None if held is None else held.conviction
 
+    def closed(self, now: Micros) -> Iterator[Subject]:
+        """Whom what stands has closed for, as far as the host has said."""
+        return (key[1] for key, one in self._standing.items() if one.until > now)
+
     def hear(
         self, terms: Terms, subject: Subject, host: str, share: Claimed, now: Micros,
     ) -> Conviction | None:  # fmt: skip
@@ -170,7 +174,7 @@ class Cases:
         key = (conviction.rule, conviction.subject)
         self.close(key)
         until = until or now + _PENDING
-        forget = max(until, conviction.time + terms.within + 2 * SKEW)
+        forget = max(until, conviction.time + terms.within + LATE + 2 * SKEW)
         self._put(key, _Standing(conviction, until, forget))
         if len(self._standing) > self._room:
             # A hundredth at once, for looking through all of them is dear.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tidegate.evidence.decay import EMPTY, Points, form_of
-from tidegate.fleet.admission import SKEW, Budget
+from tidegate.fleet.admission import LATE, Budget
 from tidegate.fleet.wire import (
     MAX_BODY,
     MAX_CLAIMS,
@@ -288,5 +288,5 @@ class Counted:
         tally = self._tallies.get(key)
         if tally is None:
             return None
-        entries = tuple(one for one in tally.entries if one.time >= now - tally.within - SKEW)
+        entries = tuple(one for one in tally.entries if one.time >= now - tally.within - LATE)
         return Claim(tally.rule, key[0], key[1], tally.shape, entries) if entries else None

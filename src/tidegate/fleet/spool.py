@@ -11,12 +11,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from tidegate.fleet import functions
+from tidegate.fleet.admission import LATE
 from tidegate.fleet.functions import Form, Hit, Terms
 from tidegate.fleet.outbox import Outbox
-from tidegate.model import MINUTE, Micros, Subject
-
-LATE: Micros = 15 * MINUTE
-"""The engine counts nothing older; the host's own counting has dealt with it."""
+from tidegate.model import Micros, Subject
 
 Key = tuple[Terms, Subject]
 

@@ -15,7 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tidegate.fleet.admission import SKEW, Budget, Forgeries, Guarded, Refusal, Refused, Replays
+from tidegate.fleet.admission import (
+    LATE,
+    SKEW,
+    Budget,
+    Forgeries,
+    Guarded,
+    Refusal,
+    Refused,
+    Replays,
+)
 from tidegate.fleet.cases import Cases, Claimed, Conviction, TakeBack, convict
 from tidegate.fleet.claims import Counted, Terms, crossing
 from tidegate.fleet.fields import Malformed
@@ -79,6 +88,11 @@ class Trust:
     def look(self, listed: Iterable[Subject]) -> None:
         """Who must never be closed for has changed: the allowlist, the host's surroundings."""
         self._listed = tuple(listed)
+        self._protect()
+
+    def guard(self, engine: Iterable[Subject]) -> None:
+        """Where the engine is."""
+        self.guarded.engine(engine)
         self._protect()
 
     def receive(self, data: bytes, now: Micros, engine_now: Micros) -> list[Output]:
@@ -246,7 +260,7 @@ class Trust:
         if not claim.entries:
             self.counted.called(claim.mark, claim.subject)
             return None
-        oldest = engine - terms.within - SKEW
+        oldest = engine - terms.within - LATE
         entries = tuple(one for one in claim.entries if one.time >= oldest)[-terms.most :]
         if not entries or entries[-1].time > engine + SKEW:
             return self._refuse(host, "entries", f"{claim.subject} for {claim.rule}")

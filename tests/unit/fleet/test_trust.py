@@ -147,13 +147,27 @@ def test_an_old_message_is_refused_even_where_its_number_was_never_seen():
     assert still_works(trust, a, b, now=later)
 
 
+def test_what_waited_while_the_engine_was_away_convicts_when_it_would_have_and_only_once():
+    trust, a, b = village("a", "b")
+    said = hear(trust, a.says(claim(612, 613)), b.says(claim(610, 611)))
+    (found,) = [one for one in said if isinstance(one, Conviction)]
+    assert (found.time, found.count) == (NOW - 610 * SECOND, 4)
+    trust.settled(found.id, 0)  # what it had closed is over
+    later = NOW + 4 * MINUTE
+    again = (
+        a.says(claim(852, 853, now=later), sent=later),
+        b.says(claim(850, 851, now=later), sent=later),
+    )
+    assert hear(trust, *again, now=later) == []
+
+
 def test_a_clock_ten_minutes_off_is_refused_and_the_others_go_on():
     trust, a, b, c = village("a", "b", "c")
     for off in (10 * MINUTE, -10 * MINUTE):
         assert reasons(hear(trust, a.says(claim(1, 2, 3, 4), sent=NOW + off))) == ["skew"]
     assert still_works(trust, b, c)
     assert reasons(hear(trust, b.says(claim(-600, 1, 2, 3)))) == ["entries"]
-    assert reasons(hear(trust, b.says(claim(500, 501, 502, 503)))) == ["entries"]
+    assert reasons(hear(trust, b.says(claim(1210, 1211, 1212, 1213)))) == ["entries"]
 
 
 def test_where_our_clock_and_the_engines_differ_we_believe_neither():
