@@ -50,16 +50,21 @@ def hand_in(entry: Entry, content: bytes, sealed: bytes) -> list[Command]:
 class Carrier:
     """One host's looking for what is published. `roster` says who may publish."""
 
-    def __init__(self, host: str, roster: Roster, held: Iterable[Published] = ()) -> None:
+    def __init__(self, host: str, roster: Roster) -> None:
         self.host, self.roster = host, roster
         self.refused = 0
-        self._held: dict[bytes, Published] = {one.id: one for one in held}
+        self._held: dict[bytes, Published] = {}
         self._seeking: dict[bytes, bytes] = {}  # digest: the sealed entry
         self._list = roster.number
         self._looked: Micros | None = None
         self._asked: list[bytes] = []  # "heads", or the digest of a content that was asked for
         self._offers: list[Command] = []
         self._bad: frozenset[bytes] = frozenset()
+
+    def hold(self, known: Iterable[Published]) -> None:
+        """What this host has kept: nobody need bring it, and it is offered to others."""
+        for one in known:
+            self._keep(one)
 
     def heard(self, sealed: bytes) -> None:
         """Somebody says POLICY in the stream."""
@@ -133,8 +138,14 @@ class Carrier:
         return journal.is_turn(self.host, self.roster.members, one.id + turn, OFFERING)
 
     def _valid(self, one: Published) -> bool:
+        return not self._refusal(one)
+
+    def _is_revoked(self, one: Published) -> bool:
+        return self._refusal(one) == "revoked"
+
+    def _refusal(self, one: Published) -> str:
         sealed = unseal(journal.parts_of(one.bundle)[2], self.roster.fleet)
-        return not self.roster.refusal(sealed.message)
+        return self.roster.refusal(sealed.message)
 
     def _consider(self, data: bytes) -> Rank | None:
         """The rank of an entry that may be believed, which is looked for where we lack it."""
@@ -173,11 +184,15 @@ class Carrier:
         except Malformed:
             self.refused += 1
             return []
-        self._held[one.id] = one
-        keep = sorted(self._held.values(), key=lambda each: each.rank, reverse=True)
-        stable = [each for each in keep if not each.entry.canaries]
-        self._held = {each.id: each for each in (*keep[:1], *stable[:1])}
+        self._keep(one)
         return [one.bundle]
+
+    def _keep(self, one: Published) -> None:
+        """The highest of all, and the highest for all hosts."""
+        known = (each for each in [*self._held.values(), one] if not self._is_revoked(each))
+        found = sorted(known, key=lambda each: each.rank, reverse=True)
+        stable = [each for each in found if not each.entry.canaries]
+        self._held = {each.id: each for each in (*found[:1], *stable[:1])}
 
 
 def is_policy(data: bytes) -> bool:

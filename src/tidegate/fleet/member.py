@@ -223,6 +223,10 @@ class Member:
             self._take(self.claiming.open(body, now, now + self.counting.offset), now)
             self._flush(now)
 
+    def reads_elsewhere(self) -> None:
+        """What is heard comes from another server, or over another connection."""
+        self.assembly.listener.reconnected()
+
     def lost(self, ask: Ask) -> None:
         """Nobody knows what became of it."""
         self._busy.discard(ask.part)
@@ -275,7 +279,9 @@ class Member:
             if not kept and self.counting.offset is not None:
                 self._take(self.claiming.hear(body, now, now + self.counting.offset), now)
         elif kind == _POLICY:
-            self.carrying.carrier.heard(body)
+            # What is forged in somebody's name is looked at only so often.
+            if not isinstance(self.trust.admit(body, now), Refusal):
+                self.carrying.carrier.heard(body)
         else:
             self.noise += 1
 

@@ -12,6 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from tidegate.errors import TidegateError
 from tidegate.fleet import access, frames, functions, keys
@@ -21,6 +22,7 @@ from tidegate.fleet.keys import Identity, Signer
 from tidegate.fleet.member import Member, Setting
 from tidegate.fleet.port import Quote
 from tidegate.fleet.rounds import PATIENCE, Rounds, now
+from tidegate.fleet.shelf import FOLDER, Shelf
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Change, Micros, Subject
 from tidegate.policy.fleet import FleetSpec
@@ -60,8 +62,11 @@ class Process:
         shards = functions.SHARDS if spec.kind == "cluster" else 1
         verify = Remembering(keys.verify)
         self.member = Member(Setting(identity, signer.sign, epoch, verify, shards))
-        self.rounds = Rounds(self.member, access.engine_of(spec, PATIENCE, self._login), clock)
-        self.rounds.copies = spec.read == "replica"
+        # What stands on the shelf is offered to an engine that forgot it.
+        shelf = Shelf(Path(first.paths.fleet) / FOLDER, identity.fleet, identity.desk, verify)
+        self.member.carrying.carrier.hold(shelf.policies())
+        engine = access.engine_of(spec, PATIENCE, self._login)
+        self.rounds = Rounds(self.member, engine, clock, copies=spec.read == "replica")
         self._govern(first)
         self._begun = False
         self._patience = time.monotonic() + PATIENT

@@ -123,7 +123,13 @@ def test_an_older_one_that_is_put_over_it_gives_way(engine, press):
 
 def test_what_a_host_has_kept_is_not_fetched_again(engine, press):
     published = engine.publish(press, 1)
-    assert engine.settle(Carrier("web1", roster(press), [published])) == []
+    one = Carrier("web1", roster(press))
+    one.hold([published])
+    assert engine.settle(one) == []
+    engine.kept.clear()
+    engine.settle(one, NOW + MINUTE)
+    engine.settle(one, NOW + 2 * MINUTE)
+    assert engine.settle(Carrier("web2", roster(press))) == [published.bundle]
 
 
 def test_a_new_list_of_the_revoked_is_handed_on_and_its_publishers_wanted_no_more(engine, press):
@@ -136,6 +142,7 @@ def test_a_new_list_of_the_revoked_is_handed_on_and_its_publishers_wanted_no_mor
     assert engine.settle(one, NOW + MINUTE) == [gone]
     later = engine.publish(Press("depot", number=2), 2, b"# 2")
     assert [judge(each).id for each in engine.settle(one, NOW + 2 * MINUTE)] == [later.id]
+    assert engine.settle(one, NOW + 3 * MINUTE) == []
 
 
 def test_an_engine_that_makes_no_sense_is_left(press):
