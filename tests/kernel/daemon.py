@@ -42,8 +42,9 @@ run = "{folder}/run"
 off = "{folder}/off"
 detectors = "{folder}/detectors"
 gates = "{folder}/gates"
+fleet = "{folder}/keys"
 """
-ROLES = ("keeper", "watcher", "service keeper", "sampler", "meter")
+ROLES = ("keeper", "watcher", "service keeper", "sampler", "meter", "fleet")
 SOURCE = """
 [source.exim]
 file = "{folder}/log/mainlog"

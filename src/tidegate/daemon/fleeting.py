@@ -45,6 +45,8 @@ class Fleeting:
     def __init__(self, watcher: Daemon, fleet: Fleet) -> None:
         self.fleet = fleet
         self.journal: list[bytes] = []
+        self.published: Callable[[], Mapping[str, Any]] = dict
+        """What others should see of the published policy here."""
         self.parts: set[str] = {CAUSED}
         self._watcher = watcher
         self._waiting: dict[int, tuple[Call, Micros, Later]] = {}
@@ -58,7 +60,12 @@ class Fleeting:
     @property
     def busy(self) -> bool:
         """Whether there is a fleet, and somebody who talks to it."""
-        return self._policy.fleet is not None and not self.fleet.trouble and self._gone is None
+        return self._policy.fleet is not None and not self.apart and self._gone is None
+
+    @property
+    def apart(self) -> str:
+        """Why nobody talks to the fleet; "" where somebody does, or there is none."""
+        return self.fleet.trouble if self.fleet.fileno() < 0 else ""
 
     @property
     def _policy(self) -> Policy:
@@ -160,11 +167,11 @@ class Fleeting:
     def trouble(self) -> str:
         """What hinders counting and deciding together, and what holds meanwhile; "": nothing."""
         health = self.fleet.health
-        if self.fleet.trouble:
-            return f"{self.fleet.trouble}; this host counts and decides alone"
+        if self.apart:
+            return f"{self.apart}; this host counts and decides alone"
         if health.state in ("away", "alone"):
             return f"{health.detail}; this host counts and decides alone until it is well again"
-        return ""
+        return self.fleet.trouble
 
     def _report(self, bans: int | None) -> Mapping[str, Any]:
         return {
@@ -172,10 +179,12 @@ class Fleeting:
             "policy_hash": self._policy.hash,
             "bans": bans or 0,
             "trouble": self._watcher.actor.out_of_step,
+            **self.published(),
         }
 
     def reload(self) -> None:
         """The policy is another one now."""
+        self._reported = 0
         if self.busy:
             self._to(self.fleet.reload)
 

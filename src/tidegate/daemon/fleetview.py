@@ -31,7 +31,7 @@ def status(watcher: Daemon) -> dict[str, Any] | None:
         return None
     health = fleeting.fleet.health
     return {
-        "state": "off" if fleeting.fleet.trouble else health.state,
+        "state": "off" if fleeting.apart else health.state,
         "detail": well_formed(fleeting.fleet.trouble or health.detail),
         "host": well_formed(health.host),
         "engine": well_formed(health.engine) or ", ".join(spec.engines),
@@ -86,8 +86,8 @@ def noted(watcher: Daemon) -> str:
     """What a person should know who has ordered something for all hosts; "": all hear it now."""
     if watcher.pipeline.policy.fleet is None:
         return ""
-    if watcher.fleeting.fleet.trouble:
-        return f"on this host only: {watcher.fleeting.fleet.trouble}"
+    if watcher.fleeting.apart:
+        return f"on this host only: {watcher.fleeting.apart}"
     health = watcher.fleeting.fleet.health
     if health.state != "joined":
         return f"the other hosts hear of it later: {health.detail or 'the fleet is being joined'}"

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from tidegate.errors import PolicyError
+from tidegate.errors import OperatorError, PolicyError
 from tidegate.fleet import journal
 from tidegate.fleet.members import Verify
 from tidegate.fleet.shelf import FOLDER, Shelf
@@ -84,5 +84,8 @@ def anchor(folder: str, trusted: bool) -> Anchor | None:
     if trusted and (faults := untrusted(path)):
         raise PolicyError(faults)
     who = keys.load_identity(Path(folder))
-    keys.verify(who.desk, b"", bytes(64))  # the library is there, and loaded while we may
+    try:
+        keys.verify(who.desk, b"", bytes(64))  # the library is there, and loaded while we may
+    except OperatorError:  # it is there, and can't be loaded
+        return None
     return Anchor(who.fleet, who.desk, who.host, keys.verify)
