@@ -157,6 +157,16 @@ class Connection:
         self._socket.close()
 
     @property
+    def peer(self) -> str:
+        """The address of the server; "" of a Unix socket, or where it is gone."""
+        if self._socket.family not in (socket.AF_INET, socket.AF_INET6):
+            return ""
+        try:
+            return str(self._socket.getpeername()[0])
+        except OSError:
+            return ""
+
+    @property
     def owed(self) -> int:
         """How many calls of `send` have not been answered."""
         return self._replies.owed

@@ -6,6 +6,7 @@ Limits: what was on the way when a connection breaks may be done or not: whoever
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -67,6 +68,27 @@ class Engine:
             where = self._primary
         found = None if where is None else self._open.get(where)
         return None if found is None or found.fileno() < 0 else found
+
+    def copy(self, key: str) -> Connection:
+        """A new connection to one that has a copy of a key's data, to read there. Whoever leads it
+        is asked who that is. FleetError where there is none. For another thread than all else."""
+        where = self.twin().primary(key)
+        asked = connect(where, self._login, self._timeout)
+        try:
+            (reply,) = asked.call([topology.COPIES_COMMAND], self._timeout)
+        finally:
+            asked.close()
+        copies = topology.read_copies(reply, where)
+        if not copies:
+            raise FleetError(f"engine {where} has no copies: decisions are read from it itself")
+        made = connect(random.choice(copies), self._login, self._timeout)  # noqa: S311 - no secret
+        if self._route.kind == "cluster":
+            made.call([("READONLY",)], self._timeout)
+        return made
+
+    def peers(self) -> set[str]:
+        """The addresses of servers that are connected."""
+        return {peer for one in self._open.values() if (peer := one.peer)}
 
     def where(self) -> str:
         """Where it is, to be shown: who leads, as far as it is known."""

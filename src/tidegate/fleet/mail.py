@@ -80,3 +80,6 @@ class Mailbox:
     def lost(self, ask: Ask) -> None:
         """Nobody knows whether something came: it is still in the box."""
         self._busy = False
+
+    def reads_elsewhere(self) -> None:
+        """The box is read where it lies."""

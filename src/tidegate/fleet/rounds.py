@@ -16,19 +16,22 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, Protocol
 
 from tidegate.errors import FleetError
-from tidegate.fleet import mail, topology
+from tidegate.fleet import mail, stream, topology
 from tidegate.fleet.connection import Connection
+from tidegate.fleet.copies import Copies
 from tidegate.fleet.counting import Ask
 from tidegate.fleet.engine import Engine
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.member import Member
 from tidegate.fleet.port import Health
 from tidegate.model import SECOND, Micros
+from tidegate.subject import of_address
 
 PERIOD = 0.2
 PATIENCE = 3.0
 """Seconds that an answer may take."""
 LONGEST = 10.0
+_READ = stream.STREAM.decode()
 _URGENT = 64
 """Exchanges that may follow one another within a round."""
 
@@ -59,6 +62,9 @@ class Talker(Protocol):
     def lost(self, ask: Ask) -> None:
         """Nobody knows what became of it."""
 
+    def reads_elsewhere(self) -> None:
+        """Another connection than before is read from."""
+
 
 class Carrier:
     """Carries what one talker asks. `turn` does what can be done without waiting; call it when one
@@ -72,13 +78,14 @@ class Carrier:
         self.talker, self.engine, self._patience = talker, engine, patience
         self.away = ""
         """Why the engine can't be spoken to; "" if it can."""
-        self.copies = False
-        """Whether decisions are read from copies of the engine's data, where there are any."""
+        self.copies: Copies | None = None
+        """Where decisions are read, if not where the engine is led."""
         self.rounds = 0
         self._clock, self._period = clock, period
         offset = random.random() * period if phase is None else phase  # noqa: S311 - no secret
         self._next = time.monotonic() + offset
         self._sent: dict[Connection, deque[_Sent]] = {}
+        self._reading: Connection | None = None
         self._urgent = 0
         self._rest = 0.0
         self._resting_until = 0.0
@@ -97,6 +104,8 @@ class Carrier:
 
     def close(self) -> None:
         """End it all."""
+        if self.copies is not None:
+            self.copies.close()
         if self._connecting is not None:
             self._connecting.join()
         self.engine.close()
@@ -113,15 +122,30 @@ class Carrier:
             self._next += self._period * max(1, -(-(moment - self._next) // self._period))
             self._urgent = _URGENT
             self.rounds += 1
+            self._choose(moment)
             self._send(self.talker.asks(self._clock()), moment)
         elif self._urgent and self.talker.urgent and not self.away:
             self._urgent -= 1
             self._send(self.talker.asks(self._clock(), urgent=True), moment)
 
+    def _choose(self, moment: float) -> None:
+        """Where to read. Not another one while an answer is on the way."""
+        if self.copies is not None:
+            self.copies.tend(moment)
+        reading = self.copies.connection if self.copies is not None else None
+        reading = reading or self.engine.open(_READ)
+        if reading is self._reading or any(
+            ask.anywhere for waiting in self._sent.values() for one in waiting for ask in one.asks
+        ):
+            return
+        self._reading = reading
+        self.talker.reads_elsewhere()
+
     def _send(self, asks: Sequence[Ask], moment: float) -> None:
         together: dict[Connection, list[Ask]] = {}
         for one in asks:
-            connection = self.engine.open(one.key)
+            reading = self._reading if one.anywhere and self.copies is not None else None
+            connection = reading or self.engine.open(one.key)
             if connection is None:
                 self.talker.lost(one)
                 self._wanted.add(one.key)
@@ -211,6 +235,10 @@ class Carrier:
         if self._failure:
             self.engine.relearn()
             self._rests(self._failure, moment)
+        self.connected()
+
+    def connected(self) -> None:
+        """Connections were made."""
 
 
 class Rounds(Carrier):
@@ -218,10 +246,12 @@ class Rounds(Carrier):
 
     def __init__(
         self, member: Member, engine: Engine, clock: Callable[[], Micros] = now,
-        period: float = PERIOD, phase: float | None = None,
+        period: float = PERIOD, phase: float | None = None, *, copies: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(member, engine, clock, period, phase)
         self.member = member
+        self.copies = Copies(engine, _READ) if copies else None
+        self._peers: set[str] = set()
         patience = mail.WAITS / SECOND + PATIENCE
         self.ear = Carrier(member.mailbox, engine.twin(), clock, 5 * period, phase, patience)
 
@@ -244,6 +274,16 @@ class Rounds(Carrier):
         if ready is None or not self.ear.pause() or not ready.isdisjoint(self.ear.fds()):
             self.ear.turn(ready)
         super().turn(ready)
+        if self.copies is not None and self.member.stale:
+            self.member.stale = False
+            self.copies.leave(time.monotonic())
+
+    def connected(self) -> None:
+        """Where the engine is, nobody closes."""
+        peers = self.engine.peers() | self._peers
+        if peers != self._peers:
+            self._peers = peers
+            self.member.trust.guard(one for one in map(of_address, peers) if one is not None)
 
     def health(self) -> Health:
         """How it is."""

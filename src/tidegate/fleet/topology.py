@@ -6,6 +6,8 @@ ports as a cluster or a sentinel tells them; their word is taken, since a false 
 
 from __future__ import annotations
 
+import contextlib
+import re
 from binascii import crc_hqx
 from typing import Literal, NamedTuple
 
@@ -80,6 +82,24 @@ def read_slots(reply: object, like: Address) -> tuple[Range, ...]:
 def led_by(ranges: tuple[Range, ...], number: int) -> Address | None:
     """Who leads a slot."""
     return next((one.primary for one in ranges if one.first <= number <= one.last), None)
+
+
+COPIES_COMMAND: Command = ("INFO", "replication")
+"""Ask a server who has copies of its data."""
+
+_COPY = re.compile(rb"^slave\d+:ip=([^,\r\n]+),port=(\d+),state=online", re.MULTILINE)
+
+
+def read_copies(reply: object, like: Address) -> tuple[Address, ...]:
+    """Who has copies of a server's data and is up to date. TLS as with that server."""
+    text = reply.encode() if isinstance(reply, str) else reply
+    if not isinstance(text, bytes):
+        return ()
+    found = []
+    for host, port in _COPY.findall(text):
+        with contextlib.suppress(Malformed):
+            found.append(_address(host, port, like))
+    return tuple(found)
 
 
 def elsewhere(reply: object) -> bool:
