@@ -18,6 +18,7 @@ class PrefixSet:
 
     def __init__(self, members: Iterable[Subject] = ()) -> None:
         self._lengths: dict[int, dict[int, set[int]]] = {4: {}, 6: {}}
+        self._longest = {4: -1, 6: -1}
         self.members: list[Network] = []
         for member in members:
             found = subjects.network(member)
@@ -28,6 +29,7 @@ class PrefixSet:
         """Put a network in."""
         width = len(member.bits) * 8
         self.members.append(member)
+        self._longest[member.family] = max(self._longest[member.family], member.length)
         lengths = self._lengths[member.family]
         lengths.setdefault(member.length, set()).add(member.first >> (width - member.length))
 
@@ -44,6 +46,6 @@ class PrefixSet:
         if self.holds(other):
             return True
         # A member inside `other`: only possible where members are narrower.
-        if all(length <= other.length for length in self._lengths[other.family]):
+        if self._longest[other.family] <= other.length:
             return False
         return any(other.holds(member) for member in self.members)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from typing import NamedTuple
 
 from tidegate.model import Subject
@@ -114,6 +115,7 @@ def parse(text: str) -> Subject | None:
     return from_network(Network(network.version, network.prefixlen, network.network_address.packed))
 
 
+@lru_cache(4096)
 def network(subject: Subject) -> Network | None:
     """The range behind a subject; None where the subject is no address."""
     address, slash, length = subject.partition("/")

@@ -57,7 +57,7 @@ class Member:
             commands = self.assembly.commands(self.now)
             found = self.assembly.take(self.connection.call(commands, 30), 3, self.now)
             shifts += found.shifts
-            self.others += found.others
+            self.others += [*found.kept, *found.others]
             if not found.behind and not self.assembly.offers.unsaid:
                 return shifts
         raise AssertionError("never settles")

@@ -196,16 +196,18 @@ class Guarded:
     def __init__(self, engine: Iterable[Subject] = (), listed: Iterable[Subject] = ()) -> None:
         self._fixed = [Subject(one) for one in NEVER]
         self._engine = list(engine)
-        self.look((), listed)
+        self.look(tuple, listed)
 
     def engine(self, found: Iterable[Subject]) -> None:
         """Where the engine is: it is never closed."""
         self._engine = list(found)
+        self._sets = None
 
-    def look(self, members: Iterable[Subject], listed: Iterable[Subject]) -> None:
-        """Take in who is a member and who is listed now."""
-        self._ours = PrefixSet([*self._fixed, *self._engine, *members])
-        self._listed = PrefixSet(listed)
+    def look(self, members: Callable[[], Iterable[Subject]], listed: Iterable[Subject]) -> None:
+        """Take in who is a member and who is listed now. Worked out when it is asked for next, for
+        thousands of members may be enrolled one after another."""
+        self._members, self._named = members, tuple(listed)
+        self._sets: tuple[PrefixSet, PrefixSet] | None = None
 
     def why(self, subject: Subject, widest: int = 0) -> str:
         """Why this subject must not be closed for by the fleet; "" if it may be. `widest`: the
@@ -215,6 +217,10 @@ class Guarded:
             return "not an address"
         if found.length < (widest or (32 if found.family == 4 else 64)):
             return "too wide"
-        if self._ours.overlaps(found):
+        if self._sets is None:
+            ours = PrefixSet([*self._fixed, *self._engine, *self._members()])
+            self._sets = (ours, PrefixSet(self._named))
+        ours, listed = self._sets
+        if ours.overlaps(found):
             return "an address of nobody's, of the engine or of a member"
-        return "allowlist" if self._listed.overlaps(found) else ""
+        return "allowlist" if listed.overlaps(found) else ""

@@ -22,6 +22,7 @@ from tidegate.fleet.stream import Command, Parcel, Reply
 from tidegate.fleet.wire import Kind, Sealed
 from tidegate.model import MINUTE, Micros
 
+_DECISIONS = bytes((Kind.DECISIONS,))
 SWEEP: Micros = MINUTE
 """How often to take out of the snapshot what has ended."""
 
@@ -143,13 +144,14 @@ class Assembly:
         kept: list[bytes] = []
         news: list[Entry] = []
         for place, body in enumerate(heard.bodies):
-            if stream.identity(body) in self.offers:
+            number = stream.identity(body)
+            if number in self.offers:
                 continue
             found = self._judge(body, now)
             if found is None:
                 (kept if place < heard.kept else others).append(body)
             elif found:
-                self.offers.hold(Parcel.of(body, self._end(found)))
+                self.offers.hold(Parcel(number, self._end(found), body))
                 news += (one for one in found if not self.decisions.knows(one.id))
                 shifts += self.decisions.hear(found, now)
         if heard.moved:
@@ -188,7 +190,7 @@ class Assembly:
 
     def _judge(self, body: bytes, now: Micros) -> tuple[Entry, ...] | None:
         """The decisions in a message that may be believed; None: it is of another kind."""
-        if body[3:4] != bytes((Kind.DECISIONS,)):
+        if body[3:4] != _DECISIONS:
             return None
         sealed = self._admit(body, now)
         if isinstance(sealed, Refusal):
@@ -215,7 +217,8 @@ class Assembly:
         return reason
 
     def _end(self, entries: Sequence[Entry]) -> Micros:
-        return max(self.decisions.limits.end(one) for one in entries)
+        end = self.decisions.limits.end
+        return end(entries[0]) if len(entries) == 1 else max(map(end, entries))
 
     def _is_sweep_due(self, now: Micros) -> bool:
         return self._swept is None or not 0 <= now - self._swept < SWEEP

@@ -66,6 +66,9 @@ class Decisions:
 
     def hear(self, said: Iterable[Entry], now: Micros) -> list[Shift]:
         """Merge what was said; what is wanted otherwise than before."""
+        said = tuple(said)
+        if len(said) == 1 and self._is_first(said[0]):
+            return self._hear_first(said[0], now)
         before: dict[Subject, dict[Ports, Entry]] = {}
         for one in said:
             if not self._takes(one, now):
@@ -79,6 +82,21 @@ class Decisions:
                 # Of somebody else's: it was not among those looked at, and no longer stands.
                 before.setdefault(out.subject, self._wanted(out.subject, now, out))
         return self._shifts(before, now)
+
+    def _is_first(self, one: Entry) -> bool:
+        """Whether it is as most are: the first ban of somebody, and nobody is revoked."""
+        known = one.subject in self._bans.of or one.subject in self._unbans.of
+        return one.verb == "ban" and not known and not self._revoked
+
+    def _hear_first(self, one: Entry, now: Micros) -> list[Shift]:
+        if not self._takes(one, now):
+            return []
+        out = self._bans.add(one)
+        if out is None:
+            return [Shift(one.subject, one.ports, one)]
+        self.counts["crowded"] += 1
+        before = {one.subject: {}, out.subject: self._wanted(out.subject, now, out)}
+        return [] if out is one else self._shifts(before, now)
 
     def revoke(self, host: str, time: Micros, now: Micros) -> list[Shift]:
         """Believe nothing that the host said until then; what is wanted otherwise than before."""

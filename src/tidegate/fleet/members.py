@@ -187,6 +187,8 @@ class Roster:
         self.revoked: dict[str, Revocation] = {}
         self.number = 0
         self.papers: dict[str, bytes] = {}  # the newest sealed word on each host; "": the list
+        self.moved: dict[str, bool] = {}
+        """Of whom the word has changed since somebody emptied it; True: another key."""
 
     def take(self, data: bytes) -> tuple[frozenset[str], str]:
         """Take in a sealed certificate or list: the hosts that are no members any more, and why it
@@ -222,6 +224,8 @@ class Roster:
             return "a host with the desk's name"
         if found.host not in self.members and len(self.members) >= MAX_MEMBERS:
             return f"more than {MAX_MEMBERS} members"
+        known = self.members.get(found.host)
+        self.moved[found.host] = known is not None and known.certificate.key != found.key
         self.members[found.host] = Member(found, message.sequence)
         self.papers[found.host] = data
         return ""
@@ -237,6 +241,7 @@ class Roster:
         )  # fmt: skip
         for host in gone:
             del self.members[host], self.papers[host]
+        self.moved.update(dict.fromkeys(("", *gone), False))
         return gone
 
     def _void(self, host: str) -> int:
@@ -250,7 +255,8 @@ class Roster:
         if member is None:
             return "revoked" if message.host in self.revoked else "unknown"
         needed = _NEEDED.get(message.kind)
-        return "" if needed is not None and member.certificate.may & needed else "not allowed"
+        allowed = needed is not None and member.certificate.may.value & needed.value
+        return "" if allowed else "not allowed"
 
     def may(self, host: str, what: May) -> bool:
         """Whether this is a member that may do so (DECIDE: have its people speak for all)."""
