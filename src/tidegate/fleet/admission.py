@@ -196,6 +196,7 @@ class Guarded:
     def __init__(self, engine: Iterable[Subject] = (), listed: Iterable[Subject] = ()) -> None:
         self._fixed = [Subject(one) for one in NEVER]
         self._engine = list(engine)
+        self._sets: tuple[PrefixSet, PrefixSet] | None = None
         self.look(tuple, listed)
 
     def engine(self, found: Iterable[Subject]) -> None:
@@ -207,7 +208,7 @@ class Guarded:
         """Take in who is a member and who is listed now. Worked out when it is asked for next, for
         thousands of members may be enrolled one after another."""
         self._members, self._named = members, tuple(listed)
-        self._sets: tuple[PrefixSet, PrefixSet] | None = None
+        self._sets = None
 
     def why(self, subject: Subject, widest: int = 0) -> str:
         """Why this subject must not be closed for by the fleet; "" if it may be. `widest`: the

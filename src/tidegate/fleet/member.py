@@ -291,16 +291,18 @@ class Member:
 
     def _keep_papers(self, now: Micros) -> None:
         """What the desk said last is kept for an engine that loses it, and followed."""
-        papers = self.trust.roster.papers
-        for name, body in self._papers.items() - papers.items():
-            self.assembly.release(body)
-            del self._papers[name]
-        for name, body in papers.items() - self._papers.items():
-            self.assembly.keep(body, LASTING)
-            self._papers[name] = body
-            self._enrolled |= bool(name)
-        shifts = self.assembly.follow(self.trust.roster.revoked, now)
-        self.accepting.take(shifts, "revoked", now)
+        moved, self.trust.moved = self.trust.moved, set()
+        for name in moved:
+            old, new = self._papers.pop(name, b""), self.trust.roster.papers.get(name, b"")
+            if old:
+                self.assembly.release(old)
+            if new:
+                self.assembly.keep(new, LASTING)
+                self._papers[name] = new
+                self._enrolled |= bool(name)
+        if "" in moved:
+            shifts = self.assembly.follow(self.trust.roster.revoked, now)
+            self.accepting.take(shifts, "revoked", now)
 
     def _take(self, outputs: Iterable[Output], now: Micros) -> None:
         for one in outputs:

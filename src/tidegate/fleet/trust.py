@@ -78,6 +78,8 @@ class Trust:
         self._listed: tuple[Subject, ...] = ()
         self._expired: Micros = 0
         self._papers: set[str] = set()
+        self.moved: set[str] = set()
+        """Of whom the desk's word has changed ("": the list), for who keeps papers to empty it."""
         self.follow(rules)
         self._protect()
 
@@ -144,30 +146,25 @@ class Trust:
         Where it is refused as `busy`, show it again later."""
         if not self._desk.left("", now):
             return [self._refuse("", "busy", "too much was forged in the desk's name")]
-        before, number = dict(self.roster.members), self.roster.number
         gone, why = self.roster.take(data)
         if why:
             reason = "malformed" if why.startswith("malformed") else "forged"
             if reason == "forged":
                 self._desk.take("", now)
             return [self._refuse("", reason, f"a paper: {why}")]
-        anew = {
-            host for host, member in self.roster.members.items()
-            if host in before and member.certificate.key != before[host].certificate.key
-        }  # fmt: skip
-        changed = gone | anew | (self.roster.members.keys() - before.keys())
-        if self.roster.number != number:
-            self._papers.add("")  # also where it names nobody we know: it must not be taken back
-        if not changed:
+        moved, self.roster.moved = self.roster.moved, {}
+        if not moved:
             return []
+        anew = {host for host, other_key in moved.items() if other_key}
+        self._papers |= moved.keys()  # a list also where it names nobody we know: it must stand
+        self.moved |= moved.keys()
         # A host that comes again with another key begins its numbers anew.
         self._replays.forget(gone | anew)
         self.refused.forget(gone)
         for budget in (self._claims, self._messages, self._alone, self._forgeries):
             budget.forget(gone)
-        self._papers |= changed
         self._protect()
-        return list(self.cases.revoke(gone))
+        return list(self.cases.revoke(gone)) if gone else []
 
     def proves(
         self, bundle: bytes, rule: str, subject: Subject, now: Micros
@@ -292,4 +289,4 @@ class Trust:
         return self.refused.note(Refusal(host, reason, detail))  # type: ignore[arg-type]
 
     def _protect(self) -> None:
-        self.guarded.look(self.roster.addresses(), self._listed)
+        self.guarded.look(self.roster.addresses, self._listed)

@@ -94,7 +94,7 @@ def test_refusals_are_counted_and_those_of_the_gone_are_nobodys():
 
 def test_guarded_says_why():
     guarded = Guarded([Subject("198.51.100.53"), Subject("2001:db8::6379")])
-    guarded.look([Subject("198.51.100.1")], [Subject("192.0.2.0/24")])
+    guarded.look(lambda: [Subject("198.51.100.1")], [Subject("192.0.2.0/24")])
     for who, why in (
         ("uid:0", "not an address"),
         ("mail.example.org", "not an address"),

@@ -551,6 +551,27 @@ def test_forgeries_in_the_desks_name_cost_what_was_set_aside_for_them():
     assert convicted(hear(trust, a.says(claim(1, 2, 3, 4)))) == [WHO]
 
 
+def test_a_certificate_that_only_gives_other_rights_outlasts_a_restart_too():
+    trust, _a = village("a")
+    trust.changes()
+    trust.paper(Host("a").certificate(5, May.CLAIM | May.DECIDE), NOW)
+    again = village()[0]
+    again.restore(trust.changes())
+    assert again.roster.may("a", May.DECIDE)
+
+
+def test_thousands_are_enrolled_without_looking_at_all_of_them_each_time(monkeypatch):
+    trust, a = village("a")
+    looks = []
+    monkeypatch.setattr(trust.roster, "addresses", lambda: looks.append(1) or (WHO,))
+    trust.look(())
+    for number in range(2, 200):
+        trust.paper(Host(f"h{number}").certificate(number), NOW)
+    assert looks == []
+    assert reasons(hear(trust, a.says(claim(1, 2, 3, 4)))) == ["protected"]
+    assert looks == [1]
+
+
 def test_people_speak_for_all_only_where_the_desk_lets_them():
     trust, _a = village("a")
     trust.paper(Host("b").certificate(5, May.CLAIM | May.DECIDE), NOW)
