@@ -16,12 +16,18 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.fleet import servers
 from tests.fleet.engines import free_port
+from tests.fleet.nodes import GUESSING, Node, run, settle
 from tests.fleet.servers import Server, server
 
 from tidegate.fleet import keys, stream
 from tidegate.fleet.connection import Login
+from tidegate.fleet.engine import Engine
+from tidegate.fleet.member import Member, Setting
 from tidegate.fleet.members import May, Roster
 from tidegate.fleet.post import JOINS, WELCOME, join_request
+from tidegate.fleet.rounds import Rounds
+from tidegate.fleet.topology import Route
+from tidegate.model import Subject
 from tidegate.policy.loader import read
 
 pytest.importorskip("cryptography")
@@ -317,3 +323,78 @@ def test_what_is_wrong_is_said_before_anything_is_made(
     assert "no token" in host.run("enroll", TOKEN, code=2)[1]
     assert "expected one TOKEN" in host.run("enroll", "web2", TOKEN, code=2)[1]
     assert not (host.keys / "fleet").exists()
+
+
+class Real(Node):
+    """A node with the keys that the commands made, logged in with the shipped rights."""
+
+    def __init__(self, host: Host, engine: Server) -> None:
+        identity = keys.load_identity(host.keys)
+        epoch = keys.next_epoch(host.keys)
+        setting = Setting(identity, keys.load(host.keys).sign, epoch, keys.verify)
+        self.name, self.ahead, self.line = identity.host, 0, 0
+        self.member = Member(setting, (GUESSING,))
+        login = Login("tidegate", "CHANGE-THIS")
+        self.engine = Engine(Route("single", (engine.address,)), login, 5.0)
+        self.rounds = Rounds(self.member, self.engine, self.now, period=0.02)
+        self.convictions, self.closings, self.openings = [], [], []
+        self.journal, self.changes, self.told = [], [], {}
+
+
+def test_revoking_takes_back_on_all_hosts_what_that_host_caused_and_nothing_else(
+    tmp_path: Path, engine: Server, desk: Host, options: list[str]
+) -> None:
+    """web3 closes for one by its own word, and helps to convict another; others saw a third."""
+    hosts = [desk, *(Host(tmp_path, name, options) for name in ("web2", "web3", "late"))]
+    for host in hosts[1:3]:
+        joined(desk, host)
+    nodes = [Real(host, engine) for host in hosts[:3]]
+    one, two, bad = nodes
+    alone, shared, safe = (Subject(f"203.0.113.{n}") for n in (1, 2, 3))
+    try:
+        run(nodes, lambda: all(node.health.state == "joined" for node in nodes), "joined")
+        bad.decide(subject=alone)
+        for node, number in ((one, 1), (two, 1), (bad, 2)):
+            node.hits(number, shared)
+        one.hits(2, safe)
+        two.hits(2, safe)
+        run(nodes, lambda: all(len(n.convictions) == 2 for n in nodes), "convicted")
+        run(nodes, lambda: one.closings and two.closings, "closed")
+        for node in nodes:
+            node.settle()
+        settle(nodes)
+        revoking = desk.start("revoke", "web3")
+        try:
+            run((one, two), lambda: revoking.poll() is not None, "revoked")
+            finish(revoking)
+        finally:
+            revoking.kill()
+            revoking.wait()
+        for node in (one, two):
+            run((one, two), lambda node=node: len(subjects(node)) == 2, "taken back")
+            settle((one, two))
+            assert subjects(node) == {alone, shared}
+            assert {opening.why for opening in node.openings} == {"revoked"}
+        heard = len(one.closings)
+        bad.decide(subject=Subject("203.0.113.4"))
+        joined(desk, hosts[3])
+        late = Real(hosts[3], engine)
+        nodes.append(late)
+        run(nodes, lambda: late.health.state == "joined", "joined late")
+        settle(nodes)
+        still = {closing.subject for closing in late.closings} - subjects(late)
+        assert still == {safe}
+        assert len(one.closings) == heard
+        assert set(late.member.trust.roster.members) == {"web1", "web2", "late"}
+        # Once it is clean it gets another key, and is believed from then on.
+        hosts[2].keys.rename(tmp_path / "web3-before")
+        joined(desk, hosts[2])
+        nodes.append(Real(hosts[2], engine))
+        run(nodes, lambda: nodes[-1].health.state == "joined", "joined anew")
+    finally:
+        for node in nodes:
+            node.rounds.close()
+
+
+def subjects(node: Node) -> set[Subject]:
+    return {opening.subject for opening in node.openings}

@@ -60,6 +60,7 @@ def command(hosts: tuple[str, ...], reach: access.Reach, config: Path | None, as
             written = desk.revoke(dict.fromkeys(hosts), time, now)
         try:
             post.publish(written)
+            post.forget(hosts)
             lacking = post.complete(desk.papers())
         except FleetError as error:
             raise FleetError(

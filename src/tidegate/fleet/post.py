@@ -19,6 +19,7 @@ from tidegate.fleet.fields import Malformed
 from tidegate.fleet.functions import Command
 from tidegate.fleet.keys import Signer, Token
 from tidegate.fleet.members import DESK, LASTING, Certificate, Join
+from tidegate.fleet.reports import HOSTS
 from tidegate.fleet.stream import HELD, Parcel, identity
 from tidegate.fleet.wire import Kind, Message, Sealed
 from tidegate.model import HOUR, Micros, Subject
@@ -63,6 +64,11 @@ class Post:
         ids = [identity(one) for one in written.instead]
         for some in _parts(ids):
             self.ask(("HDEL", HELD, *some), ("ZREM", stream.ENDS, *some))
+
+    def forget(self, hosts: Iterable[str]) -> None:
+        """What these reported of themselves is of no interest any more."""
+        for some in _parts(list(hosts)):
+            self.ask(("HDEL", HOSTS, *some))
 
     def complete(self, papers: Sequence[bytes]) -> int:
         """Say what the engine lacks of these; how many those were."""
