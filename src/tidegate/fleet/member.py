@@ -26,6 +26,7 @@ from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.keys import Identity
 from tidegate.fleet.mail import Mailbox
 from tidegate.fleet.members import LASTING, May, Roster, Verify
+from tidegate.fleet.planning import Planning
 from tidegate.fleet.port import Conviction, Health, Heard, Opening, Quote, What
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
@@ -37,7 +38,7 @@ from tidegate.policy.models import Rule
 _TICK: Micros = SECOND
 _REREAD: Micros = MINUTE
 _KEY = stream.STREAM.decode()
-_CLAIMS, _POLICY = bytes((Kind.CLAIMS,)), bytes((Kind.POLICY,))
+_CLAIMS, _POLICY, _PLAN = (bytes((one,)) for one in (Kind.CLAIMS, Kind.POLICY, Kind.PLAN))
 _PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
 
 Sign = Callable[[bytes], bytes]
@@ -83,8 +84,9 @@ class Member:
         self.quotes = Quotes(own.host, self.trust, self._seal)
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
+        self.planning = Planning(own.host, self.trust, self._seal)
         self.errands: dict[str, Errand] = {
-            one.part: one for one in (self.quotes, self.reports, self.carrying)
+            one.part: one for one in (self.quotes, self.reports, self.carrying, self.planning)
         }
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
@@ -282,6 +284,9 @@ class Member:
             # What is forged in somebody's name is looked at only so often.
             if not isinstance(self.trust.admit(body, now), Refusal):
                 self.carrying.carrier.heard(body)
+        elif kind == _PLAN:
+            if not kept:
+                self.planning.hear(body, now)
         else:
             self.noise += 1
 

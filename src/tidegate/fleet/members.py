@@ -40,7 +40,7 @@ class May(IntFlag):
 
 _NEEDED = {
     Kind.CLAIMS: May.CLAIM, Kind.DECISIONS: May.CLAIM, Kind.REPORT: May.CLAIM,
-    Kind.POLICY: May.PUBLISH,
+    Kind.POLICY: May.PUBLISH, Kind.PLAN: May.PUBLISH, Kind.EVENTS: May.CLAIM,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tidegate.fleet.admission import Remembering
 from tidegate.fleet.connection import Login
 from tidegate.fleet.keys import Identity, Signer
 from tidegate.fleet.member import Member, Setting
+from tidegate.fleet.planning import kept
 from tidegate.fleet.port import Quote
 from tidegate.fleet.rounds import PATIENCE, Rounds, now
 from tidegate.fleet.shelf import FOLDER, Shelf
@@ -66,6 +67,7 @@ class Process:
         shelf = Shelf(Path(first.paths.fleet) / FOLDER, identity.fleet, identity.desk, verify)
         self.member.carrying.carrier.hold(shelf.policies())
         engine = access.engine_of(spec, PATIENCE, self._login)
+        self.member.planning.kept = kept(Path(first.paths.state))
         self.rounds = Rounds(self.member, engine, clock, copies=spec.read == "replica")
         self._govern(first)
         self._begun = False

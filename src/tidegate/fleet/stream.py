@@ -241,6 +241,12 @@ def is_nothing(reply: Reply) -> bool:
 
 def page(reply: Reply) -> tuple[bytes, list[bytes]]:
     """The next cursor and the messages in a reply to HSCAN. Malformed if it is none."""
+    cursor, found = rows(reply)
+    return cursor, [value for _field, value in found]
+
+
+def rows(reply: Reply) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The same with the fields that the messages stand in."""
     if not isinstance(reply, list) or len(reply) != 2:
         raise Malformed("a page that is none")
     cursor, found = reply
@@ -249,7 +255,7 @@ def page(reply: Reply) -> tuple[bytes, list[bytes]]:
         raise Malformed("a page that is none")
     if len(values) % 2 or not all(isinstance(one, bytes) for one in values):
         raise Malformed("a page that is none")
-    return cursor, values[1::2]
+    return cursor, list(zip(values[::2], values[1::2], strict=True))
 
 
 def place(text: bytes) -> tuple[int, int]:

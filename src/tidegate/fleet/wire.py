@@ -58,6 +58,8 @@ class Kind(IntEnum):
     JOIN = 5
     POLICY = 6
     REPORT = 7
+    PLAN = 8
+    EVENTS = 9
 
 
 class Message(NamedTuple):
