@@ -12,10 +12,11 @@ from pathlib import Path
 
 from tests.fleet import servers
 from tests.fleet.agents import Agent, Clock, Desk, until
-from tests.fleet.site import OPERATOR, PORT, Place, Site, TcpEngine, connected
+from tests.fleet.engines import Engine, engines
+from tests.fleet.site import HOST, OPERATOR, PORT, Place, Site, TcpEngine
 from tests.fleet.truth import LIMIT, Truth
 
-from tidegate.fleet.connection import Address
+from tidegate.fleet.connection import Address, Login
 from tidegate.fleet.topology import Route
 from tidegate.model import Subject
 
@@ -27,62 +28,47 @@ def them(number: int) -> Subject:
     return Subject(f"203.0.113.{number}")
 
 
-class Fleet:
-    """Three hosts in namespaces, and the engine in one of its own."""
+class Near:
+    """Three hosts and an engine, all in one place: for what hosts and engine say, not how it goes
+    from one to the other. `engine` answers `engine("HLEN", key)`."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack, **how: float) -> None:
+    login = Login()
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.clock, self.truth, self.desk = Clock(), Truth(), Desk(folder / "desk")
-        self.site = Site(folder, **how)
+        self.places: dict[str, Place] = {}
+        self.agents: list[Agent] = []
         self._stack = stack
-        stack.callback(self.site.close)
-        self.places = self.site.hosts(*NAMES)
-        self.engine: TcpEngine = self.site.engine()
-        self.engines = [self.engine]
+        self.engine = self._engine(folder)
         for one in NAMES:
             self.desk.enrol(one)
-        with connected(self.places[0], self.engine) as one:
+        with contextlib.closing(self.engine.connect()) as one:
             self.desk.tell(one)
-        self.agents: list[Agent] = []
 
-    def replica(self) -> TcpEngine:
-        """A copy of the engine, which follows it."""
-        made = self.site.engine("replica", 252, of=self.engine)
-        self.engines.append(made)
-        until("the replica", lambda: b"master_link_status:up" in made("INFO", "replication"))
+    def _engine(self, folder: Path) -> Engine:
+        made = self._stack.enter_context(engines(folder))()
+        self.clock.tell(made)
         return made
-
-    def sentinel(self, folder: Path) -> Route:
-        """Somebody watches the engine, and promotes its replica."""
-        place = self.site.place("sentinel", 251)
-        folder.mkdir()
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"port 26379\nbind {place.address}\nprotected-mode no\n"
-            f"sentinel monitor tide {self.engine.place.address} {PORT} 1\n"
-            f"sentinel auth-user tide {OPERATOR.user}\n"
-            f"sentinel auth-pass tide {OPERATOR.password}\n"
-            "sentinel down-after-milliseconds tide 500\nsentinel failover-timeout tide 5000\n"
-        )
-        with place.space.inside():
-            self._stack.enter_context(servers.server(folder, str(config), "--sentinel", plain=True))
-        return Route("sentinel", (Address(host=place.address, port=26379),), "tide")
 
     def route(self) -> Route:
         """Straight to the engine."""
-        return Route("single", (self.engine.reached,))
+        return Route("single", (self.engine.address,))
 
     def start(self, route: Route | None = None, **more: object) -> list[Agent]:
         """All hosts begin, and know of each other."""
-        for name, place in zip(NAMES, self.places, strict=True):
-            self.agents.append(self.agent(name, place, route, **more))
+        for name in NAMES:
+            self.agents.append(self.agent(name, self.places.get(name), route, **more))
         self.joined()
         return self.agents
 
-    def agent(self, name: str, place: Place, route: Route | None = None, **more: object) -> Agent:
+    def agent(
+        self, name: str, place: Place | None = None, route: Route | None = None, **more: object
+    ) -> Agent:
         """One host that begins."""
         made = Agent(
-            name, self.desk, route or self.route(), self.clock, self.truth, place=place, **more
-        )
+            name, self.desk, route or self.route(), self.clock, self.truth, place=place,
+            login=self.login, **more,
+        )  # fmt: skip
         self._stack.callback(made.stop)
         return made.start()
 
@@ -126,3 +112,47 @@ class Fleet:
         )
         for one in self.agents:
             one.check()
+
+
+class Fleet(Near):
+    """Three hosts in namespaces, and the engine in one of its own."""
+
+    engine: TcpEngine
+    login = HOST
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, **how: float) -> None:
+        self.site = Site(folder, **how)
+        stack.callback(self.site.close)
+        super().__init__(folder, stack)
+        self.places = {one.name: one for one in self.site.hosts(*NAMES)}
+        self.engines = [self.engine]
+
+    def _engine(self, folder: Path) -> TcpEngine:
+        return self.site.engine()
+
+    def replica(self) -> TcpEngine:
+        """A copy of the engine, which follows it."""
+        made = self.site.engine("replica", 252, of=self.engine)
+        self.engines.append(made)
+        until("the replica", lambda: b"master_link_status:up" in made("INFO", "replication"))
+        return made
+
+    def sentinel(self, folder: Path) -> Route:
+        """Somebody watches the engine, and promotes its replica."""
+        place = self.site.place("sentinel", 251)
+        folder.mkdir()
+        config = folder / "sentinel.conf"
+        config.write_text(
+            f"port 26379\nbind {place.address}\nprotected-mode no\n"
+            f"sentinel monitor tide {self.engine.place.address} {PORT} 1\n"
+            f"sentinel auth-user tide {OPERATOR.user}\n"
+            f"sentinel auth-pass tide {OPERATOR.password}\n"
+            "sentinel down-after-milliseconds tide 500\nsentinel failover-timeout tide 5000\n"
+        )
+        with place.space.inside():
+            self._stack.enter_context(servers.server(folder, str(config), "--sentinel", plain=True))
+        return Route("sentinel", (Address(host=place.address, port=26379),), "tide")
+
+    def route(self) -> Route:
+        """Straight to the engine."""
+        return Route("single", (self.engine.reached,))

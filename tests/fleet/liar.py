@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Any
 
 import hiredis
 
-from tidegate.fleet.connection import Address
+from tidegate.errors import FleetError
+from tidegate.fleet.connection import Address, Login, connect
 
 Twist = Callable[[list[bytes], Any], Any]
 """What to say instead of a reply to a command; `DROP`: say nothing ever, and hang up."""
@@ -48,7 +50,11 @@ class Liar:
     def __init__(self, folder: Path, engine: Path) -> None:
         self.address = Address(path=str(folder / "liar"))
         self.twist: Twist = honest
+        self.again: Callable[[list[bytes]], float | None] = lambda _command: None
+        """After how many seconds a command comes to the engine once more, by another way."""
         self.heard: deque[tuple[list[bytes], Any]] = deque(maxlen=10_000)
+        self.hung_up = self.repeated = 0
+        self.later: list[tuple[float, list[bytes]]] = []
         self._engine = str(engine)
         self._stop, self._told = os.pipe()
         self._listen = socket.socket(socket.AF_UNIX)
@@ -67,7 +73,8 @@ class Liar:
     def _run(self) -> None:
         talks: dict[int, _Talk] = {}
         while True:
-            ready, _, _ = select.select([self._stop, self._listen.fileno(), *talks], [], [])
+            ready, _, _ = select.select([self._stop, self._listen.fileno(), *talks], [], [], 0.05)
+            self._come_late()
             if self._stop in ready:
                 break
             for number in ready:
@@ -80,6 +87,17 @@ class Liar:
                     talk.close()
         for talk in set(talks.values()):
             talk.close()
+
+    def _come_late(self) -> None:
+        now = time.monotonic()
+        for due in [one for one in self.later if one[0] <= now]:
+            self.later.remove(due)
+            self.repeated += 1
+            with (
+                contextlib.suppress(FleetError),
+                contextlib.closing(connect(Address(path=self._engine), Login(), 5)) as other,
+            ):
+                other.call([due[1]], 5)
 
 
 def honest(_command: list[bytes], reply: Any) -> Any:
@@ -112,6 +130,9 @@ class _Talk:
         self._questions.feed(data)
         while (command := self._questions.gets()) is not False:
             self._asked.append(command)
+            after = self.liar.again(command)
+            if after is not None:
+                self.liar.later.append((time.monotonic() + after, command))
         self.engine.sendall(data)
         return bool(data)
 
@@ -123,6 +144,7 @@ class _Talk:
             self.liar.heard.append((command, reply))
             said = self.liar.twist(command, reply)
             if said is DROP:
+                self.liar.hung_up += 1
                 return False
             self.host.sendall(said if isinstance(said, bytearray) else encoded(said))
         return bool(data)

@@ -127,7 +127,7 @@ def test_a_host_sleeps_until_the_stream_has_dropped_what_it_did_not_read(
 def test_a_cable_is_cut_and_put_in_again(fleet) -> None:
     all_ = fleet()
     web1, web2, web3 = all_.start()
-    all_.places[1].cut()
+    all_.places["web2"].cut()
     all_.until("web2 to see it", lambda: web2.health().state == "away")
     web2.lines(them(1), LIMIT - 1)
     web2.ban(them(2))
@@ -135,7 +135,7 @@ def test_a_cable_is_cut_and_put_in_again(fleet) -> None:
     web3.ban(them(3))
     all_.until("the others to go on", lambda: web1.closed() == {them(3)})
     assert web2.closed() == {them(2)}
-    all_.places[1].mend()
+    all_.places["web2"].mend()
     all_.closed_everywhere(them(1), them(2), them(3))
     all_.converged()
 
@@ -188,7 +188,7 @@ def test_a_host_dies_and_reads_its_log_again(fleet) -> None:
     web2.ban(them(2))
     all_.closed_everywhere(them(2))
     web3.stop()
-    again = all_.agent("web3", all_.places[2], epoch=2, changes=web3.changes)
+    again = all_.agent("web3", all_.places["web3"], epoch=2, changes=web3.changes)
     all_.agents[2] = again
     with again.lock:  # the same lines, by their places
         again.watcher.reread(web3.watcher, again.now())
