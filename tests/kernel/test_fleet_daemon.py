@@ -3,7 +3,9 @@ and without an engine, the extra or a key each works alone, and says so once."""
 
 from __future__ import annotations
 
+import grp
 import json
+import pwd
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -162,6 +164,30 @@ def test_a_host_that_is_not_enrolled_works_alone_and_says_what_to_do(fleet: Comp
     until("it closes", lambda: banned(host) == [{A}])
     (line,) = lines_about_the_fleet(host.said())
     assert "enrol this host: tidegate fleet enroll" in line
+
+
+def test_a_process_that_cannot_live_is_left_out_and_the_others_work(fleet: Company) -> None:
+    host = fleet.host("web1")
+    (host.folder / "keys" / "epoch").write_text("rubbish\n")
+    host.start().crew("keeper", "watcher")
+    attempts(host, A, 4)
+    until("it closes", lambda: banned(host) == [{A}])
+    said = host.said()
+    assert "keys/epoch: expected a number" in said
+    assert "going on without the fleet: mend what it said, then restart tidegate" in said
+    assert "its process does not live" in host.ask("/status")["fleet"]["detail"]
+
+
+def test_its_process_may_do_nothing_but_talk(fleet: Company) -> None:
+    host = fleet.host("web1").start()
+    pid = host.crew(*CREW)["fleet"]
+    rows = (line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    found = {name: value.split() for name, value in rows}
+    assert {*found["Uid"]} == {str(pwd.getpwnam("tidegate-watch").pw_uid)}
+    assert all(int(found[f"Cap{name}"][0], 16) == 0 for name in ("Prm", "Eff", "Bnd", "Amb", "Inh"))
+    assert found["NoNewPrivs"] == ["1"]
+    logs = {grp.getgrnam("adm").gr_gid, grp.getgrnam("systemd-journal").gr_gid}
+    assert not logs & set(map(int, found["Groups"]))
 
 
 def test_a_process_that_is_killed_comes_back_with_all_and_nothing_opens(fleet: Company) -> None:

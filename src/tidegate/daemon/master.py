@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from tidegate.daemon.notify import notify
@@ -26,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 SILENT_AFTER = 60.0  # a watcher that says nothing for so long hangs
 STEADY_AFTER = 60.0  # a pair that lived so long starts again without a pause
 STOP_WITHIN = 10.0
+TRIES = 3  # that somebody who can be spared dies young, one after the other
 
 Alive = Callable[[bytes], None]
 Child = Callable[[socket.socket], None]
@@ -37,10 +39,16 @@ WATCHER = "watcher"
 
 
 class Master:
-    """Supervises the watcher and those that work for it (`children`, by role)."""
+    """Supervises the watcher and those that work for it (`children`, by role). `spare`: those that
+    the others can do without, should they not live."""
 
-    def __init__(self, children: Mapping[str, Child], watcher: Watch) -> None:
+    def __init__(
+        self, children: Mapping[str, Child], watcher: Watch, spare: Collection[str] = ()
+    ) -> None:
         self._children = dict(children)
+        self._spare = frozenset(spare)
+        self._deaths: Counter[str] = Counter()
+        self._ended: list[tuple[str, int]] = []  # who ended by itself in this life of all, and how
         self._watcher = watcher
         self._pids: dict[int, str] = {}
         self._alive_fd = -1
@@ -64,6 +72,7 @@ class Master:
             self._end()
             if self._stopping:
                 break
+            self._do_without(time.monotonic() - started)
             if not self._ever_ready and self._codes & {2, 3}:
                 return max(self._codes)  # it can't work like this; say so to whoever started us
             pause = FIRST_PAUSE if time.monotonic() - started > STEADY_AFTER else pause * 2
@@ -155,14 +164,25 @@ class Master:
                     self._ready = self._ever_ready = True
                     notify("READY=1")
                 notify("WATCHDOG=1")
-            if self._reap(os.WNOHANG):
+            if self._reap(os.WNOHANG, self._ended):
                 return
             if time.monotonic() - self._heard > SILENT_AFTER:
                 log.error("the watcher has said nothing for %.0f s; it is ended", SILENT_AFTER)
                 self._signal(signal.SIGKILL)
                 self._heard = time.monotonic()
 
-    def _reap(self, flags: int) -> bool:
+    def _do_without(self, lasted: float) -> None:
+        """Leave out who can be spared and does not live, so that the others are left in peace."""
+        for role, code in self._ended:
+            if role not in self._spare or not code:
+                continue
+            self._deaths[role] = 1 + (self._deaths[role] if lasted < STEADY_AFTER else 0)
+            if self._deaths[role] >= TRIES or code in (2, 3):  # it said itself that it can't
+                del self._children[role]
+                log.error("going on without the %s: mend what it said, then restart tidegate", role)
+        self._ended.clear()
+
+    def _reap(self, flags: int, ended: list[tuple[str, int]] | None = None) -> bool:
         """Collect children that ended; whether there were any."""
         found = False
         for pid in list(self._pids):
@@ -173,7 +193,11 @@ class Master:
             if done:
                 role = self._pids.pop(pid)
                 found = True
-                self._codes.add(os.waitstatus_to_exitcode(status))
+                code = os.waitstatus_to_exitcode(status)
+                if role not in self._spare:
+                    self._codes.add(code)
+                if ended is not None:
+                    ended.append((role, code))
                 if not self._stopping:
                     log.error("the %s ended: %s", role, _why(status))
         return found

@@ -244,7 +244,7 @@ def watcher(
         switches=RemoteSwitches(ends["switches"]) if "switches" in ends else MemorySwitches(),
         readings=RemoteReadings(ends["sampler"]) if "sampler" in ends else MemoryReadings(),
         traffic=traffic,
-        fleet=_fleet(ends) if "fleet" in ends else MemoryFleet(apart),
+        fleet=_fleet(ends) if "fleet" in ends else MemoryFleet(apart or _LOST),
         library=Library(ends["librarian"]) if "librarian" in ends else None,
         control=ControlServer(
             os.path.join(policy.paths.run, "watcher", "control.sock"),
@@ -268,6 +268,9 @@ def _fleet(ends: Mapping[str, socket.socket]) -> Fleet:
     from tidegate.fleet.remote import RemoteFleet
 
     return RemoteFleet(ends["fleet"])
+
+
+_LOST = "its process does not live: mend what it said in the log, then restart tidegate"
 
 
 def _kept(policy: Policy) -> tuple[str, int, int]:

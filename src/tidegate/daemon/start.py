@@ -127,7 +127,7 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
         if policy.fleet.policy:
             _shelve(policy, keeper_identity)
             children["librarian"] = keep_policies
-    return Master(children, watch).run()
+    return Master(children, watch, spare=("fleet", "librarian")).run()
 
 
 def _left_closed(policy: Policy) -> bool:

@@ -268,3 +268,40 @@ def test_the_service_manager_hears_ready_beats_and_stopping(tmp_path):
                 heard.add(told.recv(99))
             assert heard <= {b"WATCHDOG=1", b"STOPPING=1"}
             assert here.process.wait(PATIENCE) == 0
+
+
+SPARED = """
+def fleet(end):
+    life("fleet")
+    raise {error}
+
+def together(ends, alive):
+    if "fleet" not in ends:
+        works(ends, alive)
+    ends["fleet"].recv(1)
+    os._exit(0)
+
+children["fleet"] = fleet
+sys.exit(master.Master(children, together, spare=("fleet",)).run())
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"), [("ValueError('poison')", 3), ("WorldError('the disk is full')", 1)]
+)
+def test_who_can_be_spared_and_does_not_live_is_left_out(tmp_path, error, tries):
+    with script(tmp_path, SPARED.replace("{error}", error)) as here:
+        here.until(lambda: here.lives("watcher"))
+        assert len(here.lives("fleet")) == tries
+        assert here.said().count("going on without the fleet: mend what it said, then") == 1
+        here.process.terminate()
+        assert here.process.wait(PATIENCE) == 0
+        assert len(here.lives("watcher")) == 1
+
+
+def test_who_can_be_spared_is_kept_where_it_lived_for_long(tmp_path):
+    with script(
+        tmp_path, "master.STEADY_AFTER = 0\n" + SPARED.replace("{error}", "ValueError()")
+    ) as here:
+        here.until(lambda: len(here.lives("fleet")) == 5)
+        assert "going on without" not in here.said()
