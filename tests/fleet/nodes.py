@@ -22,7 +22,7 @@ from tidegate.fleet.member import Member, Setting
 from tidegate.fleet.members import LASTING, Certificate, May, Revocation, certify, revoke
 from tidegate.fleet.port import Heard
 from tidegate.fleet.rounds import Rounds
-from tidegate.fleet.stream import Parcel, say
+from tidegate.fleet.stream import STREAM, Parcel, say
 from tidegate.fleet.topology import Route
 from tidegate.model import MINUTE, Decision, Shared, Subject
 
@@ -37,14 +37,16 @@ def now() -> int:
 class Node:
     """A host: its member, its rounds, and all that its watcher would have heard."""
 
-    def __init__(self, name, address, *, rules=(GUESSING,), epoch=1, ahead=0, route=None, **more):
+    def __init__(
+        self, name, address, *, rules=(GUESSING,), epoch=1, ahead=0, route=None, copies=False, **more
+    ):  # fmt: skip
         self.host = Host(name)
         identity = Identity(FLEET, DESK.public, name)
         setting = Setting(identity, self.host.seal.sign, epoch, verify, **more)
         self.member = Member(setting, rules)
         self.engine = Engine(route or Route("single", (address,)), Login(), 5.0)
         self.ahead, self.name = ahead, name
-        self.rounds = Rounds(self.member, self.engine, self.now, period=0.02)
+        self.rounds = Rounds(self.member, self.engine, self.now, period=0.02, copies=copies)
         self.convictions, self.closings, self.openings, self.journal = [], [], [], []
         self.changes = []
         self.told = {}
@@ -134,14 +136,19 @@ def certificate(name: str, number: int, may=May.CLAIM | May.DECIDE | May.PUBLISH
     return wire.seal(certify(found, number, now()), FLEET, DESK.sign)
 
 
-def publish(server: Server, *papers: bytes) -> None:
+def publish(server: Server | Engine, *papers: bytes) -> None:
     """What the desk does with its papers."""
-    with contextlib.closing(server.connect()) as one:
-        for paper in papers:
-            one.call(say(Parcel.of(paper, LASTING)), 10)
+    for paper in papers:
+        commands = say(Parcel.of(paper, LASTING))
+        if isinstance(server, Engine):
+            replies = server.call(STREAM.decode(), commands)
+        else:
+            with contextlib.closing(server.connect()) as one:
+                replies = one.call(commands, 10)
+        assert isinstance(replies[-1], list), replies
 
 
-def enrol(server: Server, *names: str) -> None:
+def enrol(server: Server | Engine, *names: str) -> None:
     publish(server, *(certificate(name, number) for number, name in enumerate(names, 1)))
 
 

@@ -96,9 +96,12 @@ class Engine:
             return str(self._primary)
         return " ".join(str(one) for one in self._route.seeds)
 
-    def relearn(self) -> None:
-        """Ask anew who leads; connections that are open stay so."""
-        self._ranges, self._primary = (), None
+    def renew(self) -> None:
+        """Ask anew who leads, while what is open goes on. FleetError where nobody can say."""
+        if self._route.kind == "cluster":
+            self._learn_slots()
+        else:
+            self._learn_primary()
 
     def call(self, key: str, commands: Sequence[Command]) -> list[object]:
         """Ask whoever leads a key; once more where all of it was refused since another does."""
@@ -123,12 +126,13 @@ class Engine:
     def _learn_primary(self) -> Address:
         if self._route.kind == "single":
             self._primary = self._route.seeds[0]
-        else:
-            command = topology.primary_command(self._route.name)
-            self._primary = self._ask_seeds(command, self._sentinels, topology.read_primary)
-        if self._primary is None:
+            return self._primary
+        command = topology.primary_command(self._route.name)
+        found = self._ask_seeds(command, self._sentinels, topology.read_primary)
+        if found is None:
             raise FleetError(f"no sentinel knows who leads {self._route.name!r}: is that its name?")
-        return self._primary
+        self._primary = found
+        return found
 
     def _learn_slots(self) -> tuple[Range, ...]:
         found = self._ask_seeds(topology.SLOTS_COMMAND, self._login, topology.read_slots)

@@ -76,8 +76,8 @@ class Carrier:
         period: float = PERIOD, phase: float | None = None, patience: float = PATIENCE,
     ) -> None:  # fmt: skip
         self.talker, self.engine, self._patience = talker, engine, patience
-        self.away = ""
-        """Why the engine can't be spoken to; "" if it can."""
+        self.failure = ""
+        """Why a server of the engine can't be spoken to; "" if all can."""
         self.copies: Copies | None = None
         """Where decisions are read, if not where the engine is led."""
         self.rounds = 0
@@ -91,7 +91,13 @@ class Carrier:
         self._resting_until = 0.0
         self._connecting: threading.Thread | None = None
         self._wanted: set[str] = set()
-        self._failure = ""
+        self._failed = ""
+        self._renew = False
+
+    @property
+    def away(self) -> str:
+        """Why there is nobody to hear decisions from; "" if there is."""
+        return self.failure if self.engine.open(_READ) is None else ""
 
     def fds(self) -> list[int]:
         """Readable when the engine said something."""
@@ -124,7 +130,7 @@ class Carrier:
             self.rounds += 1
             self._choose(moment)
             self._send(self.talker.asks(self._clock()), moment)
-        elif self._urgent and self.talker.urgent and not self.away:
+        elif self._urgent and self.talker.urgent:
             self._urgent -= 1
             self._send(self.talker.asks(self._clock(), urgent=True), moment)
 
@@ -172,7 +178,6 @@ class Carrier:
             return
         for replies in groups:
             sent = waiting.popleft()
-            self.away, self._rest = "", 0.0
             if not self._deliver(sent, replies):
                 self._broken(connection, f"engine {connection.where} makes no sense", moment)
                 return
@@ -188,7 +193,7 @@ class Carrier:
             if any(map(topology.elsewhere, own)):
                 self.talker.lost(one)
                 self._wanted.add(one.key)
-                self.engine.relearn()
+                self._renew = True
                 continue
             try:
                 self.talker.answered(one, own, self._clock())
@@ -204,11 +209,11 @@ class Carrier:
             for one in sent.asks:
                 self.talker.lost(one)
                 self._wanted.add(one.key)
-        self.engine.relearn()
+        self._renew = True
         self._rests(why, moment)
 
     def _rests(self, why: str, moment: float) -> None:
-        self.away = why
+        self.failure = why
         self._rest = min(LONGEST, max(2 * self._rest, self._period))
         self._resting_until = moment + self._rest * random.uniform(0.75, 1.25)  # noqa: S311
 
@@ -216,14 +221,21 @@ class Carrier:
         """Connect in a thread: names that can't be resolved, and hosts that are silent, take long.
         While it runs, nobody else makes or forgets connections."""
         keys, self._wanted = sorted(self._wanted), set()
-        self._failure = ""
+        renew, self._renew = self._renew, False
+        self._failed = ""
 
         def connect() -> None:
+            try:
+                if renew:
+                    self.engine.renew()
+            except FleetError as error:
+                self._failed = str(error)
+                return
             for key in keys:
                 try:
                     self.engine.connection(key)
                 except FleetError as error:
-                    self._failure = str(error)
+                    self._failed = str(error)
 
         self._connecting = threading.Thread(target=connect, name="connecting", daemon=True)
         self._connecting.start()
@@ -232,9 +244,11 @@ class Carrier:
         if self._connecting is None or self._connecting.is_alive():
             return
         self._connecting = None
-        if self._failure:
-            self.engine.relearn()
-            self._rests(self._failure, moment)
+        if self._failed:
+            self._renew = True
+            self._rests(self._failed, moment)
+        else:
+            self.failure, self._rest = "", 0.0
         self.connected()
 
     def connected(self) -> None:
@@ -291,4 +305,5 @@ class Rounds(Carrier):
         where = self.engine.where()
         if self.away:
             return found._replace(state="away", detail=self.away, engine=where)
-        return found._replace(engine=where)
+        troubles = (*found.troubles, self.failure) if self.failure else found.troubles
+        return found._replace(engine=where, troubles=troubles)
