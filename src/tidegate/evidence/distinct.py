@@ -42,7 +42,7 @@ class Distinct(Tallies):
         if term is not None:
             if time < term.until:
                 return
-            del self.held[subject]
+            self.let_go(subject, term)
             if time < term.watched:
                 found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
                 verdict = Verdict(self.rule.name, subject, time, 1, (found,), watched=True)

@@ -134,12 +134,6 @@ class Score(Tallies):
         held = self.held.get(subject)
         return held is not None and time < held.until
 
-    def weighed(self, verdict: Verdict) -> Verdict:
-        """A score says itself when it will have faded; of others' only whole points are known."""
-        whole = Points(verdict.time, 0, _ELSEWHERE, verdict.count)
-        release = self.form.release(self.form.add(EMPTY, whole), self.release)
-        return verdict._replace(release=release)
-
     def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
         """See `Tallies`."""
         _state, entries = _unpacked(self.tallies.get(subject, b""))
@@ -150,16 +144,24 @@ class Score(Tallies):
         self.dirty.add(subject)
 
     def sentence(self, verdict: Verdict, convict: Convict) -> None:
-        """As ever; what others have counted is added, so that the score is as high here."""
-        super().sentence(verdict, convict)
+        """A score says itself when it will have faded; of others' points only the whole are known.
+        They are added to ours, which go on fading, and may keep closed what is closed."""
         subject, time = verdict.subject, verdict.time
+        held = self.held.get(subject, NOT_CONVICTED)
         state, entries = _unpacked(self.tallies.get(subject, b""))
         missing = verdict.count - math.ceil(self.form.score(state, time))
-        given = Points(time, 0, _ELSEWHERE, min(missing, 32_767))
-        if missing <= 0 or any(given[:3] == one[:3] for one in entries):
+        whole = self.form.add(EMPTY, Points(time, 0, _ELSEWHERE, verdict.count))
+        release = self.form.release(whole, self.release)
+        if time < held.until and (missing <= 0 or release - held.until < SECOND):
             return
-        state, entries = self._late(state, entries, given)
-        self._keep(subject, state, entries)
+        refs = self.places(subject, time)
+        verdict = verdict._replace(refs=refs, release=release)
+        if not self.convicted(verdict, refs[-1].offset if refs else 0, convict):
+            return
+        self.dirty.add(subject)
+        if missing > 0:
+            given = Points(time, 0, _ELSEWHERE, min(missing, 32_767))
+            self._keep(subject, *self._late(state, entries, given))
 
     def score(self, subject: Subject, time: Micros) -> float:
         """The score of a subject at a time."""

@@ -56,14 +56,25 @@ class Tallies:
         self.held[verdict.subject] = term
         return True
 
+    def let_go(self, subject: Subject, term: Term) -> None:
+        """A term is over. Where hosts count together its end is remembered for a while: what they
+        found of the same window may come late."""
+        if self.hand_out is None:
+            del self.held[subject]
+        else:
+            self.held[subject] = Term(term.until)
+        self.dirty.add(subject)
+
     def sentence(self, verdict: Verdict, convict: Convict) -> None:
         """Have judged what hosts have counted together. Like an own verdict it begins the tally
         anew: of one window come no two offences, whoever noticed it first."""
         held = self.held.get(verdict.subject, NOT_CONVICTED)
         if verdict.time < held.until:
             return
-        verdict = self.weighed(verdict)._replace(refs=self.places(verdict.subject, verdict.time))
-        if self.convicted(verdict, verdict.refs[-1].offset if verdict.refs else 0, convict):
+        count = min(verdict.count, self.rule.threshold)  # as one host would have said it
+        refs = self.places(verdict.subject, verdict.time)
+        verdict = verdict._replace(count=count, refs=refs)
+        if self.convicted(verdict, refs[-1].offset if refs else 0, convict):
             self.spend(verdict.subject)
 
     def keep_out(self, subject: Subject, term: Term) -> None:
@@ -71,10 +82,6 @@ class Tallies:
         before = self.held.get(subject, NOT_CONVICTED)
         self.held[subject] = Term(*map(max, before, term))
         self.spend(subject)
-
-    def weighed(self, verdict: Verdict) -> Verdict:
-        """As one host would have said it: no more than the threshold, at which it convicts."""
-        return verdict._replace(count=min(verdict.count, self.rule.threshold))
 
     def places(self, subject: Subject, upto: Micros) -> tuple[Ref, ...]:
         """The lines that are remembered of a subject, of those that are not later; in order."""

@@ -171,8 +171,7 @@ class Window(Tallies):
             return False
         if time < term.until:
             return True
-        del self.held[subject]
-        self.dirty.add(subject)
+        self.let_go(subject, term)
         if time >= term.watched or not self.weights[event.kind.name]:
             return False
         found = Ref(time, *divmod(ref, 1 << OFFSET_BITS))
