@@ -194,6 +194,11 @@ def test_one_word_at_the_desk_revokes_and_a_new_key_makes_good(
     roster = believed(bad.keys, papers(engine))
     assert roster.members["web2"].certificate.may == May.CLAIM | May.PUBLISH
     assert "member already" in desk.run("enroll", "web2", code=2)[1]
+    assert desk.run("enroll", "web2", "--same-key")[0] == "web2: may claim, decide\n"
+    assert "web9: no member" in desk.run("enroll", "web9", "--same-key", code=2)[1]
+    roster = believed(bad.keys, papers(engine))
+    assert roster.members["web2"].certificate.may == May.CLAIM | May.DECIDE
+    assert len(papers(engine)) == 3
 
 
 def test_the_engine_that_lost_all_is_given_all_again(

@@ -40,6 +40,7 @@ Examples:
   sudo tidegate fleet enroll web2           at the desk: prints what to type on web2, and waits
   sudo tidegate fleet enroll web2 web3 web4
   sudo tidegate fleet enroll                at the desk: go on waiting for those with a token
+  sudo tidegate fleet enroll web2 --same-key --may-publish         other rights for a member, at once
   sudo tidegate fleet enroll TOKEN --engine rediss://db1:6380      on web2, with its token
   sudo tidegate fleet enroll - --engine rediss://db1:6380 < token  the same, seen in no list of processes
 
@@ -48,6 +49,7 @@ Exit code 1: not all have come while their tokens were good.
 )
 @click.argument("names", nargs=-1, metavar="[TOKEN | NAME...]")
 @click.option("--again", is_flag=True, help="Also a member: its new key replaces the old one.")
+@click.option("--same-key", is_flag=True, help="Members get these rights at once; no token.")
 @click.option("--no-wait", is_flag=True, help="Print tokens only; `enroll` without names waits.")
 @click.option(
     "--no-people", is_flag=True, help="Bans and unbans of people on that host stay on that host."
@@ -61,8 +63,9 @@ Exit code 1: not all have come while their tokens were good.
 @config
 @as_json
 def command(
-    names: tuple[str, ...], again: bool, no_wait: bool, no_people: bool, may_publish: bool,
-    where: tuple[str, ...], reach: access.Reach, config: Path | None, as_json: bool,
+    names: tuple[str, ...], again: bool, same_key: bool, no_wait: bool, no_people: bool,
+    may_publish: bool, where: tuple[str, ...], reach: access.Reach, config: Path | None,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """At the desk, with NAMEs: give each host a one-time token, and make it a member when it comes.
 
@@ -76,19 +79,40 @@ def command(
     spec = access.spec(config, reach)
     folder = Path(paths(config).fleet)
     if len(names) == 1 and _is_token(names[0]):
-        if again or no_wait or no_people or may_publish:
-            raise OperatorError("--again, --no-wait, --no-people, --may-publish: at the desk only")
+        if again or same_key or no_wait or no_people or may_publish:
+            raise OperatorError("these options are for the desk, and TOKEN is for the host itself")
         return _join(names[0], folder, spec, where, as_json)
     if where or any(map(_is_token, names)):
         raise OperatorError("expected one TOKEN alone, or the NAMEs of hosts without --address")
     may = May.CLAIM
     may |= May(0) if no_people else May.DECIDE
     may |= May.PUBLISH if may_publish else May(0)
+    if same_key:
+        return _entitle(names, folder, spec, may, as_json)
     return _enrol(dict.fromkeys(names), folder, spec, may, again, not no_wait, as_json)
 
 
 def _is_token(word: str) -> bool:
     return word == "-" or (word.startswith(_PREFIX) and len(word) > _LONGEST_NAME)
+
+
+def _entitle(names: Collection[str], folder: Path, spec: FleetSpec, may: May, as_json: bool) -> int:
+    from tidegate.daemon.clock import now_micros
+    from tidegate.fleet.access import engine_of
+    from tidegate.fleet.desk import locked, open_desk
+    from tidegate.fleet.post import Post
+
+    with closing(engine_of(spec, access.TIMEOUT)) as engine, locked(folder):
+        post, desk = Post(engine), open_desk(folder)
+        post.complete(desk.papers())
+        for name in names:
+            post.publish(desk.entitle(name, may, now_micros()))
+            rights = [one.name.lower() for one in type(may) if one in may and one.name]
+            if as_json:
+                emit({"v": 1, "host": name, "rights": rights})
+            else:
+                click.echo(f"{name}: may {', '.join(rights)}")
+    return 0
 
 
 def _enrol(

@@ -29,6 +29,7 @@ _TITLE = TITLE[:7]
 _RIGHT = frozenset(("LAG", "CLOCK", "BANS"))
 _LONG = 24  # longer names stand on a line of their own
 _MANY = 5
+_COMPARED = ("version", "policy")
 _WORST = ("no member", "silent", "trouble", "clock", "drift", "spool", "other", "slow", "refused")
 
 
@@ -56,7 +57,7 @@ def rows(answer: Answer, now: datetime) -> list[Row]:
     refused: defaultdict[str, int] = defaultdict(int)
     for (host, _reason), number in refusals(answer).items():
         refused[host] += number
-    usual = {key: _usual(hosts, key) for key in ("version", "policy_hash")}
+    usual = {key: _usual(hosts, key) for key in _COMPARED}
     found = [_row(one, refused[one["host"]], usual, _age(one, own, now)) for one in hosts]
     return sorted(found, key=lambda one: (_rank(one.wrong), one.host))
 
@@ -88,8 +89,8 @@ def head(answer: Answer, found: Sequence[Row]) -> list[str]:
     counted = Counter(one.wrong[0] for one in found if one.wrong)
     worse = "".join(f", {counted[name]} {_SAYS[name]}" for name in _WORST if counted[name])
     lines.append(f"hosts    {len(found)}: {well} well{worse}")
-    for key, word in (("version", "version"), ("policy_hash", "policy")):
-        some = Counter(_shown(one, key) for one in answer["hosts"] if _shown(one, key))
+    for word in _COMPARED:
+        some = Counter(_shown(one, word) for one in answer["hosts"] if one["version"])
         if some:
             most = [f"{name} on {number}" for name, number in some.most_common(_MANY)]
             rest = f", {len(some) - _MANY} others" if len(some) > _MANY else ""
@@ -154,8 +155,8 @@ _SAYS = {
 
 
 def _row(one: Answer, refused: int, usual: Mapping[str, str], age: float | None) -> Row:
-    differs = [word for key, word in (("version", "version"), ("policy_hash", "policy"))
-               if one[key] and one[key] != usual[key]]  # fmt: skip
+    reported = bool(one["version"])
+    differs = [key for key in _COMPARED if reported and _shown(one, key) != usual[key]]
     signs = {
         "no member": not one["member"],
         "silent": age is None or age > SILENT,
@@ -177,7 +178,7 @@ def _row(one: Answer, refused: int, usual: Mapping[str, str], age: float | None)
         printable(one["host"]),
         "never" if age is None else left_text(max(0, round(age))).partition(" ")[0],
         printable(one["version"]) or "-",
-        printable(_shown(one, "policy_hash")) or "-",
+        _shown(one, "policy") if reported else "-",
         span(one["lag"]), clock(one["skew"]), str(one["bans"]), str(one["drift"]),
         str(one["spool"]), str(refused), ", ".join(wrong),
     )  # fmt: skip
@@ -199,15 +200,16 @@ def _rank(wrong: Iterable[str]) -> tuple[int, int]:
 
 
 def _usual(hosts: Iterable[Answer], key: str) -> str:
-    found = Counter(one[key] for one in hosts if one[key])
+    found = Counter(_shown(one, key) for one in hosts if one["version"])
     return found.most_common(1)[0][0] if found else ""
 
 
 def _shown(one: Answer, key: str) -> str:
-    """A version; or a policy by its number in the fleet's journal and the start of its hash."""
-    if key == "policy_hash":
-        number = f"{one['policy']} " if one["policy"] else ""
-        return f"{number}{one['policy_hash'][:8]}".strip()
+    """A version; or the number of the published policy that holds there. Hashes are not compared:
+    below the published one each host has a policy of its own, with its own files and addresses."""
+    if key == "policy":
+        trial = ", on trial" if one["more"].get("trial") is True else ""
+        return f"{one['policy']}{trial}" if one["policy"] else "own"
     return str(one[key])
 
 

@@ -183,6 +183,13 @@ class Desk:
         paper = self._write(certificate.host, message)
         return Written(paper, () if old is None else (old,))
 
+    def entitle(self, host: str, may: May, now: Micros) -> Written:
+        """Other rights for a member, whose key stays. OperatorError where it is none."""
+        known = self.roster.members.get(host)
+        if known is None:
+            raise OperatorError(f"{host}: no member; enrol it first: tidegate fleet enroll {host}")
+        return self.enrol(known.certificate._replace(may=may), now)
+
     def renew(self, now: Micros) -> Written:
         """A new key for the desk's own host, as after its folder came out of a copy: what it says
         with the old one would be taken for a replay. The old one is kept beside it until then."""

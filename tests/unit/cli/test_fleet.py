@@ -88,14 +88,15 @@ def test_every_example_in_the_help_of_every_command_is_one_that_exists(name, tmp
     lines = re.findall(r"^ +(?:sudo )?tidegate fleet (\S+)(.*)$", text, re.MULTILINE)
     assert lines, "no example"
     for verb, rest in lines:
-        words = re.split(r"\s{3,}|[|<]", rest)[0]
-        check_verb(f"fleet {name} --help", ["fleet", verb, *words.split()], tmp_path)
+        words = re.split(r"\s{3,}|[|<]", rest)[0].split()
+        check_verb(f"fleet {name} --help", ["fleet", verb, *words], tmp_path)
         part = module.command.get_command(click.Context(module.command), verb)
         assert part is not None
         try:
-            part.make_context(f"tidegate fleet {verb}", words.split())
-        except click.NoSuchOption as error:
-            pytest.fail(error.format_message())
+            part.make_context(f"tidegate fleet {verb}", words)
+        except click.UsageError as error:
+            if "does not exist" not in error.message:  # a folder that stands for the reader's own
+                pytest.fail(error.format_message())
 
 
 def test_there_is_no_other_command():

@@ -40,11 +40,11 @@ def test_three_that_are_well():
         " heard 88120; 412 bans stand",
         "hosts    3: 3 well",
         "version  0.1.0 on 3",
-        "policy   12 3f9ac21b on 3",
-        "HOST  SEEN  VERSION  POLICY          LAG  CLOCK  BANS",
-        "mx1   4s    0.1.0    12 3f9ac21b  210 ms  +3 ms   412",
-        "web1  4s    0.1.0    12 3f9ac21b  210 ms  +3 ms   412",
-        "web2  4s    0.1.0    12 3f9ac21b  210 ms  +3 ms   412",
+        "policy   12 on 3",
+        "HOST  SEEN  VERSION  POLICY     LAG  CLOCK  BANS",
+        "mx1   4s    0.1.0    12      210 ms  +3 ms   412",
+        "web1  4s    0.1.0    12      210 ms  +3 ms   412",
+        "web2  4s    0.1.0    12      210 ms  +3 ms   412",
     ]
 
 
@@ -52,7 +52,7 @@ def sick():
     return (
         host("drifts", drift=3), host("slow", lag=4_200_000), host("gone", ago=700),
         host("never", sent=None, version="", policy=0, policy_hash=""),
-        host("late", skew=-602_000_000, ago=606), host("old", version="0.0.9", policy_hash="77"),
+        host("late", skew=-602_000_000, ago=606), host("old", version="0.0.9", policy=11),
         host("held", spool=90_000, drift=2), host("revoked", member=False),
         host("ill", trouble="the journal can't be read:\x1b[31m no space left on the device"),
         host("a-name-that-is-as-long-as-names-may-be-in-a-fleet-63-characters"),
@@ -84,7 +84,7 @@ def test_the_worst_of_three_hundred_come_first_and_fit_a_hundred_columns():
     )
     assert lines[3:5] == [
         "version  0.1.0 on 298, 0.0.9 on 1",
-        "policy   12 3f9ac21b on 298, 12 77 on 1",
+        "policy   12 on 298, 11 on 1",
     ]
     assert "    the journal can't be read:\\x1b[31m no space left on the device" in lines
     assert lines[-3:] == [
@@ -105,7 +105,7 @@ def test_what_finds_no_room_behind_a_host_stands_below_it():
     found = answer(
         host("web1"), host("web3"),
         host("everything-is-wrong-here", 700, member=False, skew=90_000_000, drift=3, spool=12_345,
-             version="0.0.9", policy_hash="77"),
+             version="0.0.9", policy=11),
     )  # fmt: skip
     lines = view.body(view.rows(found, NOW), 0)
     assert max(map(len, lines)) <= 100
@@ -121,6 +121,19 @@ def test_a_clock_that_is_off_makes_nobody_silent():
     assert row.cells[1] == "4s"
     assert row.wrong == ("clock",)
     assert row.cells[5] == "-10m"
+
+
+def test_each_host_has_a_policy_of_its_own_and_who_tries_a_new_one_is_seen():
+    found = answer(
+        host("web1", policy_hash="1"), host("web2", policy_hash="2"),
+        host("web3", policy=13, more={"trial": True}), host("web4", policy=0, sent=None, version=""),
+    )  # fmt: skip
+    rows = {one.host: one for one in view.rows(found, NOW)}
+    assert [one.ill for one in (rows["web1"], rows["web2"], rows["web3"])] == [False, False, True]
+    assert (rows["web3"].cells[3], rows["web3"].what) == ("13, on trial", "other policy")
+    assert view.head(found, list(rows.values()))[-1] == "policy   12 on 2, 13, on trial on 1"
+    alone = answer(host("web1", policy=0), host("web2", policy=0, policy_hash="3"))
+    assert view.head(alone, view.rows(alone, NOW))[-1] == "policy   own on 2"
 
 
 def test_where_the_engine_does_not_answer_no_host_is_said_to_be_gone():

@@ -88,6 +88,18 @@ def test_another_member_is_the_desk_once_it_has_its_key_and_papers(desk, folder,
         open_desk(folder)
 
 
+def test_a_member_gets_other_rights_with_the_key_it_has(desk, tmp_path):
+    old = desk.admit(ask(desk, tmp_path, "web2")[0], May.CLAIM, NOW).paper
+    written = desk.entitle("web2", May.CLAIM | May.PUBLISH, NOW)
+    assert written.instead == (old,)
+    before, after = (
+        believed(desk, *some).members["web2"].certificate for some in ((old,), (old, written.paper))
+    )
+    assert after == before._replace(may=May.CLAIM | May.PUBLISH)
+    with pytest.raises(OperatorError, match="web3: no member"):
+        desk.entitle("web3", May.CLAIM, NOW)
+
+
 def test_out_of_a_copy_the_desk_gets_a_new_key_of_its_own(desk, folder):
     old = desk.papers()
     written = desk.renew(NOW)
