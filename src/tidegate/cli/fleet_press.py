@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _LOOK = 1.0
 _AT_ONCE = 8
+_SILENT = 60.0
+"""Seconds after which a host counts as silent: it takes what holds when it is back."""
 
 
 class Host(NamedTuple):
@@ -160,9 +163,11 @@ class Press:
     # -- watching ---------------------------------------------------------------------------------
 
     def _hosts(self) -> list[Host]:
-        """The hosts that report."""
+        """The members that have reported lately."""
         found = []
         for row in self._client.get("/fleet")["hosts"]:
+            if not row["member"] or not _is_recent(row["sent"]):
+                continue
             more = row.get("more") or {}
             pairs = (str(one).partition(" ") for one in more.get("not_taken") or ())
             refused = {one: why for one, _space, why in pairs}
@@ -191,7 +196,7 @@ class Press:
         if not have and not refused:
             say(
                 "no host took it: may this one publish? At the desk:"
-                f" tidegate fleet enroll {self._anchor.host} --again --may-publish"
+                f" tidegate fleet enroll {self._anchor.host} --same-key --may-publish"
             )
         return 0 if good else 1
 
@@ -212,6 +217,10 @@ class Press:
             emit({"v": 1, **row})
         else:
             click.echo(text)
+
+
+def _is_recent(sent: str | None) -> bool:
+    return sent is not None and time.time() - datetime.fromisoformat(sent).timestamp() < _SILENT
 
 
 def _lines(hosts: list[Host], id_: str) -> Iterator[str]:
