@@ -1,0 +1,186 @@
+"""One policy for all hosts, with whole daemons: published, tried by a canary, taken back; and what
+nobody signed who may does not come on any host, whoever writes it where."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.kernel.company import Company, attempts, banned, company, joined
+from tests.kernel.daemon import Daemon, until
+
+from tidegate.daemon.clock import now_micros
+from tidegate.fleet import keys
+from tidegate.fleet.members import Certificate, May
+
+pytestmark = [pytest.mark.kernel, pytest.mark.daemons]
+
+A, B, C = "192.0.2.7", "192.0.2.8", "198.51.100.9"
+STRICT = """
+[rule.at-once]
+on = ["exim.malware"]
+at-least = 2
+within = "5m"
+count = "host"
+ban = { ports = [25], ladder = ["1h"] }
+"""
+
+
+@pytest.fixture
+def fleet(public_folder: Path) -> Iterator[Company]:
+    with company(public_folder) as made:
+        yield made
+
+
+@pytest.fixture
+def tree(public_folder: Path) -> Path:
+    folder = public_folder / "tree"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    return folder
+
+
+def git(folder: Path, *words: str) -> None:
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "-C", str(folder), *who, *words], check=True, capture_output=True)
+
+
+def commit(tree: Path, text: str, name: str = "tidegate.toml") -> None:
+    (tree / name).parent.mkdir(exist_ok=True)
+    (tree / name).write_text(text)
+    git(tree, "add", ".")
+    git(tree, "commit", "-q", "-m", "x")
+
+
+def publisher(fleet: Company, name: str) -> None:
+    """The desk lets this host publish."""
+    folder = fleet.folder / name / "keys"
+    may = May.CLAIM | May.DECIDE | May.PUBLISH
+    fleet.desk.enrol(Certificate(name, keys.load(folder).public, may), now_micros())
+    fleet.publish()
+
+
+def publish(host: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    return host.verb("fleet", "publish", *words, "--config", str(host.policy))
+
+
+def number(host: Daemon) -> int:
+    rows = host.ask("/fleet").get("hosts", [])
+    return next((row["policy"] for row in rows if row["host"] == host.folder.name), -1)
+
+
+def test_what_is_published_holds_on_all_and_what_was_before_comes_back(
+    fleet: Company, tree: Path
+) -> None:
+    one, other = hosts = [fleet.host(name).start() for name in ("web1", "web2")]
+    publisher(fleet, "web1")
+    joined(*hosts, members=3)
+    commit(tree, STRICT)
+    done = publish(one, str(tree))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "number 1: 2 of 2 hosts have it" in done.stdout
+    attempts(other, A, 2)
+    until("web2 closes by it", lambda: banned(other) == [{A}])
+    commit(tree, STRICT.replace("at-least = 2", "at-least = 3"))
+    assert publish(one, str(tree)).returncode == 0
+    attempts(other, B, 2)
+    other.wait_read(4)
+    done = publish(one, "--back")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "number 3" in done.stdout
+    attempts(other, C, 2)
+    until("web2 closes by what held before", lambda: C in banned(other)[0])
+    assert B not in banned(other)[0]
+    assert other.stop() == 0
+    other.start()  # what was published is on its own shelf
+    until("it says so", lambda: number(other) == 3)
+
+
+def test_a_canary_that_does_harm_goes_back_and_then_all_do(fleet: Company, tree: Path) -> None:
+    one, other = hosts = [fleet.host(name).start() for name in ("web1", "web2")]
+    publisher(fleet, "web1")
+    joined(*hosts, members=3)
+    until("both report", lambda: all(number(host) == 0 for host in hosts))
+    commit(tree, STRICT)
+    assert publish(one, str(tree)).returncode == 0
+    # What only one host's own file can tell: together they have a fault there.
+    for host in hosts:
+        (host.folder / "policy.d").mkdir()
+        (host.folder / "policy.d" / "own.toml").write_text("[rule.at-once]\nmode = 'observe'\n")
+    commit(
+        tree,
+        STRICT + "[rule.worse]\non = ['exim.malware']\nat-least = 1\n"
+        "within = '1m'\nban = { ports = [25] }\n",
+    )
+    done = publish(one, str(tree), "--canary", "50%", "--trial", "3s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "canaries: web" in done.stdout
+    assert "1 of 1 hosts have it" in done.stdout
+    assert "2 of 2 hosts have it" in done.stdout
+    for host in hosts:  # from now on: a rule that needs what a host's own file takes away
+        (host.folder / "policy.d" / "own.toml").write_text("[rule.at-once]\nwithin = 'never'\n")
+    commit(tree, STRICT.replace("at-least = 2", "at-least = 7"))
+
+
+def test_a_policy_with_faults_is_not_published_and_what_root_would_run_needs_leave(
+    fleet: Company, tree: Path
+) -> None:
+    one = fleet.host("web1").start()
+    publisher(fleet, "web1")
+    joined(one, members=2)
+    commit(tree, STRICT.replace("at-least = 2", "at-least = 'two'"))
+    done = publish(one, str(tree))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "fleet policy 1: tidegate.toml:4: rule.at-once.at-least: expected" in done.stderr
+    commit(tree, "[notify.boss]\ncommand = ['/bin/touch', '/run/owned']\n")
+    done = publish(one, str(tree), "--wait", "20s")
+    assert done.returncode == 1
+    assert "accept = { commands = true }" in done.stderr
+    assert "web1: " in done.stderr
+    assert "needs the leave of this host's own policy" in one.said()
+    assert number(one) == 0
+
+
+def test_what_nobody_signed_who_may_comes_on_no_host(fleet: Company, tree: Path) -> None:
+    one, other = hosts = [fleet.host(name).start() for name in ("web1", "web2")]
+    publisher(fleet, "web2")
+    joined(*hosts, members=3)
+    commit(tree, STRICT)
+    done = publish(one, str(tree), "--wait", "15s")  # enrolled, and not let publish
+    assert done.returncode == 1
+    assert "may this one publish?" in done.stderr
+    assert publish(other, str(tree)).returncode == 0
+    attempts(one, A, 2)
+    until("web1 closes by it", lambda: banned(one) == [{A}])
+    # Whoever can write to the shelf can put nothing there that holds, nor whoever owns `state`.
+    assert one.stop() == 0
+    shelf = one.folder / "keys" / "journal"
+    (file,) = shelf.glob("*.policy")
+    data = file.read_bytes()
+    file.write_bytes(data[:-9] + bytes(9))
+    os.chown(file, 0, 0)
+    one.start()
+    attempts(one, B, 2)
+    one.wait_read(4)
+    assert B not in banned(one)[0]
+    until("it is brought again", lambda: number(one) == 1)
+    attempts(one, C, 2)
+    until("and holds", lambda: C in banned(one)[0])
+
+
+def test_a_publisher_who_is_revoked_publishes_no_more_and_what_it_published_falls(
+    fleet: Company, tree: Path
+) -> None:
+    one, other = hosts = [fleet.host(name).start() for name in ("web1", "web2")]
+    publisher(fleet, "web1")
+    joined(*hosts, members=3)
+    commit(tree, STRICT)
+    assert publish(one, str(tree)).returncode == 0
+    fleet.revoke("web1")
+    until("web2 goes back to its own", lambda: number(other) == 0)
+    attempts(other, A, 2)
+    other.wait_read(2)
+    assert banned(other) == [set()]
