@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from tests.fleet.servers import server
 from tests.fleet.test_enrolling import Host, joined
 
 from tidegate.errors import FleetError
-from tidegate.fleet.connection import Address, Login, Refused, connect
+from tidegate.fleet.connection import Address, Connection, Login, Refused, connect
 from tidegate.fleet.engine import Engine
 from tidegate.fleet.topology import Route
 
@@ -93,3 +96,50 @@ def wait(where: Address, login: Login) -> None:
             return
         finally:
             engine.close()
+
+
+def test_on_a_cluster_every_server_gets_the_functions(tmp_path: Path) -> None:
+    """With the shipped rights, which have to let the one who loads find all of them."""
+    shipped = (REPOSITORY / "packaging/fleet/tidegate.acl").read_text()
+    rights = tmp_path / "users.acl"
+    rights.write_text(f"user root on >root ~* &* +@all\n{shipped}")
+    for name, word in (("admin", "CHANGE-THIS-TOO"), ("hosts", "CHANGE-THIS")):
+        (tmp_path / name).write_text(word)
+        (tmp_path / name).chmod(0o600)
+    ports = [free_port(), free_port()]
+    with contextlib.ExitStack() as stack:
+        root = []
+        for port in ports:
+            place = tmp_path / str(port)
+            place.mkdir()
+            options = ("--bind", "127.0.0.1", "--port", str(port), "--cluster-enabled", "yes",
+                       "--cluster-port", str(free_port()), "--aclfile", str(rights))  # fmt: skip
+            made = stack.enter_context(server(place, *options))
+            root.append(
+                stack.enter_context(contextlib.closing(made.connect(Login("root", "root"))))
+            )
+        for one, slots in zip(root, ((0, 8191), (8192, 16383)), strict=True):
+            one.call([("CLUSTER", "ADDSLOTSRANGE", *slots)], 20)
+        (told,) = root[1].call([("CONFIG", "GET", "cluster-port")], 20)
+        assert isinstance(told, list)
+        root[0].call([("CLUSTER", "MEET", "127.0.0.1", ports[1], int(told[1]))], 20)
+        whole(root)
+        reach = [word for port in ports for word in ("--engine", f"redis://127.0.0.1:{port}")]
+        reach += ["--kind", "cluster", "--user", "tidegate", "--password-file"]
+        desk = Host(tmp_path, "web1", [*reach, str(tmp_path / "hosts")])
+        admin = ["--admin-user", "tidegate-admin", "--admin-password-file", str(tmp_path / "admin")]
+        out, _told = desk.run("init", "--host", "web1", "--json", *admin)
+        assert json.loads(out)["servers"] == 2
+        for one in root:
+            (libraries,) = one.call([("FUNCTION", "LIST")], 20)
+            assert b"tidegate1" in str(libraries).encode()
+        joined(desk, Host(tmp_path, "web2", desk.options))
+        assert "web2: revoked" in desk.run("revoke", "web2")[0]
+
+
+def whole(links: Sequence[Connection]) -> None:
+    """Until the cluster is."""
+    deadline = time.monotonic() + 60
+    while not all("cluster_state:ok" in str(one.call([("CLUSTER", "INFO")], 20)) for one in links):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -66,6 +66,8 @@ SLOTS_COMMAND: Command = ("CLUSTER", "SLOTS")
 
 def read_slots(reply: object, like: Address) -> tuple[Range, ...]:
     """Who leads which slots. Malformed where it is no answer to `SLOTS_COMMAND`."""
+    if isinstance(reply, Refused):
+        raise Malformed(f"who leads: {reply}")
     if not isinstance(reply, list):
         raise Malformed("slots that are none")
     found = []
