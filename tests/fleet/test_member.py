@@ -19,7 +19,7 @@ from tests.fleet.nodes import (
 )
 
 from tidegate.fleet.stream import HELD, STREAM
-from tidegate.model import MINUTE, Subject
+from tidegate.model import MINUTE, SECOND, Subject
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")
 OTHER = Subject("203.0.113.6")
@@ -137,3 +137,29 @@ def test_a_clock_that_is_wrong_counts_alone_and_says_so(shared_server):
         settle((one, other, wrong))
         assert not any(node.convictions for node in (one, other, wrong))
         wrong.rounds.close()
+
+
+def test_what_all_came_to_is_said_again_where_the_engine_and_who_said_it_are_gone(tmp_path):
+    with servers.server(tmp_path) as server, fleet(server, "web1", "web2", "mx1") as nodes:
+        for node, number in zip(nodes, (2, 1, 1), strict=True):
+            node.hits(number)
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+        for node in nodes:
+            node.settle()
+        settle(nodes)
+        (one,) = [n for n in nodes if n.member.claiming.was_lent("guessing", BAD, n.now())]
+        one.rounds.close()
+        left = [node for node in nodes if node is not one]
+        server.kill()
+        run(left, lambda: all(node.health.state == "away" for node in left), "away")
+        server.start()
+        prepare(server)
+        run(left, lambda: all(node.health.state != "away" for node in left), "back")
+        for node in left:
+            node.ahead += 20 * SECOND  # the while that it waits whether another says it
+        enrol(server, "web1", "web2", "mx1", "late")
+        late = Node("late", server.address)
+        run((*left, late), lambda: late.closings, "said again")
+        (closing,) = late.closings[:1]
+        assert (closing.subject, closing.hosts) == (BAD, 3)
+        late.rounds.close()

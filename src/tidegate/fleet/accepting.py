@@ -45,6 +45,7 @@ class Accepting:
         self._trust, self._find = trust, find
         self._words = Budget(words)
         self._told: dict[tuple[Subject, Ports], Entry] = {}
+        self._untaken: dict[tuple[Subject, Ports], Micros] = {}
         self._unproven: OrderedDict[str, Entry] = OrderedDict()
         self._fetching: list[tuple[Entry, list[bytes]]] = []
         self._late: OrderedDict[tuple[Subject, Ports], Entry] = OrderedDict()
@@ -53,12 +54,18 @@ class Accepting:
         """How many bans of others are told and stand."""
         return len(self._told)
 
+    @property
+    def drift(self) -> int:
+        """How many bans the others want just now that were not believed here."""
+        return len(self._untaken)
+
     def take(self, shifts: Iterable[Shift], why: Why, now: Micros) -> None:
         """The fleet wants something otherwise; `why` where it is open now."""
         for one in shifts:
             place = (one.subject, one.ports)
             before = self._told.get(place)
             self._late.pop(place, None)
+            self._untaken.pop(place, None)
             if one.entry is None or (before and one.entry.until < before.until):
                 self._open(place, why)
             if one.entry is not None:
@@ -90,6 +97,8 @@ class Accepting:
                 self._consider(one, now)
         for place in [place for place, one in self._told.items() if one.until <= now]:
             del self._told[place]
+        for place in [place for place, until in self._untaken.items() if until <= now]:
+            del self._untaken[place]
 
     def commands(self) -> list[Command]:
         """Proofs to fetch; the replies to exactly these go to `answered`."""
@@ -128,7 +137,7 @@ class Accepting:
         if entry.host == self.host or not self.bans:
             return
         if why := self._protected(entry):
-            self.refused[entry.host, why] += 1
+            self._refuse(entry, why)
         elif not entry.rule:
             self._tell(entry, 1)
         elif self._known(entry):
@@ -155,11 +164,11 @@ class Accepting:
         """One host's word."""
         place = (entry.subject, entry.ports)
         if self.min_hosts > 1:
-            self.refused[entry.host, "min-hosts"] += 1
+            self._refuse(entry, "min-hosts")
         elif self._words.take(entry.host, now):
             self._tell(entry, 1)
         else:
-            self.refused[entry.host, "quota"] += 1
+            self._refuse(entry, "quota")
             self._late[place] = entry
             if len(self._late) > _WAITING:
                 self._late.popitem(last=False)
@@ -189,7 +198,13 @@ class Accepting:
         self._trust.adopt(proven, entry.until)
         self._tell(entry, len(proven.shares))
 
+    def _refuse(self, entry: Entry, why: str) -> None:
+        self.refused[entry.host, why] += 1
+        if len(self._untaken) < _WAITING:
+            self._untaken[entry.subject, entry.ports] = entry.until
+
     def _tell(self, entry: Entry, hosts: int) -> None:
+        self._untaken.pop((entry.subject, entry.ports), None)
         self._told[entry.subject, entry.ports] = entry
         self.closings.append(
             Closing(

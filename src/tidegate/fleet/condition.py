@@ -29,6 +29,7 @@ def health(member: Member, now: Micros) -> Health:
         {f"{host} {reason}".strip(): number for (host, reason), number in sorted(refused.items())},
         _digest(member, now), member.sent, member.read,
         len(member.accepting), 0.0, tuple(one for one in troubles if one),
+        member.accepting.drift,
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ others convicted by themselves; in a large fleet, where few have, to all.
 
 from __future__ import annotations
 
+import random
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from tidegate import subject as subjects
@@ -18,7 +20,10 @@ from tidegate.fleet.claiming import Claiming
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.decisions import Entry
 from tidegate.fleet.trust import Trust
-from tidegate.model import Decision, Micros
+from tidegate.model import SECOND, Decision, Micros
+
+_RESERVE = 20_000
+_SOON: Micros = 5 * SECOND
 
 
 class Deciding:
@@ -30,6 +35,8 @@ class Deciding:
     ) -> None:
         self.rules: Mapping[str, Terms] = {}
         self.unsayable = 0
+        self._reserve: OrderedDict[str, Entry] = OrderedDict()
+        self._again: Micros | None = None
         self._trust, self._claiming = trust, claiming
         self._assembly, self._accepting = assembly, accepting
 
@@ -78,7 +85,41 @@ class Deciding:
     def _prove(self, entry: Entry, now: Micros) -> None:
         """Who was asked by the engine says it."""
         if not self._claiming.was_lent(entry.rule, entry.subject, now):
+            self._hold(entry)
             return
+        self._tell(entry, now)
+
+    def _hold(self, entry: Entry) -> None:
+        """Somebody else says it; should the engine lose that, we do."""
+        if self._claiming.by_mail:
+            return  # all have heard it, and hold it
+        self._reserve[f"{entry.rule} {entry.subject}"] = entry
+        if len(self._reserve) > _RESERVE:
+            self._reserve.popitem(last=False)
+
+    def again(self, now: Micros) -> None:
+        """Another copy of the engine's data answers than before: what we came to by claims, and is
+        not in it, is said in a while, unless somebody else does so first."""
+        self._again = now + _SOON + random.randrange(_SOON)  # noqa: S311 - no secret
+
+    def tick(self, now: Micros) -> None:
+        """Once a second or so."""
+        if self._again is None or now < self._again:
+            return
+        self._again = None
+        for name, entry in list(self._reserve.items()):
+            if entry.until <= now:
+                del self._reserve[name]
+            elif not self._is_said(entry, now):
+                self._tell(entry, now, quiet=False)  # some may have read the snapshot just now
+
+    def _is_said(self, entry: Entry, now: Micros) -> bool:
+        return any(
+            one.rule == entry.rule and one.ports == entry.ports and one.until >= entry.until - SKEW
+            for one in self._assembly.decisions.standing(now, entry.subject)
+        )
+
+    def _tell(self, entry: Entry, now: Micros, *, quiet: bool = True) -> None:
         bodies = [self._claiming.find(one) for one in entry.proof]
         whole = [one for one in bodies if one is not None]
         if self._claiming.by_mail:
@@ -92,7 +133,7 @@ class Deciding:
             entry, whole = entry._replace(proof=()), []
         for body in whole:
             self._assembly.keep(body, entry.until, say=True, quiet=True)
-        self._assembly.say([entry], now, quiet=True)
+        self._assembly.say([entry], now, quiet=quiet)
 
     def _word(self, entry: Entry, now: Micros) -> None:
         if entry.verb == "unban":

@@ -10,7 +10,6 @@ them. Limits: those of its parts; nothing here closes anything, the watcher does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.fleet import claims, condition, entries, functions, stream, wire
@@ -19,18 +18,19 @@ from tidegate.fleet.admission import SKEW, Guarded, Refusal
 from tidegate.fleet.assembly import Assembly, Outcome
 from tidegate.fleet.carrier import Carrier
 from tidegate.fleet.cases import TakeBack
-from tidegate.fleet.claiming import KEPT, Claiming
+from tidegate.fleet.claiming import Claiming
 from tidegate.fleet.counting import Ask, Counting, Terms
 from tidegate.fleet.deciding import Deciding
 from tidegate.fleet.errands import Carrying, Errand
-from tidegate.fleet.keys import Identity
 from tidegate.fleet.mail import Mailbox
-from tidegate.fleet.members import LASTING, May, Roster, Verify
+from tidegate.fleet.members import May, Roster
+from tidegate.fleet.papers import Papers
 from tidegate.fleet.planning import Planning
-from tidegate.fleet.port import Conviction, Health, Heard, Opening, Quote, What
+from tidegate.fleet.port import Conviction, Health, Heard, Opening, What
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
-from tidegate.fleet.trust import Output, Quotas, Trust
+from tidegate.fleet.setting import Setting as Setting
+from tidegate.fleet.trust import Output, Trust
 from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
 from tidegate.policy.models import Rule
@@ -40,24 +40,6 @@ _REREAD: Micros = MINUTE
 _KEY = stream.STREAM.decode()
 _CLAIMS, _POLICY, _PLAN = (bytes((one,)) for one in (Kind.CLAIMS, Kind.POLICY, Kind.PLAN))
 _PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
-
-Sign = Callable[[bytes], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a member is made. `epoch`: the number of this start, see `keys.next_epoch`. `verify`:
-    `admission.Remembering(keys.verify)`. `shards`: 1, in a cluster `functions.SHARDS`. `guarded`:
-    whom nobody closes for, as the engine."""
-
-    identity: Identity
-    sign: Sign
-    epoch: int
-    verify: Verify
-    shards: int = 1
-    guarded: tuple[Subject, ...] = ()
-    quotas: Quotas = field(default_factory=Quotas)
-    kept: int = KEPT
 
 
 class Member:
@@ -80,6 +62,7 @@ class Member:
         )  # fmt: skip
         self.accepting = Accepting(own.host, self.trust, self.claiming.find)
         self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
+        self.papers = Papers(self.trust, self.assembly, self.accepting)
         self.mailbox = Mailbox(own.host, self._open, lambda: self.claiming.by_mail)
         self.quotes = Quotes(own.host, self.trust, self._seal)
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
@@ -94,13 +77,10 @@ class Member:
         self._busy: set[str] = set()
         self._behind, self._telling = True, 0
         self._ticked: Micros = 0
-        self._papers: dict[str, bytes] = {}
-        self._strangers = self._enrolled = False
-        self._known_strangers = 0
         self._reread: Micros = 0
         self.trouble, self.stale = "", False
         self.lag: Micros = 0
-        self.read, self.sent, self.noise = 0, 0, 0
+        self.read, self.sent = 0, 0
         self.follow(rules)
 
     def follow(self, rules: Iterable[Rule], min_hosts: int = 1, *, bans: bool = True) -> None:
@@ -122,7 +102,7 @@ class Member:
     def restore(self, changes: Iterable[Change], now: Micros) -> None:
         """What `heard().changes` said before this start."""
         self.trust.restore(changes)
-        self._keep_papers(now)
+        self.papers.keep(now)
 
     def share(self, counted: Sequence[Shared], now: Micros) -> None:
         """This was counted here. Of whom all have closed for, nothing counts."""
@@ -142,10 +122,6 @@ class Member:
         """What came of a conviction."""
         self.trust.settled(number, until)
 
-    def explain(self, subject: Subject, rule: str, until: Micros, quotes: Sequence[Quote]) -> None:
-        """The lines that this host counted."""
-        self.quotes.explain(subject, rule, until, quotes)
-
     def ask(self, number: int, what: What, subject: Subject) -> None:
         """What the others know of somebody, or how they are: `heard().told` answers."""
         if what == "why":
@@ -159,8 +135,11 @@ class Member:
         if self.clocks_differ:
             return found
         if not 0 <= now - self._ticked < _TICK:
-            self._tick(now)
-        if not urgent or self._pressing:
+            self._ticked = now
+            self.assembly.tick(len(self.trust.roster.members), now)
+            self.accepting.tick(now)
+            self.deciding.tick(now)
+        if not urgent or self._is_pressing():
             self._ask("say", lambda: self._sayings(now), found)
         if not urgent or self._behind:
             self._ask("hear", lambda: self.assembly.hearing(now), found, anywhere=True)
@@ -173,18 +152,17 @@ class Member:
     @property
     def urgent(self) -> bool:
         """Whether something should not wait for the next round."""
-        saying = self._pressing and "say" not in self._busy
+        saying = self._is_pressing() and "say" not in self._busy
         hearing = self._behind and "hear" not in self._busy
         return bool((saying or hearing) and not self.clocks_differ) or self.counting.behind
-
-    @property
-    def _pressing(self) -> bool:
-        return bool(self.claiming.waiting) or self.assembly.offers.pressing
 
     @property
     def clocks_differ(self) -> bool:
         """Whether our clock and the engine's differ by so much that neither is believed."""
         return self.counting.offset is not None and abs(self.counting.offset) > SKEW
+
+    def _is_pressing(self) -> bool:
+        return bool(self.claiming.waiting) or self.assembly.offers.pressing
 
     def _ask(
         self, part: str, commands: Callable[[], Sequence[functions.Command]], found: list[Ask],
@@ -250,6 +228,7 @@ class Member:
         self.trouble, self.stale = outcome.trouble, outcome.stale
         if outcome.moved:
             self.counting.again(now)
+            self.deciding.again(now)
         self.accepting.take(outcome.shifts, "taken back", now)
         for one in self.accepting.hear(outcome.news, now):
             self.deciding.pardon(one)
@@ -261,14 +240,7 @@ class Member:
         if outcome.others and self.counting.offset is not None:
             written = stream.place(self.assembly.listener.last)[0] * 1000
             self.lag = max(0, now + self.counting.offset - written)
-        strange = self.trust.refused.counts["", "unknown"]
-        self._strangers |= strange > self._known_strangers
-        self._known_strangers = strange
-        if self._strangers and self._enrolled and self.assembly.listener.phase == "stream":
-            # Some of those whom we did not know have been enrolled by a paper that came later.
-            self._strangers = self._enrolled = False
-            self.trust.refused.counts.pop(("", "unknown"))
-            self._known_strangers = 0
+        if self.papers.are_strangers_known(self.assembly.listener.phase == "stream"):
             self.assembly.listener.again()
             self._behind = True
 
@@ -276,7 +248,7 @@ class Member:
         """A message that is no decision; `kept`: out of the snapshot, so perhaps of long ago."""
         kind = body[3:4]
         if kind in _PAPERS:
-            self._paper(body, now)
+            self._take(self.papers.hear(body, now), now)
         elif kind == _CLAIMS:
             if not kept and self.counting.offset is not None:
                 self._take(self.claiming.hear(body, now, now + self.counting.offset), now)
@@ -284,30 +256,8 @@ class Member:
             # What is forged in somebody's name is looked at only so often.
             if not isinstance(self.trust.admit(body, now), Refusal):
                 self.carrying.carrier.heard(body)
-        elif kind == _PLAN:
-            if not kept:
-                self.planning.hear(body, now)
-        else:
-            self.noise += 1
-
-    def _paper(self, body: bytes, now: Micros) -> None:
-        self._take(self.trust.paper(body, now), now)
-        self._keep_papers(now)
-
-    def _keep_papers(self, now: Micros) -> None:
-        """What the desk said last is kept for an engine that loses it, and followed."""
-        moved, self.trust.moved = self.trust.moved, set()
-        for name in moved:
-            old, new = self._papers.pop(name, b""), self.trust.roster.papers.get(name, b"")
-            if old:
-                self.assembly.release(old)
-            if new:
-                self.assembly.keep(new, LASTING)
-                self._papers[name] = new
-                self._enrolled |= bool(name)
-        if "" in moved:
-            shifts = self.assembly.follow(self.trust.roster.revoked, now)
-            self.accepting.take(shifts, "revoked", now)
+        elif kind == _PLAN and not kept:
+            self.planning.hear(body, now)
 
     def _take(self, outputs: Iterable[Output], now: Micros) -> None:
         for one in outputs:
@@ -322,11 +272,6 @@ class Member:
                 # Others count by a rule that we do not: what they came to is in the snapshot only.
                 self._reread = now
                 self.assembly.listener.again()
-
-    def _tick(self, now: Micros) -> None:
-        self._ticked = now
-        self.assembly.tick(len(self.trust.roster.members), now)
-        self.accepting.tick(now)
 
     def heard(self) -> Heard:
         """What has come since last asked, for the watcher."""

@@ -109,7 +109,8 @@ class Health(NamedTuple):
     `members`: enrolled hosts; `skew`: of our clock against the engine's; `lag`: a crossing
     until it was heard here; `spool`: hits that wait; `dropped`: hits left out; `refused`: how much
     was refused, by "HOST REASON"; `digest`: equal on hosts that want the same; `said`, `heard`:
-    messages. All since the process began.
+    messages. `standing`: bans of others that hold here, `drift`: that are not believed here;
+    `cost`: of one processor. All but these since the process began.
     """
 
     state: State = "off"
@@ -128,6 +129,7 @@ class Health(NamedTuple):
     standing: int = 0
     cost: float = 0.0
     troubles: tuple[str, ...] = ()
+    drift: int = 0
 
 
 Row = Quote | Report

@@ -76,7 +76,7 @@ class Process:
         self._restored: list[Change] = []
         self._listed: list[Subject] = []
         self._said: Frame = {}
-        self._said_at = 0.0
+        self._said_at, self._used = 0.0, time.process_time()
 
     def turn(self) -> bool:
         """Wait for what comes next and do it; False where the watcher is gone."""
@@ -133,7 +133,7 @@ class Process:
                 member.settled(frame["id"], frame["until"])
             case "explain":
                 quotes = [Quote(*row) for row in frame["rows"]]
-                member.explain(frame["subject"], frame["rule"], frame["until"], quotes)
+                member.quotes.explain(frame["subject"], frame["rule"], frame["until"], quotes)
             case "look":
                 self._listed += frame["rows"]
                 if frame["done"]:
@@ -172,8 +172,10 @@ class Process:
     def _tell(self) -> None:
         """Send what there is, without waiting."""
         if time.monotonic() - self._said_at >= _HEALTHY:
-            self._said_at = time.monotonic()
-            health: Frame = {"type": "health", **self.rounds.health()._asdict()}
+            passed, self._said_at = time.monotonic() - self._said_at, time.monotonic()
+            used, self._used = time.process_time() - self._used, time.process_time()
+            found = self.rounds.health()._replace(cost=round(used / passed, 4))
+            health: Frame = {"type": "health", **found._asdict()}
             if health != self._said and self._channel.offer(health):
                 self._said = health
         while self._out and self._channel.offer(self._out[0]):

@@ -25,6 +25,7 @@ EVERY: Micros = 10 * SECOND
 MOST = 20_000
 _PAGE = b"200"
 _LARGEST = 8_192
+_AT_ONCE = ("policy", "published", "not_taken", "waits")
 _NUMBERS = ("policy", "skew", "lag", "spool", "drift", "bans")
 _TEXTS = ("version", "policy_hash", "digest", "trouble")
 
@@ -52,7 +53,9 @@ class Reports:
         self._sent: list[str] = []
 
     def report(self, more: Mapping[str, Any]) -> None:
-        """What the watcher says of this host."""
+        """What the watcher says of this host; what it says of its policy is not kept waiting."""
+        if any(more.get(name) != self._more.get(name) for name in _AT_ONCE):
+            self._written = None
         self._more = dict(more)
 
     def ask(self, number: int) -> None:
@@ -86,7 +89,7 @@ class Reports:
         health = self._health(now)
         said = {
             "skew": health.skew, "lag": health.lag, "spool": health.spool,
-            "digest": health.digest, **self._more, "what": "report",
+            "digest": health.digest, "drift": health.drift, **self._more, "what": "report",
         }  # fmt: skip
         body = json.dumps(said).encode()
         if len(body) > _LARGEST:
