@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 PARTS = {
+    "acl": "Users for the engine, with no more rights than they need.",
     "init": "Found a fleet: this host is its desk and its first member.",
     "enroll": "At the desk: a token for a host. On that host: join with it.",
     "revoke": "A host is no member any more; all it caused is taken back.",

@@ -12,7 +12,7 @@ from tests.docs.test_examples import check_verb
 from tests.unit.cli.test_fleet_view import answer, host
 
 from tidegate.cli import fleet as module
-from tidegate.cli import fleet_access, fleet_status
+from tidegate.cli import fleet_access, fleet_acl, fleet_status
 from tidegate.errors import OperatorError, WorldError
 from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.loader import read
@@ -162,3 +162,20 @@ def test_a_clock_that_is_off_is_told(monkeypatch):
     monkeypatch.setattr(fleet_access.os, "geteuid", lambda: 1000)
     with pytest.raises(WorldError, match="sudo tidegate fleet init"):
         fleet_access.need_root("init")
+
+
+def test_a_user_for_each_host_reaches_what_it_needs_and_no_others_record():
+    found = CliRunner().invoke(fleet_acl.command, ["web1", "web2", "web1"]).stdout.splitlines()
+    assert [line.split()[1] for line in found] == ["web1", "web2"]
+    assert (
+        "~{tg:*}h:web2 ~{tg:*}[pwdsa]* ~{tg:decisions}* ~{tg:journal}* ~{tg:plan}* -@all"
+        in found[1]
+    )
+    rows = CliRunner().invoke(fleet_acl.command, ["--json"]).stdout.splitlines()
+    users = {row["user"]: row["password"] for row in map(json.loads, rows)}
+    assert list(users) == ["default", "tidegate-admin", "tidegate"]
+    assert users["default"] == ""
+    assert len({len(users[one]) for one in ("tidegate", "tidegate-admin")} | {48}) == 1
+    for wrong in ("tidegate", "Web1"):
+        result = CliRunner().invoke(fleet_acl.command, [wrong], standalone_mode=False)
+        assert isinstance(result.exception, OperatorError)
