@@ -149,7 +149,7 @@ def test_without_the_extra_a_host_works_alone_and_says_what_to_do(
     host.start().crew("keeper", "watcher")
     attempts(host, A, 4)
     until("it closes", lambda: banned(host) == [{A}])
-    (line,) = lines_about_the_fleet(host.said())
+    (line,) = until("one line", lambda: lines_about_the_fleet(host.said()))
     assert f"{missing} can't be loaded (it is not here)" in line
     assert "pip install 'tidegate[fleet]', then restart tidegate" in line
     assert line.endswith(ALONE)
@@ -162,7 +162,7 @@ def test_a_host_that_is_not_enrolled_works_alone_and_says_what_to_do(fleet: Comp
     host.start().crew("keeper", "watcher")
     attempts(host, A, 4)
     until("it closes", lambda: banned(host) == [{A}])
-    (line,) = lines_about_the_fleet(host.said())
+    (line,) = until("one line", lambda: lines_about_the_fleet(host.said()))
     assert "enrol this host: tidegate fleet enroll" in line
 
 

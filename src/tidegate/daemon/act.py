@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from tidegate.daemon.backlog import Backlog
 from tidegate.daemon.confining import ACTIONS, Confining, without_gate
-from tidegate.daemon.orders import opened
+from tidegate.daemon.orders import by_hand, opened
 from tidegate.errors import GateError, LedgerError
 from tidegate.gate.port import Gate, Request
 from tidegate.ledger.port import AT_ONCE, Entry, Ledger
@@ -79,6 +79,7 @@ class Actor:
     def resume(self, policy: Policy, now: Micros) -> None:
         """After a start: open what no rule wants any more, then make the gate as it is wanted."""
         self._open_orphans(policy, now)
+        self._open_theirs(policy, now)
         self._reconcile("start", now)
         self.confining.govern(policy, now)
 
@@ -92,7 +93,8 @@ class Actor:
 
     def reloaded(self, after: Policy, changed: bool, now: Micros) -> None:
         """After a reload: bans of removed rules open; the gate's own limits may have changed."""
-        if self._open_orphans(after, now) or changed:
+        orphans = self._open_orphans(after, now)
+        if self._open_theirs(after, now) or orphans or changed:
             self._reconcile("reload", now)
         self.confining.govern(after, now)
 
@@ -248,6 +250,27 @@ class Actor:
             self._orphaned = None
         except LedgerError as error:
             log.warning("ledger: %s; bans of removed rules open when it is well again", error)
+        return found
+
+    def _open_theirs(self, policy: Policy, now: Micros) -> bool:
+        """The same for what other hosts of the fleet have closed, where policy takes none of it."""
+        if policy.mode != "observe" and (policy.fleet is None or policy.fleet.bans):
+            return False
+        found = False
+        try:
+            while ends := [
+                by_hand(
+                    "unban", one.subject, one.ports, now, now, by=one.by, rule=one.rule,
+                    reason="policy takes no bans of other hosts",
+                )
+                for one in (entry.decision for entry in self.ledger.standing(now))
+                if one.by.startswith("fleet:")
+            ]:  # fmt: skip
+                found = True
+                if not self.ledger.intend(ends):
+                    break
+        except LedgerError as error:
+            log.warning("ledger: %s; what other hosts closed ends by itself", error)
         return found
 
     def _tell(self, decision: Decision, outcome: Outcome) -> None:

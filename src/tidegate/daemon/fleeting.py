@@ -8,13 +8,17 @@ here; what it still had to tell comes when it is back, and what it closed ends b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple, ParamSpec
 
 from tidegate import __version__
 from tidegate.control.call import Call
 from tidegate.daemon.act import Result
+from tidegate.daemon.clock import now_micros
 from tidegate.daemon.heeding import CAUSED, Daemon, Heeding
-from tidegate.errors import FleetError
+from tidegate.daemon.unsure import UNSURE, Unsure
+from tidegate.errors import FleetError, LedgerError
 from tidegate.fleet.port import Fleet, Quote, Row, What
 from tidegate.model import SECOND, Change, Decision, Micros, Subject
 from tidegate.policy.models import Policy
@@ -27,6 +31,7 @@ REPORT_EVERY: Micros = 10 * SECOND
 MEMORY = "fleet "
 """What the memory of the fleet's process begins with, in the ledger."""
 _SAID = ("ban", "unban")
+_REMEMBERED = 40_000
 _GONE: tuple[Row, ...] | None = None
 
 
@@ -47,7 +52,8 @@ class Fleeting:
         self.journal: list[bytes] = []
         self.published: Callable[[], Mapping[str, Any]] = dict
         """What others should see of the published policy here."""
-        self.parts: set[str] = {CAUSED}
+        self._published: Mapping[str, Any] = {}
+        self.parts: set[str] = {CAUSED, UNSURE}
         self._watcher = watcher
         self._waiting: dict[int, tuple[Call, Micros, Later]] = {}
         self._changes: dict[tuple[str, str], Change] = {}
@@ -55,6 +61,8 @@ class Fleeting:
         self._listed: tuple[Subject, ...] | None = None
         self._reported: Micros = 0
         self._gone: FleetError | None = None
+        self._away = ("", "")
+        self._unsure = Unsure()
         self.heeding = Heeding(watcher, self._settled, self.said)
 
     @property
@@ -111,7 +119,11 @@ class Fleeting:
             and (one.outcome.state == "applied" or (apart and one.outcome.state == "refused"))
         ]
         if own:
-            self._to(self.fleet.say, own)
+            self._unsure.note(own)
+            self._say(own)
+
+    def _say(self, own: Sequence[Decision]) -> None:
+        self._to(self.fleet.say, own)
         for decision in own:
             self._explain(decision)
 
@@ -145,33 +157,40 @@ class Fleeting:
 
     # -- now and then ---------------------------------------------------------------------------
 
-    def tick(self, now: Micros, bans: Callable[[Micros], int | None]) -> None:
-        """Every second: who must never be closed for, how we are, and who waits in vain."""
+    def tick(self, now: Micros, bans: Callable[[Micros], int | None]) -> bool:
+        """Every second: who must never be closed for, how we are, and who waits in vain. Whether
+        there is something to write down."""
         for number, (_call, since, _later) in list(self._waiting.items()):
             if not 0 <= now - since < PATIENCE:
                 self._tell(number, _GONE)
         self.heeding.open_late(now)
         if self._policy.fleet is None:
-            return
+            return False
         self._watcher.say("fleet", self.trouble())
         if not self.busy:
-            return
+            return False
         listed = self._watcher.pipeline.judge.allow.everybody
         if listed != self._listed:
             self._listed = listed
             self._to(self.fleet.look, listed)
-        if not 0 <= now - self._reported < REPORT_EVERY:
-            self._reported = now
+        published = self.published()
+        if not 0 <= now - self._reported < REPORT_EVERY or published != self._published:
+            self._reported, self._published = now, published
             self._to(self.fleet.report, self._report(bans(now)))
+        return self._unsure.tick(now, joined=self.fleet.health.state == "joined")
 
     def trouble(self) -> str:
         """What hinders counting and deciding together, and what holds meanwhile; "": nothing."""
         health = self.fleet.health
         if self.apart:
             return f"{self.apart}; this host counts and decides alone"
-        if health.state in ("away", "alone"):
-            return f"{health.detail}; this host counts and decides alone until it is well again"
-        return self.fleet.trouble
+        if health.state not in ("away", "alone"):
+            self._away = ("", "")
+            return self.fleet.trouble
+        if health.state != self._away[0]:  # refused, then timed out: it is the same trouble
+            why = f"{health.detail}; this host counts and decides alone until it is well again"
+            self._away = (health.state, why)
+        return self._away[1]
 
     def _report(self, bans: int | None) -> Mapping[str, Any]:
         return {
@@ -184,7 +203,6 @@ class Fleeting:
 
     def reload(self) -> None:
         """The policy is another one now."""
-        self._reported = 0
         if self.busy:
             self._to(self.fleet.reload)
 
@@ -210,12 +228,13 @@ class Fleeting:
         changes, self._changes = self._changes, {}
         yield from changes.values()
         yield from self.heeding.changes()
+        yield from self._unsure.changes()
 
     def restore(self, change: Change) -> bool:
         """Take back one change; False where it is not ours."""
         if change.value is None or self._policy.fleet is None:
             return False
-        if self.heeding.restore(change):
+        if self.heeding.restore(change) or self._unsure.restore(change):
             return True
         if not change.part.startswith(MEMORY):
             return False
@@ -226,5 +245,11 @@ class Fleeting:
     def begin(self) -> None:
         """All was restored: the fleet goes on from there."""
         restored, self._restored = self._restored, []
-        if self.busy:
-            self._to(self.fleet.restore, restored)
+        if not self.busy:
+            return
+        self._to(self.fleet.restore, restored)
+        remembered = self._watcher.pipeline.windows.remembered(now_micros())
+        self._to(self.fleet.remember, list(islice(remembered, _REMEMBERED)))
+        with suppress(LedgerError):  # said by the first checkpoint
+            entries = self._watcher.wiring.ledger.entries(self._unsure.numbers)
+            self._say([entry.decision for entry in entries])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from tidegate import subject as subjects
 from tidegate.control.call import Call
 from tidegate.daemon.fleeting import Fleeting, Later
 from tidegate.daemon.pipeline import Pipeline
@@ -69,7 +70,8 @@ def hosts(watcher: Daemon, _call: Call, _now: Micros) -> tuple[int, object]:
 
 def why(watcher: Daemon, subject: Subject, answer: dict[str, Any]) -> object:
     """The answer about a subject, with the lines that other hosts counted; after a moment."""
-    number = watcher.fleeting.ask("why", subject)
+    known = subjects.network(subject) is not None  # a user's number is another one elsewhere
+    number = watcher.fleeting.ask("why", subject) if known else None
     if number is None:
         return answer
 

@@ -8,7 +8,7 @@ fall with a host; of the latest only, and not after a start, when the fleet says
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -68,13 +68,18 @@ class Heeding:
         verdicts: list[Conviction | Closing | Opening] = [
             *heard.convictions, *heard.closings, *heard.openings,
         ]  # fmt: skip
+        closings: list[Closing] = []
         for one in sorted(verdicts, key=lambda one: (one.time, isinstance(one, Opening))):
+            if isinstance(one, Closing):
+                closings.append(one)  # who joins late hears of thousands: written down together
+                continue
+            self._close(closings, now, known)
+            closings.clear()
             if isinstance(one, Conviction):
                 self._convicted(one, now)
-            elif isinstance(one, Closing):
-                self._closing(one, now, known)
             else:
                 self._opening(one, now, known)
+        self._close(closings, now, known)
         self.open_late(now)
 
     def _known(self, said: Sequence[Closing | Opening]) -> set[str]:
@@ -99,18 +104,27 @@ class Heeding:
             self._pass_over(one)
         self._settled(one.id, until)
 
-    def _closing(self, one: Closing, now: Micros, known: set[str]) -> None:
+    def _close(self, closings: Sequence[Closing], now: Micros, known: Collection[str] = ()) -> None:
         spec = self._watcher.pipeline.policy.fleet
-        if one.id in known or spec is None or not spec.bans:
+        if spec is None or not spec.bans:
             return
+        decisions = []
+        for one in closings:
+            if one.id not in known:
+                accepted = self._accepted(one, now)
+                decisions += accepted
+                ends = [each.until for each in accepted if not each.spared]
+                self._settled(one.id, max(ends, default=0))
+        if decisions:
+            self._watcher.actor.act(decisions, now)
+
+    def _accepted(self, one: Closing, now: Micros) -> list[Decision]:
         if one.by != "rule" and not self._allowed(one.subject, now):
             self._watcher.pipeline.judge.exempt(one.subject, 0)  # the last word of a person holds
         decisions = [_theirs(each, one) for each in self._watcher.pipeline.accept(one, now)]
-        self._watcher.actor.act(decisions, now)
         if not decisions:
             self._pass_over(one)
-        ends = [each.until for each in decisions if not each.spared]
-        self._settled(one.id, max(ends, default=0))
+        return decisions
 
     def _allowed(self, subject: Subject, now: Micros) -> bool:
         """Whether a person has allowed it on this host, against which no other host's word goes."""
@@ -191,7 +205,7 @@ class Heeding:
             if isinstance(again, Conviction):
                 self._convicted(again, now)
             elif again.until > now:
-                self._closing(again, now, set())
+                self._close([again], now)
 
     def _cause(self, conviction: str, decisions: Sequence[str]) -> None:
         self._caused[conviction] = tuple(decisions)

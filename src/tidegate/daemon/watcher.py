@@ -261,7 +261,8 @@ class Watcher:
             self.say(f"notices to {place}", why)
         if _due(self._last_count, MINUTE, now):
             self.count_drops(now)
-        self.fleeting.tick(now, self.actor.in_force)
+        if self.fleeting.tick(now, self.actor.in_force):
+            self._dirty = True
         self._publish(now)
         if self._dirty and _due(self._last_checkpoint, CHECKPOINT_EVERY, now):
             self._checkpoint(now)

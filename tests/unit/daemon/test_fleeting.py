@@ -355,10 +355,40 @@ def test_the_memory_of_the_fleet_is_saved_and_given_back(member, make):
     assert {one.part for one in again.ledger.memory()} >= {"fleet seen"}
 
 
+def test_what_the_others_may_not_have_heard_is_said_again_after_a_start(make):
+    before = make()
+    before.fleet.health = Health("away", "the engine is away")
+    before.turn(*VIRUSES[:3])
+    before.ask("POST", "/ban", subject=B)
+    before.turn(seconds=60)
+    member = make()
+    for change in before.ledger.memory():
+        member.ledger.checkpoint([], [change])
+    member.watcher.actor.ledger = member.wiring.ledger = before.ledger
+    member.watcher._restore()
+    assert [(one.subject, one.by) for one in member.fleet.said] == [
+        (A, "rule"),
+        (B, "anna (uid 1000)"),
+    ]
+    assert [subject for subject, *_rest in member.fleet.quotes] == [A]
+    for _ in range(4):
+        member.turn(seconds=4)
+    assert not any(one.part == "said to fleet" for one in before.ledger.memory())
+
+
+def test_a_policy_that_takes_no_bans_of_others_opens_what_they_closed(member):
+    member.turn(*VIRUSES[:3])
+    own = member.fleet.said[0].until
+    member.hear(closings=[closing(ago=-3, span=4 * HOUR), closing(B, number="c2")])
+    member.wiring.next = planned(FLEET.replace("[allow]", "accept = { bans = false }\n[allow]"))
+    assert member.watcher.reload(member.now) == []
+    assert [(one.subject, one.until) for one in member.gate.observe(member.now)] == [(A, own)]
+
+
 def test_trouble_is_said_in_one_line_and_when_it_is_over(member, make, caplog):
     caplog.clear()
-    for _ in range(3):
-        member.fleet.health = Health("away", "the engine redis://192.0.2.99 does not answer")
+    for why in ("does not answer", "cannot be reached", "does not answer"):
+        member.fleet.health = Health("away", f"the engine redis://192.0.2.99 {why}")
         member.turn(seconds=2)
     member.fleet.health = Health("joined")
     member.turn(seconds=2)
@@ -420,6 +450,10 @@ def test_why_answers_alone_where_the_others_do_not(member):
     member.turn(seconds=1.5)
     member.turn(seconds=1.5)
     assert call.wait(0).value["fleet"] == {"answered": False, "lines": []}
+
+
+def test_why_asks_nobody_about_a_user_of_this_host(member):
+    assert "fleet" not in member.ask("GET", "/why", address="www-data", user="uid:33").wait(0).value
 
 
 def test_the_hosts_of_the_fleet(member):
