@@ -91,10 +91,13 @@ def test_a_host_that_sleeps_finds_its_mail_when_it_wakes(shared_server):
         run(nodes, lambda: awake[0].convictions, "convicted")
 
 
-def test_in_a_small_fleet_there_is_no_mail(shared_server):
+def test_in_a_small_fleet_all_hear_what_was_answered_to_a_letter(shared_server):
     with fleet(shared_server, *NAMES) as nodes:
+        papers = ask(shared_server, "XLEN", STREAM)
         for node in nodes:
             node.hits(1)
         run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
-        assert not any(node.rounds.ear.fds() for node in nodes)
-        assert ask(shared_server, "KEYS", "{tg:decisions}:to:*") == []
+        assert ask(shared_server, "XLEN", STREAM) == papers + 4
+        boxes = ask(shared_server, "KEYS", "{tg:decisions}:to:*")
+        assert len(boxes) == 3  # of all but the one that was asked
+        assert all(ask(shared_server, "PTTL", one) > 0 for one in boxes)

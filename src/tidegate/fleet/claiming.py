@@ -3,8 +3,9 @@
 Touches nothing: messages and the time in, messages and what `trust` makes of them out. Limits: the
 last `KEPT` messages with claims are at hand, to prove what they convict.
 
-In a fleet of at most `CIRCLE` members claims go to all. In a larger one they go by mail to those
-who counted the same (see `mail`), who answer whoever asked; that one says what it came to.
+Who counted the same gets a claim by mail (see `mail`), at once, and answers. In a fleet of at most
+`CIRCLE` members all claims also go to all, and each convicts by itself. In a larger one the answers
+go to whoever asked, and that one says to all what it came to.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ of people they never saw."""
 _STALE: Micros = 30 * SECOND
 """A claim that was not published for so long is not: half of the skew that others allow."""
 _LENT: Micros = MINUTE
+_MOST_LENT = 20_000
 _TOLD_AT_ONCE = 8
 
 Seal = Callable[[Kind, bytes, Micros], bytes]
@@ -58,6 +60,7 @@ class Claiming:
         self._passing: list[Crossing] = []  # answered by the next message
         self._callers: set[str] = set()  # who gets the next message
         self._openly = False  # whether all get it
+        self._post = mail.Post()
         self._unsaid: deque[_Letter] = deque()
         self._saying: list[int] = []  # commands of each that is on the way
         self._names: dict[bytes, str] = {}
@@ -99,11 +102,11 @@ class Claiming:
             if not counted.nominated(one.mark, one.subject, now):
                 counted.relay(terms.claims, one.subject, now)
             self._passing.append(one)
-            if self.by_mail:
-                self._callers |= self._called(one.tags)
-            else:
-                self._openly = True
-        while self._lent and now - next(iter(self._lent.values())) > _LENT:
+            self._openly |= not self.by_mail
+            self._callers |= self._called(one.tags)
+        while self._lent and (
+            len(self._lent) > _MOST_LENT or now - next(iter(self._lent.values())) > _LENT
+        ):
             self._lent.popitem(last=False)
 
     def flush(self, now: Micros, engine_now: Micros) -> list[Output]:
@@ -122,7 +125,8 @@ class Claiming:
             self.published += self._passing  # nobody else has counted any of it
         if self._callers:
             passes = [] if self._openly else self._passing
-            self._unsaid.append(_Letter(now, mail.post(body, self._callers), passes))
+            letters = self._post.letters(body, self._callers, now)
+            self._unsaid.append(_Letter(now, letters, passes))
         self._callers, self._openly, self._passing = set(), False, []
         return self.trust.receive(body, now, engine_now)
 
@@ -149,8 +153,10 @@ class Claiming:
         self._remember(body)
         for claim in wire.decode_claims(wire.unseal(body, self.trust.roster.fleet).message.body):
             counted.nominated(claim.mark, claim.subject, now)
-        if counted.owed > owed:
+        if counted.owed > owed and self.by_mail:
             self._callers.add(wire.sender(body))
+        elif counted.owed > owed:
+            self._openly = True
         return found
 
     def file(self, number: str, bodies: Iterable[bytes], until: Micros, now: Micros) -> None:

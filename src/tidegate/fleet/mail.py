@@ -1,8 +1,8 @@
 """What members say to one of them alone: a stream in the engine for each, read where it blocks.
 
 Touches nothing: `rounds` carries it over a connection of its own, which waits at the engine for
-something to come. Limits: a box keeps the last MOST messages for a minute or two; what is lost is
-asked again when the lease of a crossing is over. The engine reads along, as with all that is said.
+something to come. Limits: a box keeps the last MOST messages, for two minutes at least; what is
+lost is asked again when the lease of a crossing is over. The engine reads all of it along.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tidegate.model import MINUTE, SECOND, Micros
 MOST = 256
 WAITS: Micros = 10 * SECOND
 """How long the engine holds a question to which there is no answer yet."""
-_LIVES = b"%d" % (2 * MINUTE // 1000)
+_LIVES = b"%d" % (3 * MINUTE // 1000)
 _KEY = stream.STREAM.decode()  # in the same slot
 
 
@@ -27,31 +27,39 @@ def box(host: str) -> bytes:
     return b"{tg:decisions}:to:" + host.encode("ascii")
 
 
-def post(body: bytes, hosts: Collection[str]) -> list[Command]:
-    """Say it to these: two commands for each."""
-    found: list[Command] = []
-    for host in hosts:
-        name = box(host)
-        found.append((b"XADD", name, b"MAXLEN", b"~", b"%d" % MOST, b"*", b"m", body))
-        found.append((b"PEXPIRE", name, _LIVES))
-    return found
+class Post:
+    """Mail to others. A box is told to expire once a minute, not with each message."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Micros] = {}
+
+    def letters(self, body: bytes, hosts: Collection[str], now: Micros) -> list[Command]:
+        """Say it to these."""
+        found: list[Command] = []
+        for host in sorted(hosts):
+            name = box(host)
+            found.append((b"XADD", name, b"MAXLEN", b"~", b"%d" % MOST, b"*", b"m", body))
+            if not 0 <= now - self._told.get(host, -MINUTE) < MINUTE:
+                found.append((b"PEXPIRE", name, _LIVES))
+                self._told[host] = now
+        return found
 
 
 class Mailbox:
-    """Reads the own box, for `rounds`; `hear` is given each message. `needed` says whether there is
-    any mail in this fleet: without, not even a connection is made."""
+    """Reads the own box, for `rounds`; `hear` is given each message. `joined`: whether there can be
+    any; before, not even a connection is made."""
 
     def __init__(
-        self, host: str, hear: Callable[[bytes, Micros], None], needed: Callable[[], bool]
+        self, host: str, hear: Callable[[bytes, Micros], None], joined: Callable[[], bool]
     ) -> None:
-        self._box, self._hear, self._needed = box(host), hear, needed
+        self._box, self._hear, self._joined = box(host), hear, joined
         self._last = b"0-0"
         self._busy = False
 
     @property
     def urgent(self) -> bool:
         """Whether to ask again at once."""
-        return not self._busy and self._needed()
+        return not self._busy and self._joined()
 
     def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
         """A question that waits for its answer."""

@@ -63,7 +63,7 @@ class Member:
         self.accepting = Accepting(own.host, self.trust, self.claiming.find)
         self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
         self.papers = Papers(self.trust, self.assembly, self.accepting)
-        self.mailbox = Mailbox(own.host, self._open, lambda: self.claiming.by_mail)
+        self.mailbox = Mailbox(own.host, self._open, lambda: self.host in self.trust.roster.members)
         self.quotes = Quotes(own.host, self.trust, self._seal)
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
