@@ -53,7 +53,7 @@ class Chronicle:
         self._number = self._size = 0
         self._begun: Micros = 0
         self._committed: tuple[int, int] | None = None
-        self._told = (0, 0)
+        self._told = (-1, 0)  # that nothing is written is said too: else who died would not know
         self._dropped: Micros = 0
         self._patience: Micros = 0  # nothing is tried until then
         self._unsure = 0
@@ -167,7 +167,7 @@ class Chronicle:
     def changes(self) -> Iterator[Change]:
         """Write what was noted; how far it is written, for the checkpoint."""
         self._write()
-        if (self._number, self._size) != self._told and self._size:
+        if (self._number, self._size) != self._told:
             self._told = self._number, self._size
             yield Change(PART, _KEY, b"%d:%d" % self._told)
 
@@ -184,7 +184,7 @@ class Chronicle:
         """Go on behind the last checkpoint: what was written after it will be seen again."""
         self._now = now
         last, size = self._committed or (0, 0)
-        self._number = last
+        self._number, self._size = last, size
         try:
             if self._most:
                 self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -193,7 +193,8 @@ class Chronicle:
                     path.unlink()
                 elif number == last and path.stat().st_size > size:
                     os.truncate(path, size)
-                self._number = max(self._number, number if path.exists() else 0)
+                elif self._committed is None:  # the ledger is new: all of it is from before
+                    self._number, self._size = number, path.stat().st_size
             self._drop()
         except OSError as error:
             self.trouble = f"{error.filename or self._folder}: {error.strerror}"

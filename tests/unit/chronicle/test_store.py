@@ -19,7 +19,19 @@ from tidegate.chronicle.pages import MOST_SUBJECTS, Reader, Writer
 from tidegate.chronicle.records import Head, Knock, Noted, Pardon, Record, Tide
 from tidegate.chronicle.store import STRETCH, Chronicle, read, stretches
 from tidegate.chronicle.stretch import MAGIC, Packer, Stretch, head, other, page
-from tidegate.model import DAY, HOUR, MINUTE, SECOND, Batch, Change, Event, Kind, Micros, Subject, Success
+from tidegate.model import (
+    DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    Batch,
+    Change,
+    Event,
+    Kind,
+    Micros,
+    Subject,
+    Success,
+)
 
 NOW: Micros = 1_790_000_000_000_000
 FAILED = Kind("sshd.auth_failed", "abuse", 1, "sshd.failed", "sshd")
@@ -118,6 +130,26 @@ def test_what_the_ledger_does_not_know_of_is_seen_again_not_twice(tmp_path: Path
     again = opened(tmp_path, saved=told)
     assert seconds(kept(tmp_path)) == [1]
     again.note(batch(event(2, "192.0.2.2")), never)
+    saved(again)
+    assert seconds(kept(tmp_path)) == [1, 2]
+
+
+def test_who_died_before_the_first_checkpoint_with_events_begins_anew(tmp_path: Path) -> None:
+    told = saved(opened(tmp_path))  # the first checkpoint, before any line
+    chronicle = opened(tmp_path, saved=told)
+    chronicle.note(batch(event(1, "192.0.2.1")), never)
+    saved(chronicle)  # the ledger was killed before it had this
+    opened(tmp_path, saved=told)
+    assert kept(tmp_path) == []
+
+
+def test_with_a_new_ledger_all_that_is_there_stays(tmp_path: Path) -> None:
+    chronicle = opened(tmp_path)
+    chronicle.note(batch(event(1, "192.0.2.1")), never)
+    told = saved(chronicle)
+    again = opened(tmp_path)
+    assert saved(again) == told
+    again.note(batch(event(2, "192.0.2.1")), never)
     saved(again)
     assert seconds(kept(tmp_path)) == [1, 2]
 
@@ -230,6 +262,7 @@ def test_a_folder_that_cant_be_made_is_said(tmp_path: Path) -> None:
     chronicle = opened(tmp_path / "file" / "events")
     assert "Not a directory" in chronicle.trouble
     chronicle.note(batch(event(1, "192.0.2.1")), never)
+    assert saved(chronicle) == b"0:0"
     assert saved(chronicle) == b""
 
 
