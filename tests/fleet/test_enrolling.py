@@ -253,6 +253,62 @@ def test_tokens_for_many_are_used_by_whoever_waits_later(
     assert "No token waits" in desk.run("enroll")[1]
 
 
+def test_who_does_not_come_is_named_and_the_engine_may_be_away_meanwhile(
+    tmp_path: Path, engine: Server, desk: Host, options: list[str]
+) -> None:
+    out, _told = desk.run("enroll", "web2", "web3", "--no-wait", "--json")
+    tokens = {row["host"]: row["token"] for row in map(json.loads, out.splitlines())}
+    path = desk.keys / "tokens"
+    rows = json.loads(path.read_text())
+    soon = time.time_ns() // 1000 + 20_000_000
+    rows = {key: [host, soon if host == "web3" else until] for key, (host, until) in rows.items()}
+    path.write_text(json.dumps(rows))
+    before = looked(engine)
+    waiting = desk.start("enroll")
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while looked(engine) < before + 6:  # it asks for requests again and again
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        engine.kill()
+        engine.start()
+        host = Host(tmp_path, "web2", options)
+        host.run("enroll", tokens["web2"])
+        out, told = finish(waiting, code=1)
+        assert out.startswith("web2: has joined")
+        assert "web3: has not come" in told
+    finally:
+        waiting.kill()
+        waiting.wait()
+    # The engine forgot all; the desk has said its papers again by itself with the next command.
+    desk.run("enroll", "web3", "--no-wait")
+    assert set(believed(host.keys, papers(engine)).members) == {"web1", "web2"}
+
+
+def looked(engine: Server) -> int:
+    """How often somebody has asked how long something in a hash is."""
+    connection = engine.connect(Login("tidegate", "CHANGE-THIS"))
+    (reply,) = connection.call([("INFO", "commandstats")], 10)
+    connection.close()
+    found = re.search(rb"cmdstat_hstrlen:calls=(\d+)", reply if isinstance(reply, bytes) else b"")
+    return int(found[1]) if found else 0
+
+
+def test_without_the_extra_one_line_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "hiredis.py").write_text("raise ImportError('none here')")
+    host = Host(tmp_path, "web1", ["--engine", "unix:/nowhere"])
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    for verb in ("init", "revoke", "enroll"):
+        done = subprocess.run(
+            [sys.executable, "-m", "tidegate", "fleet", verb, *(["web2"] if verb != "init" else []),
+             "--engine", "unix:/nowhere", "--config", str(host.policy)],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "pip install 'tidegate[fleet]'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_whoever_writes_into_the_engine_gets_nobody_in_and_keeps_nobody_out(
     tmp_path: Path, engine: Server, desk: Host, options: list[str]
 ) -> None:

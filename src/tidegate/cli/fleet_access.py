@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +22,7 @@ from tidegate import subject as subjects
 from tidegate.errors import OperatorError, WorldError
 from tidegate.model import SECOND, Micros, Subject
 from tidegate.policy.fleet import EngineKind, FleetSpec
-from tidegate.policy.loader import load, read
+from tidegate.policy.loader import read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,6 +82,8 @@ def spec(policy: Path | None, reach: Reach) -> FleetSpec:
     if not engines:
         if name or user or password_file or ca or kind != "single":
             raise OperatorError("--engine: expected together with the other options about it")
+        from tidegate.daemon.published import load  # own files may be whole only with the fleet's
+
         found = load(policy).policy.fleet
         if found is None:
             raise OperatorError(
@@ -164,9 +167,20 @@ def clock_note(ours: Micros, engines: Micros) -> str:
 
 
 def need_root(what: str) -> None:
-    """The keys of a host are root's alone."""
+    """The keys of a host are root's alone; and the extra has to be there. Ask before anything of
+    `tidegate.fleet` that speaks to the engine is imported."""
+    from tidegate.daemon.fleetless import NEEDED
+
     if os.geteuid():
         raise WorldError(f"{what} needs root: sudo tidegate fleet {what}")
+    for name in NEEDED:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise OperatorError(
+                f"{name.partition('.')[0]} can't be loaded ({error});"
+                " run: pip install 'tidegate[fleet]'"
+            ) from error
 
 
 def _line(key: str, value: str | list[str]) -> str:

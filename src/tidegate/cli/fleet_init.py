@@ -55,12 +55,12 @@ def command(
     prints the [fleet] section for the policy on standard output. Other hosts join with a token:
     tidegate fleet enroll.
     """
+    access.need_root("init")
     from tidegate.daemon.clock import now_micros
     from tidegate.fleet import desk as desks
     from tidegate.fleet.access import engine_of
     from tidegate.fleet.post import Post
 
-    access.need_root("init")
     folder = Path(paths(config).fleet)
     spec = access.spec(config, reach)
     again = (folder / "fleet").exists()

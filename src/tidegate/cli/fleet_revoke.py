@@ -43,12 +43,12 @@ def command(hosts: tuple[str, ...], reach: access.Reach, config: Path | None, as
     Bans that would not have come without them are opened, and bans that they opened are closed
     again. Harmless to repeat: then what they said until then counts for nothing either.
     """
+    access.need_root("revoke")
     from tidegate.daemon.clock import now_micros
     from tidegate.fleet.access import engine_of
     from tidegate.fleet.desk import locked, open_desk
     from tidegate.fleet.post import Post
 
-    access.need_root("revoke")
     folder, spec = Path(paths(config).fleet), access.spec(config, reach)
     _check(open_desk(folder), hosts)
     with closing(engine_of(spec, access.TIMEOUT)) as engine:
