@@ -101,7 +101,7 @@ class Judge:
         """What comes here of a closing by another host's rule, or by a person there. `again`: of an
         offence that is known already, so that it counts as no other."""
         ruled = told.by.startswith(FLEET)
-        rule = self._rules.get(told.rule) if ruled else None
+        rule = self._rules.get(told.rule)  # a person has none
         most, before = self._policy.limits.longest_ban, 0
         spared = self.allow.spared(told.subject, max(told.time, now), good)
         if not spared and rule is not None and good and rule.good_record != "ignore":
