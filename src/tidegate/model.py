@@ -172,7 +172,7 @@ class Shared(NamedTuple):
     """One thing that a tally took in and that all hosts are to count together: of which line.
 
     `amount`: what it is worth, in counts or points. `value`: of a rule that counts different
-    values, the one it had.
+    values, the one it had; where only its hash is remembered, that is the amount.
     """
 
     rule: str

@@ -50,6 +50,7 @@ class Node:
         self.convictions, self.closings, self.openings, self.journal = [], [], [], []
         self.changes = []
         self.told = {}
+        self.counted = []
         self.line = 0
 
     def now(self):
@@ -61,6 +62,7 @@ class Node:
         for _ in range(number):
             self.line += 100
             rows.append(Shared(of, subject, self.now() - ago, 1, self.line, **more))
+        self.counted += rows
         self.member.share(rows, self.now())
 
     def decide(self, action="ban", subject=BAD, *, of="guessing", by="rule", minutes=30):

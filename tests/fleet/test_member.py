@@ -163,3 +163,19 @@ def test_what_all_came_to_is_said_again_where_the_engine_and_who_said_it_are_gon
         (closing,) = late.closings[:1]
         assert (closing.subject, closing.hosts) == (BAD, 3)
         late.rounds.close()
+
+
+def test_what_a_host_counted_before_it_was_started_anew_is_claimed_and_counted_once(shared_server):
+    with fleet(shared_server, "web1", "web2") as (one, other):
+        one.hits(2)
+        settle((one, other))
+        one.rounds.close()
+        again = Node("web1", shared_server.address, epoch=2)
+        again.member.remember(one.counted)
+        run((again, other), lambda: again.health.state == "joined", "joined")
+        settle((again, other))
+        assert not again.convictions
+        other.hits(2)
+        run((again, other), lambda: again.convictions and other.convictions, "convicted")
+        assert dict(other.convictions[0].shares) == {"web1": 2, "web2": 2}
+        again.rounds.close()

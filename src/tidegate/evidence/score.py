@@ -8,6 +8,7 @@ its place when it comes late, nor be recognised when it comes twice.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from struct import Struct
 from zlib import crc32
 
@@ -167,6 +168,14 @@ class Score(Tallies):
         """The score of a subject at a time."""
         state, _entries = _unpacked(self.tallies.get(subject, b""))
         return self.form.score(state, time)
+
+    def remembered(self, since: Micros) -> Iterator[Shared]:
+        """See `Tallies`. The newest of it, as far as the lines are known."""
+        for subject, tally in self.tallies.items():
+            for one in _unpacked(tally)[1]:
+                if one.time >= since and one.points > 0 and one.kind & 1:
+                    place = divmod(one.ref, 1 << OFFSET_BITS)
+                    yield Shared(self.rule.name, subject, one.time, *place, one.points)
 
     def newest(self, tally: bytes) -> Micros:
         """When the score will have faded; 0 if there is none."""

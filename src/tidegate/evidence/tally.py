@@ -6,7 +6,7 @@ Limits: none of its own; `windows` bounds the tallies over all rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from tidegate.model import Micros, Ref, Shared, Subject, Term, Verdict
@@ -90,6 +90,10 @@ class Tallies:
     def spend(self, subject: Subject) -> None:
         """What came before the end of a term counts no more: it has had its consequence, or would
         not have been counted of somebody who is held."""
+        raise NotImplementedError
+
+    def remembered(self, since: Micros) -> Iterator[Shared]:
+        """What is remembered of all subjects, as it was handed out; what is not older."""
         raise NotImplementedError
 
     def hold(self, subject: Subject, term: Term) -> None:

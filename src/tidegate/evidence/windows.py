@@ -156,6 +156,15 @@ class Windows:
         self._shared.clear()  # the same list: tallies hold on to it
         return taken
 
+    def remembered(self, now: Micros) -> Iterator[Shared]:
+        """What rules that hosts count by together remember after a restart, and could still count:
+        for others to be told, who may never have heard it."""
+        for window in self.windows:
+            rule = window.rule
+            if rule.shared:
+                span = rule.within if rule.score is None else 32 * rule.score.span
+                yield from window.remembered(now - span)
+
     def sentence(self, verdict: Verdict, convict: Convict) -> None:
         """Hosts have counted together; nothing comes of it where the rule holds the subject
         already, or is not shared here."""

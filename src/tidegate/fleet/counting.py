@@ -22,6 +22,7 @@ from tidegate.model import SECOND, Micros, Shared
 DUE: Micros = SECOND
 """How often to ask for crossings that nobody confirmed, where nothing is sent to be counted."""
 _CONFIRMED = 50
+_UNCONFIRMED = 1_000
 
 
 class Terms(NamedTuple):
@@ -87,9 +88,9 @@ class Counting:
         time = rounded(one.time)
         form = terms.engine.form
         if form is Form.DISTINCT:
-            value = hashlib.blake2b(one.value.encode("utf-8", "surrogateescape"), digest_size=8)
-            self._add(terms, one, Hit(time, self._place(one), value.digest()))
-            return int.from_bytes(value.digest())
+            value = _hash_of(one)
+            self._add(terms, one, Hit(time, self._place(one), value))
+            return int.from_bytes(value)
         if form.scored:
             self._add(terms, one, Hit(time, self._place(one), points=one.amount))
             return one.amount
@@ -201,7 +202,8 @@ class Counting:
         for one in crossings:
             shard = functions.shard_of(one.subject, self._shards)
             waiting = self._confirm.setdefault(shard, [])
-            if one.token not in waiting:
+            # What finds no room is lent again, to us or to somebody else.
+            if len(waiting) < _UNCONFIRMED and one.token not in waiting:
                 waiting.append(one.token)
 
     def again(self, now: Micros) -> None:
@@ -217,3 +219,10 @@ class Counting:
             self._due = None
         else:
             self._busy.pop(int(ask.part.removeprefix("count ")), None)
+
+
+def _hash_of(one: Shared) -> bytes:
+    """The hash of a value; where it is of long ago, its hash is all that is known of it."""
+    if not one.value and one.amount > 1:
+        return one.amount.to_bytes(8)
+    return hashlib.blake2b(one.value.encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -114,6 +114,17 @@ class Member:
             if amount > 0:
                 self.trust.counted.count(terms.claims, one.subject, one.time, amount)
 
+    def remember(self, counted: Iterable[Shared]) -> None:
+        """This was counted here before this start. The engine knows lines by their names, but of a
+        score only the newest: points are not sent again, only claimed."""
+        for one in counted:
+            terms = self._rules.get(one.rule)
+            if terms is None or one.time <= self.trust.cases.spent(one.rule, one.subject):
+                continue
+            scored = terms.engine.form.scored
+            amount = one.amount if scored else self.counting.share(terms, one)
+            self.trust.counted.count(terms.claims, one.subject, one.time, amount)
+
     def say(self, decisions: Iterable[Decision], now: Micros) -> None:
         """This was decided here."""
         self.deciding.say(decisions, now)

@@ -167,6 +167,9 @@ class Fleet(Protocol):
     def share(self, counted: Sequence[Shared]) -> None:
         """This was counted here, by rules that all count together."""
 
+    def remember(self, counted: Sequence[Shared]) -> None:
+        """This was counted here before this start: perhaps shared already, perhaps not."""
+
     def say(self, decisions: Sequence[Decision]) -> None:
         """This was decided here: bans of own rules in enforce mode, bans and unbans of people. What
         can't be said (a `uid:33`, something spared or observed) is left out by itself."""
@@ -226,6 +229,10 @@ class MemoryFleet:
         """Nobody counts with us."""
         if self.keeping:
             self.shared += counted
+
+    def remember(self, counted: Sequence[Shared]) -> None:
+        """Nobody counts with us."""
+        self.share(counted)
 
     def say(self, decisions: Sequence[Decision]) -> None:
         """Nobody hears it."""

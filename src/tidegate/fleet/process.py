@@ -1,8 +1,8 @@
 """The fleet's process: it talks to the engine for the watcher, and tells it what is to be believed.
 
-Touches the sockets to both. Frames in: `share`, `say`, `settled`, `explain`, `look`, `restore`,
-`reload`, `report`, `ask`. Frames out: `heard`, `health`, `error`. Limits: it waits for nobody; what
-the watcher does not take waits here; it begins when the watcher has said what it remembers.
+Touches the sockets to both. Frames in: `share`, `remember`, `say`, `settled`, `explain`, `look`,
+`restore`, `reload`, `report`, `ask`. Frames out: `heard`, `health`, `error`. Limits: it waits for
+nobody; what the watcher does not take waits here; it begins when that has said what it remembers.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Process:
         match frame["type"]:
             case "share":
                 member.share([frames.read_shared(row) for row in frame["rows"]], moment)
+            case "remember":
+                member.remember([frames.read_shared(row) for row in frame["rows"]])
             case "say":
                 member.say([frames.read_decision(row) for row in frame["rows"]], moment)
             case "settled":

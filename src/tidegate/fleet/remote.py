@@ -40,12 +40,19 @@ class RemoteFleet:
 
     def share(self, counted: Sequence[Shared]) -> None:
         """This was counted here."""
+        self._share("share", counted)
+
+    def remember(self, counted: Sequence[Shared]) -> None:
+        """This was counted here before this start."""
+        self._share("remember", counted)
+
+    def _share(self, kind: str, counted: Sequence[Shared]) -> None:
         for rows in frames.chunks(counted):
             if self._waiting + len(rows) > MOST:
                 self.dropped += len(rows)
                 continue
             self._waiting += len(rows)
-            self._out.append({"type": "share", "rows": rows})
+            self._out.append({"type": kind, "rows": rows})
         self._flush()
 
     def say(self, decisions: Sequence[Decision]) -> None:
@@ -129,7 +136,7 @@ class RemoteFleet:
         try:
             while self._out and self._channel.offer(self._out[0]):
                 sent = self._out.popleft()
-                if sent["type"] == "share":
+                if sent["type"] in ("share", "remember"):
                     self._waiting -= len(sent["rows"])
         except (Closed, OSError) as error:
             raise FleetError(GONE) from error
