@@ -114,7 +114,6 @@ class Fleeting:
             one.decision
             for one in results
             if one.decision.action in _SAID
-            and one.decision.mode == "enforce"
             and not one.decision.by.startswith("fleet:")
             and (one.outcome.state == "applied" or (apart and one.outcome.state == "refused"))
         ]

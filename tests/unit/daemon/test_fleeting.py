@@ -179,8 +179,10 @@ def test_what_another_host_closed_is_closed_here_and_nobody_says_it_again(member
     assert entry.decision.until == closing().until
     assert member.fleet.said == []
     assert member.fleet.ends == {"c1": closing().until}
+    member.fleet.ends.clear()
     member.hear(closings=[closing()])
     assert len(member.ledger.history(9)) == 1
+    assert member.fleet.ends == {}
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,15 @@ def test_a_pardon_of_long_ago_opens_nothing_that_came_after_it(member):
     assert member.closed() == [(A, (25,)), (B, ())]
 
 
+def test_a_pardon_that_is_told_again_after_a_start_forgets_nothing_again(member):
+    old = opening("u1", "unban", ago=2 * 3600)
+    member.hear(openings=[old])
+    member.turn(*VIRUSES[:2])
+    member.hear(openings=[old])
+    member.turn(VIRUSES[4])
+    assert member.closed() == [(A, (25,))]
+
+
 def test_of_a_ban_and_an_unban_that_come_together_the_later_holds(member):
     member.hear(
         openings=[opening("u1", "unban", ago=3)], closings=[closing(by="anna", rule="", ago=2)]
@@ -274,6 +285,16 @@ def test_what_a_revoked_host_closed_is_opened_and_what_this_host_closed_is_not(m
     own, theirs = member.fleet.said[0].until, closing(ago=-3, span=4 * HOUR)
     member.hear(closings=[theirs])
     assert [one.until for one in member.gate.observe(member.now)] == [theirs.until]
+    member.hear(openings=[opening("c1")])
+    assert [one.until for one in member.gate.observe(member.now)] == [own]
+
+
+def test_what_a_person_on_a_revoked_host_closed_is_opened_alone(member):
+    member.turn(*VIRUSES[:3])
+    own = member.fleet.said[0].until
+    member.hear(closings=[closing(ago=-3, span=4 * HOUR, by="anna", rule="", note="worm")])
+    (entry,) = [one for one in member.ledger.history(9) if one.decision.id == "c1"]
+    assert (entry.decision.by, entry.decision.note) == ("fleet:web1", "anna: worm")
     member.hear(openings=[opening("c1")])
     assert [one.until for one in member.gate.observe(member.now)] == [own]
 
@@ -402,6 +423,7 @@ def test_trouble_is_said_in_one_line_and_when_it_is_over(member, make, caplog):
     assert apart.closed() == [(A, (25,))]
     said = [row.message for row in caplog.records if row.levelname == "WARNING"]
     assert said == ["fleet: hiredis can't be loaded; this host counts and decides alone"]
+    assert (apart.fleet.said, apart.fleet.shared) == ([], [])
 
 
 def test_without_a_fleet_nothing_is_said_of_one(make, caplog):
