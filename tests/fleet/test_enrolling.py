@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,7 @@ from tests.fleet.nodes import GUESSING, Node, run, settle
 from tests.fleet.servers import Server, server
 
 from tidegate.fleet import keys, stream
-from tidegate.fleet.connection import Login
+from tidegate.fleet.connection import MOST, Login, encode
 from tidegate.fleet.engine import Engine
 from tidegate.fleet.member import Member, Setting
 from tidegate.fleet.members import May, Roster
@@ -322,10 +324,20 @@ def test_whoever_writes_into_the_engine_gets_nobody_in_and_keeps_nobody_out(
         stolen = token._replace(secret=bytes(16))
         for data in (b"?", bytes(5000), join_request(stolen, own, (), 1)):
             thief.call([("HSET", JOINS, "web2", data), ("HSET", WELCOME, "web2", data)], 10)
-            time.sleep(1)
-        host.run("enroll", keys.token_text(token))
-        _said, told = finish(waiting)
+        assert waiting.stderr is not None
+        assert select.select([waiting.stderr], [], [], PATIENCE)[0]
+        told = waiting.stderr.readline()
         assert "asked in its name in vain: it does not hold the token" in told
+        huge = bytes(MOST + 1)  # more than anybody may be made to read at once
+        with socket.socket(socket.AF_UNIX) as raw:
+            raw.connect(str(engine.socket))
+            raw.sendall(
+                encode([("AUTH", "tidegate", "CHANGE-THIS"), ("HSET", WELCOME, "web2", huge)])
+            )
+            while b":0" not in raw.recv(100):  # it was there already
+                pass
+        host.run("enroll", keys.token_text(token))
+        finish(waiting)
         roster = believed(host.keys, papers(engine))
         assert roster.members["web2"].certificate.key == keys.load(host.keys).public
     finally:
