@@ -328,7 +328,7 @@ def test_whoever_writes_into_the_engine_gets_nobody_in_and_keeps_nobody_out(
         assert select.select([waiting.stderr], [], [], PATIENCE)[0]
         told = waiting.stderr.readline()
         assert "asked in its name in vain: it does not hold the token" in told
-        huge = bytes(MOST + 1)  # more than anybody may be made to read at once
+        huge = bytes(MOST + (1 << 20))  # more than anybody may be made to read at once
         with socket.socket(socket.AF_UNIX) as raw:
             raw.connect(str(engine.socket))
             raw.sendall(
