@@ -7,7 +7,7 @@ Limits: of each subject as many values as convict; what is older gives way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 from struct import Struct
 
@@ -96,14 +96,10 @@ class Distinct(Tallies):
             self.tallies[subject] = b"".join(_ENTRY.pack(*one) for one in kept)
         self.dirty.add(subject)
 
-    def remembered(self, since: Micros) -> Iterator[Shared]:
+    def kept(self, subject: Subject) -> Iterable[tuple[Micros, int, int]]:
         """See `Tallies`. Of a value only its hash is known: it is the amount."""
-        for subject, tally in self.tallies.items():
-            for time, ref, hashed in _ENTRY.iter_unpack(tally):
-                if time >= since:
-                    origin, offset = divmod(ref, 1 << OFFSET_BITS)
-                    number = int.from_bytes(hashed)
-                    yield Shared(self.rule.name, subject, time, origin, offset, number)
+        entries = _ENTRY.iter_unpack(self.tallies.get(subject, b""))
+        return ((time, ref, int.from_bytes(hashed)) for time, ref, hashed in entries)
 
     def newest(self, tally: bytes) -> Micros:
         """The time of the newest entry; 0 if there is none."""

@@ -8,7 +8,7 @@ its place when it comes late, nor be recognised when it comes twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from struct import Struct
 from zlib import crc32
 
@@ -169,13 +169,12 @@ class Score(Tallies):
         state, _entries = _unpacked(self.tallies.get(subject, b""))
         return self.form.score(state, time)
 
-    def remembered(self, since: Micros) -> Iterator[Shared]:
+    def kept(self, subject: Subject) -> Iterable[tuple[Micros, int, int]]:
         """See `Tallies`. The newest of it, as far as the lines are known."""
-        for subject, tally in self.tallies.items():
-            for one in _unpacked(tally)[1]:
-                if one.time >= since and one.points > 0 and one.kind & 1:
-                    place = divmod(one.ref, 1 << OFFSET_BITS)
-                    yield Shared(self.rule.name, subject, one.time, *place, one.points)
+        entries = _unpacked(self.tallies.get(subject, b""))[1]
+        return (
+            (one.time, one.ref, one.points) for one in entries if one.points > 0 and one.kind & 1
+        )
 
     def newest(self, tally: bytes) -> Micros:
         """When the score will have faded; 0 if there is none."""

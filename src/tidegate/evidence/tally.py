@@ -6,7 +6,7 @@ Limits: none of its own; `windows` bounds the tallies over all rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from tidegate.model import Micros, Ref, Shared, Subject, Term, Verdict
@@ -94,6 +94,14 @@ class Tallies:
 
     def remembered(self, since: Micros) -> Iterator[Shared]:
         """What is remembered of all subjects, as it was handed out; what is not older."""
+        for subject in self.tallies:
+            for time, ref, amount in self.kept(subject):
+                if time >= since:
+                    origin, offset = divmod(ref, 1 << OFFSET_BITS)
+                    yield Shared(self.rule.name, subject, time, origin, offset, amount)
+
+    def kept(self, subject: Subject) -> Iterable[tuple[Micros, int, int]]:
+        """What is remembered of a subject: when, the line's place, what it was worth."""
         raise NotImplementedError
 
     def hold(self, subject: Subject, term: Term) -> None:

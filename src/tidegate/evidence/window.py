@@ -8,7 +8,7 @@ Limits: eight parallel sessions of one subject; what is bounded over all rules s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from struct import Struct
 from zlib import crc32
 
@@ -291,14 +291,10 @@ class Window(Tallies):
         tally = self.tallies.get(subject, b"")
         return tally[1 + tally[0] * self.row :] if self.row and tally else tally
 
-    def remembered(self, since: Micros) -> Iterator[Shared]:
+    def kept(self, subject: Subject) -> Iterable[tuple[Micros, int, int]]:
         """See `Tallies`."""
-        for subject in self.tallies:
-            entries = Counter(_ENTRY.iter_unpack(self._entries(subject)))
-            for (time, ref), amount in entries.items():
-                if time >= since:
-                    origin, offset = divmod(ref, 1 << OFFSET_BITS)
-                    yield Shared(self.rule.name, subject, time, origin, offset, amount)
+        entries = Counter(_ENTRY.iter_unpack(self._entries(subject)))
+        return [(*one, amount) for one, amount in entries.items()]
 
     def holding(self, subject: Subject) -> int:
         """How many counted events are remembered for a subject, inside the window or not."""

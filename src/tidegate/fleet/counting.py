@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tidegate.fleet import claims, functions
+from tidegate.fleet import claims, functions, wire
 from tidegate.fleet.connection import Refused
 from tidegate.fleet.fields import rounded
 from tidegate.fleet.functions import Answer, Command, Crossing, Form, Hit, Status
 from tidegate.fleet.outbox import Outbox
 from tidegate.fleet.spool import Spool
 from tidegate.model import SECOND, Micros, Shared
+from tidegate.policy.models import Rule
 
 DUE: Micros = SECOND
 """How often to ask for crossings that nobody confirmed, where nothing is sent to be counted."""
@@ -30,6 +31,17 @@ class Terms(NamedTuple):
 
     engine: functions.Terms
     claims: claims.Terms
+
+
+def terms_of(rules: Iterable[Rule], min_hosts: int) -> dict[str, Terms]:
+    """The terms of those rules that the fleet counts by. OperatorError where it can't."""
+    return {
+        rule.name: Terms(
+            functions.terms_of(rule, wire.mark(rule)), claims.terms_of(rule, min_hosts)
+        )
+        for rule in rules
+        if rule.enabled and rule.shared
+    }
 
 
 class Ask(NamedTuple):

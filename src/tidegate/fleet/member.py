@@ -12,21 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tidegate.fleet import claims, condition, entries, functions, stream, wire
+from tidegate.fleet import condition, entries, functions, stream, wire
 from tidegate.fleet.accepting import Accepting
 from tidegate.fleet.admission import SKEW, Guarded, Refusal
 from tidegate.fleet.assembly import Assembly, Outcome
 from tidegate.fleet.carrier import Carrier
 from tidegate.fleet.cases import TakeBack
 from tidegate.fleet.claiming import Claiming
-from tidegate.fleet.counting import Ask, Counting, Terms
+from tidegate.fleet.counting import Ask, Counting, Terms, terms_of
 from tidegate.fleet.deciding import Deciding
 from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.mail import Mailbox
 from tidegate.fleet.members import May, Roster
 from tidegate.fleet.papers import Papers
 from tidegate.fleet.planning import Planning
-from tidegate.fleet.port import Conviction, Health, Heard, Opening, What
+from tidegate.fleet.port import Conviction, Health, Heard, Opening
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
 from tidegate.fleet.setting import Setting as Setting
@@ -77,6 +77,7 @@ class Member:
         self._busy: set[str] = set()
         self._behind, self._telling = True, 0
         self._ticked: Micros = 0
+        self._remembers = True
         self._reread: Micros = 0
         self.trouble, self.stale = "", False
         self.lag: Micros = 0
@@ -85,11 +86,7 @@ class Member:
 
     def follow(self, rules: Iterable[Rule], min_hosts: int = 1, *, bans: bool = True) -> None:
         """The policy says so now."""
-        self._rules = {}
-        for rule in rules:
-            if rule.enabled and rule.shared:
-                engine = functions.terms_of(rule, wire.mark(rule))
-                self._rules[rule.name] = Terms(engine, claims.terms_of(rule, min_hosts))
+        self._rules = terms_of(rules, min_hosts)
         self.deciding.rules = self._rules
         self.claiming.terms = {one.engine.mark: one for one in self._rules.values()}
         self.trust.follow(one.claims for one in self._rules.values())
@@ -104,26 +101,24 @@ class Member:
         self.trust.restore(changes)
         self.papers.keep(now)
 
-    def share(self, counted: Sequence[Shared], now: Micros) -> None:
+    def share(self, counted: Iterable[Shared], now: Micros) -> None:
         """This was counted here. Of whom all have closed for, nothing counts."""
-        for one in counted:
-            terms = self._rules.get(one.rule)
-            if terms is None or one.time <= self.trust.cases.spent(one.rule, one.subject):
-                continue
-            amount = self.counting.share(terms, one)
-            if amount > 0:
-                self.trust.counted.count(terms.claims, one.subject, one.time, amount)
+        self._count(counted)
 
     def remember(self, counted: Iterable[Shared]) -> None:
         """This was counted here before this start. The engine knows lines by their names, but of a
         score only the newest: points are not sent again, only claimed."""
+        self._count(counted, again=True)
+
+    def _count(self, counted: Iterable[Shared], *, again: bool = False) -> None:
         for one in counted:
             terms = self._rules.get(one.rule)
             if terms is None or one.time <= self.trust.cases.spent(one.rule, one.subject):
                 continue
-            scored = terms.engine.form.scored
-            amount = one.amount if scored else self.counting.share(terms, one)
-            self.trust.counted.count(terms.claims, one.subject, one.time, amount)
+            known = again and terms.engine.form.scored
+            amount = one.amount if known else self.counting.share(terms, one)
+            if amount > 0:
+                self.trust.counted.count(terms.claims, one.subject, one.time, amount)
 
     def say(self, decisions: Iterable[Decision], now: Micros) -> None:
         """This was decided here."""
@@ -133,20 +128,13 @@ class Member:
         """What came of a conviction."""
         self.trust.settled(number, until)
 
-    def ask(self, number: int, what: What, subject: Subject) -> None:
-        """What the others know of somebody, or how they are: `heard().told` answers."""
-        if what == "why":
-            self.quotes.ask(number, subject)
-        else:
-            self.reports.ask(number)
-
     def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
         """What to send now. While our clock is not the engine's: only what tells the time."""
         found = [] if urgent and not self.counting.behind else self.counting.asks(now)
         if self.clocks_differ:
             return found
         if not 0 <= now - self._ticked < _TICK:
-            self._ticked = now
+            self._ticked, self._remembers = now, True
             self.assembly.tick(len(self.trust.roster.members), now)
             self.accepting.tick(now)
             self.deciding.tick(now)
@@ -285,12 +273,13 @@ class Member:
                 self.assembly.listener.again()
 
     def heard(self) -> Heard:
-        """What has come since last asked, for the watcher."""
+        """What has come since last asked, for the watcher. What to remember once a second."""
         closings, openings = self.accepting.closings, [*self._openings, *self.accepting.openings]
+        changes = self.trust.changes() if self._remembers else ()
+        self._remembers = False
         found = Heard(
-            tuple(self._convictions), tuple(closings), tuple(openings),
-            tuple(self.trust.changes()), tuple(self.carrying.found),
-            (*self.quotes.told, *self.reports.told),
+            tuple(self._convictions), tuple(closings), tuple(openings), tuple(changes),
+            tuple(self.carrying.found), (*self.quotes.told, *self.reports.told),
         )  # fmt: skip
         spent: tuple[list[Any], ...] = (
             self._convictions, self._openings, closings, self.accepting.openings,

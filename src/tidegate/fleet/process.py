@@ -151,7 +151,10 @@ class Process:
             case "report":
                 member.reports.report(frame["more"])
             case "ask":
-                member.ask(frame["number"], frame["what"], Subject(frame["subject"]))
+                if frame["what"] == "why":
+                    member.quotes.ask(frame["number"], Subject(frame["subject"]))
+                else:
+                    member.reports.ask(frame["number"])
             case other:
                 raise Malformed(f"nothing is called {str(other)[:40]!r} here")
 
