@@ -11,6 +11,7 @@ from tests.fleet.timed import Timed, told_the_time
 from tidegate.fleet import functions, oracle, stream
 from tidegate.fleet.connection import Refused
 from tidegate.fleet.functions import Answer, Form, Hit, Status, Sum, Terms
+from tidegate.fleet.together import together
 from tidegate.model import MINUTE, SECOND, Micros, Subject
 
 NOW = 1_790_000_000_000  # milliseconds
@@ -286,3 +287,31 @@ def test_what_was_said_is_read_in_brief(engine: Timed) -> None:
     (reply,) = engine.call(stream.read(places[1], brief=True))
     assert stream.briefly(reply) == (places[-1], [b"", b""])
     assert stream.briefly(engine.call(stream.read(places[-1], brief=True))[0]) == (b"", [])
+
+
+def test_counting_and_hearing_in_one_call_is_as_in_two(engine: Timed) -> None:
+    engine.call(("XADD", stream.STREAM, "*", "m", b"said"))
+    for number, place in enumerate((b"0-0", b"9999999999999-0"), 1):
+        count = functions.count_command("web1", 0, (1, number), 0, START, [one(*hits(number))])
+        heard = stream.read(place, brief=True)
+        sent = together([count, heard])
+        assert len(sent.commands) == 1
+        answer, blob = sent.spread(engine.call(*sent.commands))
+        assert functions.read_answer(answer).status is Status.COUNTED
+        assert [blob] == engine.call(heard)
+        assert [answer] == engine.call(count)  # counted already
+
+
+def test_what_is_wrong_in_one_of_both_leaves_the_other(engine: Timed) -> None:
+    engine.call(("SET", stream.STREAM, "no stream"))
+    count = functions.count_command("web1", 0, (1, 1), 0, START, [one(*hits(1))])
+    sent = together([count, stream.read(b"0-0", brief=True)])
+    answer, refused = sent.spread(engine.connection.call(sent.commands, 30))
+    assert functions.read_answer(answer).status is Status.COUNTED
+    assert isinstance(refused, Refused)
+    engine.call(("DEL", stream.STREAM), ("XADD", stream.STREAM, "*", "m", b"said"))
+    wrong = (*count[:-1], b"cut")
+    sent = together([wrong, stream.read(b"0-0", brief=True)])
+    refused, blob = sent.spread(engine.connection.call(sent.commands, 30))
+    assert isinstance(refused, Refused)
+    assert stream.briefly(blob)[1] == [b"said"]

@@ -101,3 +101,21 @@ def test_in_a_small_fleet_all_hear_what_was_answered_to_a_letter(shared_server):
         boxes = ask(shared_server, "KEYS", "{tg:decisions}:to:*")
         assert len(boxes) == 3  # of all but the one that was asked
         assert all(ask(shared_server, "PTTL", one) > 0 for one in boxes)
+
+
+def test_an_engine_without_memory_still_lets_hear(shared_server):
+    """What is counted it refuses; both go in one call, until that is refused."""
+    with fleet(shared_server, *NAMES) as nodes:
+        nodes[0].hits(1)
+        settle(nodes)
+        try:
+            nodes[1].decide()
+            settle(nodes[1:2])
+            ask(shared_server, "CONFIG", "SET", "maxmemory", "1")
+            for node in nodes:
+                node.hits(1)
+            run(nodes, lambda: all("OOM" in node.member.counting.trouble for node in nodes), "full")
+            assert ask(shared_server, "XLEN", STREAM) == 5
+            run(nodes, lambda: nodes[0].closings, "heard")
+        finally:
+            ask(shared_server, "CONFIG", "SET", "maxmemory", "0")

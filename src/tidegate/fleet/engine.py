@@ -32,6 +32,11 @@ class Engine:
         self._ranges: tuple[Range, ...] = ()
         self._primary: Address | None = None
 
+    @property
+    def is_one(self) -> bool:
+        """Whether one server leads all keys."""
+        return self._route.kind != "cluster"
+
     def twin(self) -> Engine:
         """The same, with connections of its own."""
         return Engine(self._route, self._login, self._timeout, self._sentinels)

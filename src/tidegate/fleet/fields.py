@@ -59,13 +59,19 @@ def name(value: str, pattern: re.Pattern[str]) -> bytes:
     return number(len(value), 1) + value.encode("ascii")
 
 
-def subject(value: Subject) -> bytes:
-    """An address or network: family, length of the prefix, packed address."""
+def range_of(value: Subject) -> Network:
+    """The range behind an address or network. ValueError where it is none, or another spelling."""
     found = subjects.network(value)
     if found is None:
         raise ValueError(f"{value!r} is neither address nor network")
     if subjects.from_network(found) != value:
         raise ValueError(f"{value!r} is not in its canonical spelling")
+    return found
+
+
+def subject(value: Subject) -> bytes:
+    """An address or network: family, length of the prefix, packed address."""
+    found = range_of(value)
     return bytes((found.family, found.length)) + found.bits
 
 

@@ -24,6 +24,7 @@ from tidegate.fleet.engine import Engine
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.member import Member
 from tidegate.fleet.port import Health
+from tidegate.fleet.together import Together, together
 from tidegate.model import SECOND, Micros
 from tidegate.subject import of_address
 
@@ -43,6 +44,7 @@ def now() -> Micros:
 
 class _Sent(NamedTuple):
     asks: tuple[Ask, ...]
+    together: Together
     deadline: float
 
 
@@ -87,7 +89,7 @@ class Carrier:
         self._sent: dict[Connection, deque[_Sent]] = {}
         self._reading: Connection | None = None
         self._urgent = 0
-        self._rest = 0.0
+        self._rest = self._apart = 0.0
         self._resting_until = 0.0
         self._connecting: threading.Thread | None = None
         self._wanted: set[str] = set()
@@ -102,6 +104,12 @@ class Carrier:
     def fds(self) -> list[int]:
         """Readable when the engine said something."""
         return [one.fileno() for one in self._sent if one.fileno() >= 0]
+
+    def is_due(self, ready: AbstractSet[int]) -> bool:
+        """Whether a turn would do anything, these being readable."""
+        if self._connecting is not None or time.monotonic() >= self._next:
+            return True
+        return bool(ready) and any(one.fileno() in ready for one in self._sent)
 
     def pause(self) -> float:
         """Seconds until there is something to do, whatever is readable."""
@@ -122,8 +130,10 @@ class Carrier:
         moment = time.monotonic()
         self._look_after_connecting(moment)
         for connection in list(self._sent):
-            if ready is None or moment >= self._next or connection.fileno() in ready:
+            if ready is None or connection.fileno() in ready:
                 self._receive(connection, moment)
+            if (ready is None or moment >= self._next) and connection in self._sent:
+                self._look_after(connection, moment)
         if moment >= self._next:
             self._next += self._period * max(1, -(-(moment - self._next) // self._period))
             self._urgent = _URGENT
@@ -148,7 +158,7 @@ class Carrier:
         self.talker.reads_elsewhere()
 
     def _send(self, asks: Sequence[Ask], moment: float) -> None:
-        together: dict[Connection, list[Ask]] = {}
+        shared: dict[Connection, list[Ask]] = {}
         for one in asks:
             reading = self._reading if one.anywhere and self.copies is not None else None
             connection = reading or self.engine.open(one.key)
@@ -156,13 +166,16 @@ class Carrier:
                 self.talker.lost(one)
                 self._wanted.add(one.key)
             else:
-                together.setdefault(connection, []).append(one)
-        for connection, found in together.items():
+                shared.setdefault(connection, []).append(one)
+        for connection, found in shared.items():
+            commands = [command for one in found for command in one.commands]
+            one_by_one = moment < self._apart or not self.engine.is_one
+            sent = Together(commands) if one_by_one else together(commands)
             self._sent.setdefault(connection, deque()).append(
-                _Sent(tuple(found), moment + self._patience)
+                _Sent(tuple(found), sent, moment + self._patience)
             )
             try:
-                connection.send([command for one in found for command in one.commands])
+                connection.send(sent.commands)
             except FleetError as error:
                 self._broken(connection, str(error), moment)
         if self._wanted and self._connecting is None and moment >= self._resting_until:
@@ -171,16 +184,26 @@ class Carrier:
     def _receive(self, connection: Connection, moment: float) -> None:
         waiting = self._sent[connection]
         try:
-            connection.flush()
             groups = connection.receive()
         except FleetError as error:
             self._broken(connection, str(error), moment)
             return
         for replies in groups:
             sent = waiting.popleft()
-            if not self._deliver(sent, replies):
+            if sent.together.is_refused(replies):
+                self._apart = moment + LONGEST
+            if not self._deliver(sent, sent.together.spread(replies)):
                 self._broken(connection, f"engine {connection.where} makes no sense", moment)
                 return
+
+    def _look_after(self, connection: Connection, moment: float) -> None:
+        """Send what found no room, and wait for no answer too long."""
+        waiting = self._sent[connection]
+        try:
+            connection.flush()
+        except FleetError as error:
+            self._broken(connection, str(error), moment)
+            return
         if waiting and waiting[0].deadline <= moment:
             self._broken(connection, f"engine {connection.where} does not answer", moment)
 
@@ -285,7 +308,7 @@ class Rounds(Carrier):
     def turn(self, ready: AbstractSet[int] | None = None) -> None:
         """Take what has come, and begin the next round when it is time: mail first, for what it
         makes this host say goes out with it."""
-        if ready is None or not self.ear.pause() or not ready.isdisjoint(self.ear.fds()):
+        if ready is None or self.ear.is_due(ready):
             self.ear.turn(ready)
         super().turn(ready)
         if self.copies is not None and self.member.stale:

@@ -29,6 +29,7 @@ local HALVINGS = 16      -- half-lives in an epoch of a score
 local FINE = 1048576     -- a point, in the units of the sums of a score
 local SHORTEST = 1000    -- the shortest half-life of a score
 local LEAST = 1 / 64     -- a score below this is none
+local MESSAGES = 100     -- messages that are read in one round
 local HIGHEST = 4503599627370496
 
 local COUNTED, OLD, GAP, SKEWED = 1, 2, 3, 4
@@ -393,7 +394,17 @@ local function heard(keys, args)
   return table.concat(parts)
 end
 
+-- Both at once, where one server has all shards: KEYS and ARGS of a count, then the stream and the
+-- place behind which to read it. Two replies.
+local function round(keys, args)
+  local stream, place = table.remove(keys), table.remove(args)
+  local counted = count(keys, args)
+  local good, said = pcall(heard, { stream }, { place, MESSAGES })
+  return { counted, good and said or not good and redis.error_reply('ERR tidegate: no such stream') }
+end
+
 redis.register_function('tg1_count', count)
 redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
+redis.register_function('tg1_round', round)
 redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }

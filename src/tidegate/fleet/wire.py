@@ -133,8 +133,8 @@ def mark(rule: Rule) -> bytes:
 
 def narrow(subject: Subject) -> bool:
     """Whether a subject is as narrow as observed ones are: an address, or the /64 of one."""
-    packed = fields.subject(subject)
-    return packed[1] == 32 if packed[0] == 4 else packed[1] >= 64
+    found = fields.range_of(subject)
+    return found.length == 32 if found.family == 4 else found.length >= 64
 
 
 def _most(kind: Kind) -> int:
