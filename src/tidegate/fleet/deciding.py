@@ -19,6 +19,7 @@ from tidegate.fleet.assembly import Assembly
 from tidegate.fleet.claiming import Claiming
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.decisions import Entry
+from tidegate.fleet.members import May
 from tidegate.fleet.trust import Trust
 from tidegate.model import SECOND, Decision, Micros
 
@@ -45,6 +46,10 @@ class Deciding:
         for decision in decisions:
             entry = entries.entry_of(decision)
             if entry is None:
+                continue
+            if not entry.rule and not self._trust.roster.may(self._assembly.host, May.DECIDE):
+                # All others would refuse it; a host that is not enrolled yet tells nobody either.
+                self._accepting.refused[self._assembly.host, "not allowed"] += 1
                 continue
             made = self._trust.cases.of(entry.rule, entry.subject) if entry.rule else None
             try:
