@@ -129,12 +129,36 @@ def test_an_engine_that_does_not_answer_changes_nothing_but_one_line(fleet: Comp
     assert str(fleet.server.socket) in line
     assert one.verb("unban", C).stderr.startswith("the other hosts hear of it later: ")
     assert "fleet    away" in one.verb("status").stdout
+    one.stop()  # what it decided is not forgotten, and heard after the next start
+    one.start()
+    until("it is said again", lambda: len(lines_about_the_fleet(one.said())) == 2)
     fleet.again()
     joined(one, other, members=3)
     until("what was decided meanwhile is heard", lambda: banned(other) == [{A}])
     attempts(one, B, 1)
     until("and what was counted meanwhile counts", lambda: banned(one, other) == [{A, B}, {A, B}])
-    until("that it is over is said", lambda: len(lines_about_the_fleet(one.said())) == 2)
+    until("that it is over is said", lambda: len(lines_about_the_fleet(one.said())) == 3)
+
+
+@pytest.mark.parametrize("engine", ["redis://127.0.0.1:6379", "redis://engine.invalid"])
+def test_an_engine_that_is_silent_or_has_no_address_holds_up_nothing(
+    fleet: Company, engine: str
+) -> None:
+    host = fleet.host("web1")
+    host.write_policy(fleet.policy().replace(fleet.spec.engines[0], engine))
+    assert host.space is not None
+    host.space.nft(
+        "table inet silent { chain o { type filter hook output priority 0; tcp dport 6379 drop; }; }"
+    )
+    host.start()
+    attempts(host, A, 4)
+    until("it closes", lambda: banned(host) == [{A}])
+    (line,) = until("one line", lambda: lines_about_the_fleet(host.said()))
+    assert line.endswith(f"{ALONE} until it is well again")
+    before = host.crew(*CREW)
+    assert host.verb("unban", A).returncode == 0
+    assert banned(host) == [set()]
+    assert host.crew(*CREW) == before
 
 
 @pytest.mark.parametrize("missing", ["hiredis", "cryptography"])
