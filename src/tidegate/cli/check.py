@@ -7,6 +7,7 @@ this host (`tidegate check mx`) is a command of its own below this one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ import click
 from tidegate.cli.common import as_json, config, emit, say
 from tidegate.daemon.build import Plan, plan, prove
 from tidegate.errors import OperatorError
+from tidegate.policy.fleetreader import counting
 
 
 class Checks(click.Group):
@@ -68,6 +70,8 @@ def command(ctx: click.Context, config: Path | None, show: bool, as_json: bool) 
             say(f"note: {note}")
         for trouble in troubles:
             say(f"warning: {trouble}")
+        for line in _together(checked):
+            click.echo(line)
         summary = _summary(checked)
         guards = f" {summary['guards']} guards," if summary["guards"] else ""
         click.echo(
@@ -104,8 +108,22 @@ def _key(key: str) -> str:
     return key if key.replace("-", "").replace("_", "").isalnum() else f'"{key}"'
 
 
+def _together(checked: Plan) -> Iterator[str]:
+    """Who counts by which rules, where there is a fleet."""
+    fleet, found = checked.loaded.policy.fleet, counting(checked.loaded.policy)
+    if fleet is None:
+        return
+    if found.together:
+        yield f"fleet: all hosts count together by {', '.join(found.together)}"
+    else:
+        yield "fleet: hosts count together by no rule; what one closes, all close"
+    for name, why in found.alone:
+        yield f"fleet: each host counts alone by {name}: {why}"
+
+
 def _summary(checked: Plan) -> dict[str, object]:
     policy = checked.loaded.policy
+    together = {} if policy.fleet is None else {"together": list(counting(policy).together)}
     detectors = [detector for pack in checked.packs for detector in pack.detectors]
     return {
         "v": 1,
@@ -117,13 +135,16 @@ def _summary(checked: Plan) -> dict[str, object]:
         "guards": sum(one.enabled for one in policy.guards) + len(policy.triggers),
         "detectors": len(detectors),
         "examples": sum(len(one.match) + len(one.reject) for one in detectors),
+        **together,
     }
 
 
 def _troubles(checked: Plan) -> list[str]:
     """What each source would say to the watcher, and what this host lacks."""
-    from tidegate.daemon import try_outward, try_sources
+    from tidegate.daemon import fleetless, try_outward, try_sources
 
     told = any(source.netflow is not None for source in checked.sources)
     lacks = try_outward.troubles(checked.loaded.policy.outward, told=told)
+    apart = fleetless.hindrance(checked.loaded.policy)
+    lacks += [f"fleet: this host counts and decides alone: {apart}"] if apart else []
     return [*try_sources.troubles(checked), *lacks]

@@ -166,7 +166,8 @@ def _tried(one: Tried) -> dict[str, Any]:
 
 def _rule(one: Counts) -> dict[str, Any]:
     row: dict[str, Any] = {"rule": one.rule, "stated": one.stated, "weight": one.weight}
-    return row | ({"why": one.why} if one.why else {}) | ({"resets": True} if one.resets else {})
+    row |= ({"why": one.why} if one.why else {}) | ({"resets": True} if one.resets else {})
+    return row | ({"together": True} if one.together else {})
 
 
 def _session(event: Event, taken: Sequence[Taken]) -> str:

@@ -115,7 +115,8 @@ def _makes(rule: dict[str, Any]) -> str:
         return f"does not begin anew: {rule['why']}" if "why" in rule else "begins the count anew"
     if "why" in rule:
         return f"does not count it: {printable(rule['why'])}"
-    return f"counts {rule['weight']}"
+    together = ", together with what all hosts of the fleet count" if "together" in rule else ""
+    return f"counts {rule['weight']}{together}"
 
 
 def _caret(line: bytes, at: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tidegate.policy.models import Counted, Rule
 class Counts(NamedTuple):
     """What a rule makes of an event. `weight` 0: it does not count, and `why` says why.
 
-    `resets`: it begins the subject's count anew.
+    `resets`: it begins the subject's count anew. `together`: all hosts of a fleet count it.
     """
 
     rule: str
@@ -25,6 +25,7 @@ class Counts(NamedTuple):
     weight: int
     why: str = ""
     resets: bool = False
+    together: bool = False
 
 
 def counted(event: Event, rules: Sequence[Rule], weights: Mapping[str, int]) -> list[Counts]:
@@ -58,8 +59,8 @@ def _entry(
     if rule.distinct and rule.score is None:
         if rule.distinct not in event.fields:
             return none(f"the line has no field {rule.distinct}")
-        return Counts(rule.name, rule.stated, 1)
-    return Counts(rule.name, rule.stated, weight * event.count)
+        return Counts(rule.name, rule.stated, 1, together=rule.shared)
+    return Counts(rule.name, rule.stated, weight * event.count, together=rule.shared)
 
 
 def _refused(event: Event, entries: Sequence[Counted]) -> str:

@@ -6,12 +6,13 @@ collected with its key. Limits: whether anybody answers there is seen when the f
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tidegate.model import DAY, SECOND
 from tidegate.policy import values
 from tidegate.policy.fleet import FleetSpec
-from tidegate.policy.models import Rule
+from tidegate.policy.models import Policy, Rule
 from tidegate.policy.sections import Read, Sections, subtable
 
 MOST_COUNTED = 1025
@@ -116,6 +117,29 @@ def shared(rule: Rule, said: str, fleet: FleetSpec | None, sections: Sections) -
     return fleet is not None and not why and (said or fleet.count) == "fleet"
 
 
+class Counting(NamedTuple):
+    """Rules that are switched on, as the administrator named them: those by which all hosts count
+    together, and by which this one counts alone because the fleet can't, with why."""
+
+    together: tuple[str, ...]
+    alone: tuple[tuple[str, str], ...]
+
+
+def counting(policy: Policy) -> Counting:
+    """Who counts by the rules of a policy; nothing of those that are to be counted alone."""
+    together: dict[str, None] = {}
+    alone: dict[str, str] = {}
+    for rule in policy.rules if policy.fleet is not None else ():
+        name = rule.name.rpartition(".")[0] if rule.ban.service else rule.name
+        if not rule.enabled or rule.ban.outward:
+            continue
+        if rule.shared:
+            together[name] = None
+        elif policy.fleet is not None and policy.fleet.count == "fleet" and uncountable(rule):
+            alone[name] = uncountable(rule)
+    return Counting(tuple(together), tuple(alone.items()))
+
+
 def uncountable(rule: Rule) -> str:
     """Why hosts can't count together by a rule, so that it would be as on one machine; "" if they
     can."""
@@ -124,8 +148,8 @@ def uncountable(rule: Rule) -> str:
     if rule.reset_on:
         return "the fleet can't begin a count anew (reset-on)"
     room = LONGEST_NAME - (_LONGEST_SERVICE if rule.ban.service else 0)
-    if not rule.name[:1].isalnum() or len(rule.name) > room:
-        return f"the fleet takes names of rules of at most {room} characters, a letter first"
+    if rule.name[:1] in ("", "-", ".") or len(rule.name) > room:
+        return f"the fleet takes names of rules of at most {room} characters, no dot or - first"
     if rule.score is None:
         if rule.threshold > MOST_COUNTED:
             return f"the fleet counts to {MOST_COUNTED} at most"

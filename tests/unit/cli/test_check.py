@@ -91,3 +91,53 @@ length = 404
     assert f'outward.sources = ["uids", "no-such-lan0"]    # {policy}:3' in done.stdout
     shown = 'outward.filter.slammer = { protocol = "udp", port = 1434, length = 404 }'
     assert f"{shown}    # {policy}:5" in done.stdout
+
+
+FLEET = """
+[fleet]
+engine = "unix:/nowhere/redis.sock"
+[paths]
+fleet = "{folder}/keys"
+[rule.guess]
+on = ["sshd.auth_failed"]
+at-least = 5
+within = "10m"
+ban = {{ ports = "service" }}
+[rule.users]
+on = ["sshd.auth_failed"]
+at-least = 5
+distinct = "user"
+reset-on = "sshd.auth_ok"
+within = "10m"
+ban = {{ ports = [22] }}
+[rule.here]
+on = ["sshd.auth_failed"]
+at-least = 9
+within = "10m"
+count = "host"
+ban = {{ ports = [22] }}
+"""
+
+
+def test_who_counts_by_which_rule_is_said_where_there_is_a_fleet(tmp_path: Path) -> None:
+    policy = tmp_path / "tidegate.toml"
+    policy.write_text(FLEET.format(folder=tmp_path))
+    done = tidegate("check", "--config", str(policy))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:-1] == [
+        "fleet: all hosts count together by guess",
+        "fleet: each host counts alone by users: the fleet can't begin a count anew (reset-on)",
+    ]
+    assert "warning: fleet: this host counts and decides alone: " in done.stderr
+    answer = json.loads(tidegate("check", "--config", str(policy), "--json").stdout)
+    assert answer["together"] == ["guess"]
+    policy.write_text(
+        FLEET.format(folder=tmp_path).replace('redis.sock"', 'redis.sock"\ncount = "host"')
+    )
+    done = tidegate("check", "--config", str(policy))
+    assert done.stdout.startswith(
+        "fleet: hosts count together by no rule; what one closes, all close\nok: "
+    )
+    policy.write_text(FLEET.format(folder=tmp_path).partition("[rule")[2].join(["[rule", ""]))
+    done = tidegate("check", "--config", str(policy))
+    assert (done.returncode, "fleet" in done.stdout + done.stderr) == (0, False), done.stderr

@@ -130,3 +130,13 @@ def test_hostile_text_is_shown_and_steers_nothing(public_folder: Path) -> None:
     assert "\x1b" not in said
     assert "\u202e" not in said
     assert r"\x1b[2J\xff\u202e" in said
+
+
+def test_what_the_fleet_counts_too_is_said(public_folder: Path) -> None:
+    with (public_folder / "fleet.toml").open("w") as file:
+        file.write(POLICY + '[fleet]\nengine = "unix:/nowhere/redis.sock"\n')
+    text = STAMP + "Invalid user x from 192.0.2.7 port 4"
+    said = run(public_folder, "--line", text, "--config", public_folder / "fleet.toml")
+    assert "counts 2, together with what all hosts of the fleet count" in said
+    (row,) = rows(public_folder, "--line", text, "--config", public_folder / "fleet.toml")
+    assert row["events"][0]["rules"][0]["together"] is True
