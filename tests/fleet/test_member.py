@@ -179,3 +179,21 @@ def test_what_a_host_counted_before_it_was_started_anew_is_claimed_and_counted_o
         run((again, other), lambda: again.convictions and other.convictions, "convicted")
         assert dict(other.convictions[0].shares) == {"web1": 2, "web2": 2}
         again.rounds.close()
+
+
+def test_an_engine_without_our_functions_is_named_and_what_was_counted_waits(tmp_path):
+    with servers.server(tmp_path) as server:
+        enrol(server, "web1", "web2")
+        nodes = [Node(name, server.address) for name in ("web1", "web2")]
+        nodes[0].hits(2)
+        run(nodes, lambda: all(node.health.state == "alone" for node in nodes), "alone")
+        assert "tidegate fleet init" in nodes[0].health.detail
+        nodes[0].decide(subject=OTHER)
+        run(nodes, lambda: nodes[1].closings, "heard all the same")
+        prepare(server)
+        enrol(server, "web1", "web2")
+        run(nodes, lambda: all(node.health.state == "joined" for node in nodes), "joined")
+        nodes[1].hits(2)
+        run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+        for node in nodes:
+            node.rounds.close()

@@ -20,7 +20,7 @@ def health(member: Member, now: Micros) -> Health:
     counting, trust, assembly = member.counting, member.trust, member.assembly
     refused = trust.refused.counts + assembly.refused + member.accepting.refused
     state, detail = _state(member)
-    troubles = [member.trouble, counting.trouble]
+    troubles = [one for one in (member.trouble, counting.trouble) if one != detail]
     if counting.usurped:
         troubles.append("somebody counts in the name of this host: revoke it and enrol it anew")
     return Health(
@@ -47,6 +47,8 @@ def _state(member: Member) -> tuple[State, str]:
     if member.clocks_differ:
         behind = (member.counting.offset or 0) // SECOND
         return "alone", f"the engine's clock is {behind} s ahead of ours: set this host's clock"
+    if member.counting.offset is None and member.counting.trouble:
+        return "alone", member.counting.trouble
     listener = member.assembly.listener
     first = listener.snapshots <= 1 and listener.phase != "stream"
     if member.counting.offset is None or first:
