@@ -200,6 +200,18 @@ class Press:
             )
         return 0 if good else 1
 
+    def _why_nobody(self, id_: str, number: int) -> str:
+        newest = next(iter(self._known()), None)
+        if newest is not None and newest.entry.number >= number and newest.id.hex() != id_:
+            return (
+                f"{newest.host} published number {newest.entry.number} meanwhile, which holds;"
+                " look at it, then publish again"
+            )
+        return (
+            "no host took it: may this one publish? At the desk:"
+            f" tidegate fleet enroll {self._anchor.host} --same-key --may-publish"
+        )
+
     def _watch(self, id_: str, names: frozenset[str], trial: int) -> int:
         """While they try: 0 when it is over, 1 as soon as one goes back."""
         deadline = time.monotonic() + trial
