@@ -196,7 +196,7 @@ class Guarded:
     def __init__(self, engine: Iterable[Subject] = (), listed: Iterable[Subject] = ()) -> None:
         self._fixed = [Subject(one) for one in NEVER]
         self._engine = list(engine)
-        self._sets: tuple[PrefixSet, PrefixSet] | None = None
+        self._sets: tuple[PrefixSet, PrefixSet] | None = None  # all of them; those not listed
         self.look(tuple, listed)
 
     def engine(self, found: Iterable[Subject]) -> None:
@@ -219,9 +219,11 @@ class Guarded:
         if found.length < (widest or (32 if found.family == 4 else 64)):
             return "too wide"
         if self._sets is None:
-            ours = PrefixSet([*self._fixed, *self._engine, *self._members()])
-            self._sets = (ours, PrefixSet(self._named))
-        ours, listed = self._sets
-        if ours.overlaps(found):
+            ours = [*self._fixed, *self._engine, *self._members()]
+            self._sets = (PrefixSet([*ours, *self._named]), PrefixSet(ours))
+        either, unlisted = self._sets
+        if not either.overlaps(found):
+            return ""
+        if unlisted.overlaps(found):
             return "an address of nobody's, of the engine or of a member"
-        return "allowlist" if listed.overlaps(found) else ""
+        return "allowlist"

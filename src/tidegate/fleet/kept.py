@@ -77,7 +77,7 @@ class Kept:
         self.of: defaultdict[Subject, dict[str, Entry]] = defaultdict(dict)
         self._limits, self._matter = limits, matter
         self._matters: defaultdict[Matter, set[str]] = defaultdict(set)
-        self._hosts: defaultdict[str, list[Rank]] = defaultdict(list)
+        self._hosts: dict[str, list[Rank]] = {}  # of those who have ever had too many
         self._sizes: Counter[str] = Counter()
         self._ranks: list[Rank] = []
 
@@ -92,11 +92,12 @@ class Kept:
         self._matters[matter].add(one.id)
         self._sizes[one.host] += 1
         heappush(self._ranks, rank)
-        heappush(self._hosts[one.host], rank)
+        if one.host in self._hosts:
+            heappush(self._hosts[one.host], rank)
         if len(self._matters[matter]) > self._matter:
             out = min(self._matters[matter], key=lambda each: self._rank(self.entries[each]))
         elif self._sizes[one.host] > self._limits.host:
-            out = self._lowest(self._hosts[one.host])
+            out = self._lowest(self._of_host(one.host))
         elif len(self.entries) > self._limits.total:
             out = self._lowest(self._ranks)
         else:
@@ -109,6 +110,13 @@ class Kept:
             number = heappop(self._ranks)[2]
             if number in self.entries:
                 yield self._drop(number)
+
+    def _of_host(self, host: str) -> list[Rank]:
+        if host not in self._hosts:
+            found = [self._rank(each) for each in self.entries.values() if each.host == host]
+            heapify(found)
+            self._hosts[host] = found
+        return self._hosts[host]
 
     def _lowest(self, heap: list[Rank]) -> str:
         while heap[0][2] not in self.entries:
@@ -126,7 +134,8 @@ class Kept:
             del self._matters[matter]
         self._sizes[one.host] -= 1
         if self._sizes[one.host]:
-            self._sweep(self._hosts[one.host], self._sizes[one.host])
+            if one.host in self._hosts:
+                self._sweep(self._hosts[one.host], self._sizes[one.host])
         else:
             del self._sizes[one.host]
             self._hosts.pop(one.host, None)
