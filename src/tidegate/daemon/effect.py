@@ -25,6 +25,11 @@ _NOT_CLOSED = frozenset({"refused", "skipped"})
 _MACHINE = frozenset({"rule", "reload"})
 
 
+def _by_machine(by: str) -> bool:
+    """Whether no person did it: a rule, a reload, or the fleet, which takes back what it closed."""
+    return by in _MACHINE or by == "fleet" or by.startswith("fleet:")
+
+
 @dataclass(slots=True)
 class Rates:
     """Events and the time they belong to, before bans, meanwhile and afterwards, added up."""
@@ -105,7 +110,7 @@ class Effect:
                 self._refused[deed.detail] += 1
             if deed.action == "ban":
                 self._ban(deed)
-            elif deed.action == "unban" and deed.by not in _MACHINE:
+            elif deed.action == "unban" and not _by_machine(deed.by):
                 self._opened += 1
                 self._unbans = [*self._unbans, deed][-MOST:]
 

@@ -161,8 +161,10 @@ def taken(terms: Terms, guard: str) -> tuple[What, tuple[str, ...]]:
 
 
 def is_person(by: str) -> bool:
-    """Whether that is a person's hand: `anna (uid 1000)`, or one that nobody saw."""
-    return by == "person" or (by.endswith(")") and "(uid " in by)
+    """Whether that is a person's hand: `anna (uid 1000)`, here or on another host of the fleet
+    (`anna (uid 1000) at web2`), or one that nobody saw."""
+    named, _at, _host = by.partition(") at ")
+    return by == "person" or ("(uid " in named and (named != by or by.endswith(")")))
 
 
 @lru_cache(maxsize=1024)

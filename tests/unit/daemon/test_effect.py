@@ -96,6 +96,8 @@ def test_good_clients():
         deed("three", spared="good record", state="spared"),
         deed("four", action="unban", by="anna (uid 1000)", rule=""),
         deed("five", action="unban", by="reload"),
+        deed("six", action="unban", by="fleet"),  # what a revoked host had caused
+        deed("seven", action="unban", by="fleet:web2"),
     )
     assert view["good"] | {"unbans": []} == {
         "banned": 1, "subjects": [A], "spared": {"allowlist": 1, "good record": 1},

@@ -163,4 +163,6 @@ def test_what_each_gate_takes_away(terms, what, services):
 def test_who_is_a_person():
     assert is_person(ANNA)
     assert is_person("person")
+    assert is_person("anna (uid 1000) at web2")
+    assert not any(is_person(one) for one in ("fleet:web2", "fleet", "x) at (uid 1", "uid at b)"))
     assert not any(is_person(one) for one in ("rule", "guard", "reload", "", "(uid 7"))
