@@ -12,6 +12,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from importlib.resources import files
 from struct import Struct
 from typing import NamedTuple
@@ -47,6 +48,8 @@ class Form(StrEnum):
     DISTINCT = "d"
     SCORE = "s"
     REACHED = "a"
+
+    __hash__ = str.__hash__  # not a call of Python for each key that terms are a part of
 
     @property
     def scored(self) -> bool:
@@ -181,8 +184,12 @@ def record_key(host: str, shard: int) -> str:
 
 def sum_key(terms: Terms, subject: Subject, shard: int) -> str:
     """Where the engine counts a subject by a rule."""
-    name = urlsafe_b64encode(terms.mark).rstrip(b"=").decode()
-    return f"{{tg:{shard:02d}}}{terms.form}:{name}:{subject}"
+    return f"{{tg:{shard:02d}}}{_name(terms.form, terms.mark)}:{subject}"
+
+
+@lru_cache(1024)
+def _name(form: Form, mark: bytes) -> str:
+    return f"{form}:{urlsafe_b64encode(mark).rstrip(b'=').decode()}"
 
 
 def waiting_key(shard: int) -> str:
