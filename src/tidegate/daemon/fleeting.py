@@ -62,6 +62,7 @@ class Fleeting:
         self._reported: Micros = 0
         self._gone: FleetError | None = None
         self._away = ("", "")
+        self._joined = False
         self._unsure = Unsure()
         self.heeding = Heeding(watcher, self._settled, self.said)
 
@@ -168,6 +169,10 @@ class Fleeting:
         self._watcher.say("fleet", self.trouble())
         if not self.busy:
             return False
+        joined = self.fleet.health.state == "joined"
+        if joined and not self._joined:  # a person's word needs the desk's leave, heard only now
+            self._say_again()
+        self._joined = joined
         listed = self._watcher.pipeline.judge.allow.everybody
         if listed != self._listed:
             self._listed = listed
@@ -176,7 +181,7 @@ class Fleeting:
         if not 0 <= now - self._reported < REPORT_EVERY or published != self._published:
             self._reported, self._published = now, published
             self._to(self.fleet.report, self._report(bans(now)))
-        return self._unsure.tick(now, joined=self.fleet.health.state == "joined")
+        return self._unsure.tick(now, joined=joined)
 
     def trouble(self) -> str:
         """What hinders counting and deciding together, and what holds meanwhile; "": nothing."""
@@ -249,6 +254,10 @@ class Fleeting:
         self._to(self.fleet.restore, restored)
         remembered = self._watcher.pipeline.windows.remembered(now_micros())
         self._to(self.fleet.remember, list(islice(remembered, _REMEMBERED)))
-        with suppress(LedgerError):  # said by the first checkpoint
-            entries = self._watcher.wiring.ledger.entries(self._unsure.numbers)
-            self._say([entry.decision for entry in entries])
+
+    def _say_again(self) -> None:
+        """What the others may not have heard: what they have is nothing new to them."""
+        if numbers := self._unsure.numbers:
+            with suppress(LedgerError):  # said by the next checkpoint
+                entries = self._watcher.wiring.ledger.entries(numbers)
+                self._say([entry.decision for entry in entries])

@@ -46,6 +46,8 @@ def status(watcher: Daemon) -> dict[str, Any] | None:
         "said": health.said,
         "heard": health.heard,
         "standing": health.standing,
+        "drift": health.drift,
+        "decides": health.decides,
         "cost": health.cost,
         "troubles": [well_formed(one) for one in health.troubles],
         "rules": [rule.name for rule in watcher.pipeline.policy.rules if rule.shared],
@@ -93,6 +95,8 @@ def noted(watcher: Daemon) -> str:
     health = watcher.fleeting.fleet.health
     if health.state != "joined":
         return f"the other hosts hear of it later: {health.detail or 'the fleet is being joined'}"
+    if not health.decides:
+        return "on this host only: the desk lets it decide for no other"
     return ""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from tidegate.fleet.members import May
 from tidegate.fleet.port import Health, State
 from tidegate.model import SECOND, Micros
 
@@ -29,7 +30,7 @@ def health(member: Member, now: Micros) -> Health:
         {f"{host} {reason}".strip(): number for (host, reason), number in sorted(refused.items())},
         _digest(member, now), member.sent, member.read,
         len(member.accepting), 0.0, tuple(one for one in troubles if one),
-        member.accepting.drift,
+        member.accepting.drift, trust.roster.may(member.host, May.DECIDE),
     )  # fmt: skip
 
 

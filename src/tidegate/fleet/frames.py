@@ -229,6 +229,8 @@ def _field(kind: type, name: str, value: Any) -> Any:
         if not isinstance(value, str):
             raise ValueError(f"{name} is no text")
         return text(value)
+    if hint is bool:
+        return value is True
     if name == "ports":
         return tuple(_number(one) for one in value)
     return value

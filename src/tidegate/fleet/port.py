@@ -110,7 +110,8 @@ class Health(NamedTuple):
     until it was heard here; `spool`: hits that wait; `dropped`: hits left out; `refused`: how much
     was refused, by "HOST REASON"; `digest`: equal on hosts that want the same; `said`, `heard`:
     messages. `standing`: bans of others that hold here, `drift`: that are not believed here;
-    `cost`: of one processor. All but these since the process began.
+    `decides`: whether what people order here is for all hosts; `cost`: of one processor. All but
+    these since the process began.
     """
 
     state: State = "off"
@@ -130,6 +131,7 @@ class Health(NamedTuple):
     cost: float = 0.0
     troubles: tuple[str, ...] = ()
     drift: int = 0
+    decides: bool = True
 
 
 Row = Quote | Report

@@ -156,6 +156,9 @@ def test_a_person_hears_that_the_others_do_not_yet(member, make):
     member.fleet.health = Health("away", "the engine unix:/x does not answer")
     answer = member.ask("POST", "/ban", subject=A).wait(0).value
     assert answer["fleet"] == "the other hosts hear of it later: the engine unix:/x does not answer"
+    member.fleet.health = Health("joined", decides=False)
+    answer = member.ask("POST", "/ban", subject=B).wait(0).value
+    assert answer["fleet"] == "on this host only: the desk lets it decide for no other"
     apart = make(FLEET, "hiredis can't be loaded")
     answer = apart.ask("POST", "/ban", subject=A).wait(0).value
     assert answer["fleet"] == "on this host only: hiredis can't be loaded"
@@ -386,7 +389,12 @@ def test_what_the_others_may_not_have_heard_is_said_again_after_a_start(make):
     for change in before.ledger.memory():
         member.ledger.checkpoint([], [change])
     member.watcher.actor.ledger = member.wiring.ledger = before.ledger
+    member.fleet.health = Health("starting")
     member.watcher._restore()
+    member.turn(seconds=2)
+    assert member.fleet.said == []
+    member.fleet.health = Health("joined")
+    member.turn(seconds=2)
     assert [(one.subject, one.by) for one in member.fleet.said] == [
         (A, "rule"),
         (B, "anna (uid 1000)"),
