@@ -17,9 +17,11 @@ from tests.fleet.nodes import (
     run,
     settle,
 )
+from tests.unit.fleet.village import rule
 
 from tidegate.fleet.stream import HELD, STREAM
-from tidegate.model import MINUTE, SECOND, Subject
+from tidegate.model import HOUR, MINUTE, SECOND, Subject
+from tidegate.policy.models import ScoreTerms
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")
 OTHER = Subject("203.0.113.6")
@@ -197,3 +199,30 @@ def test_an_engine_without_our_functions_is_named_and_what_was_counted_waits(tmp
         run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
         for node in nodes:
             node.rounds.close()
+
+
+def test_values_weights_and_points_are_those_of_all_hosts(shared_server):
+    halving = ScoreTerms(10, True, 5, HOUR, form="exponential")
+    rules = (
+        rule("users", 3, distinct="user", shared=True),
+        rule("heavy", 6, shared=True),
+        rule("points", 0, 0, score=halving, shared=True),
+    )
+    with fleet(shared_server, "web1", "web2", rules=rules) as (one, other):
+        nodes = (one, other)
+        one.hits(1, of="users", value="root")
+        other.hits(1, of="users", value="root")  # the same everywhere
+        other.hits(1, of="users", value="admin")
+        one.hits(1, of="heavy", amount=3)
+        other.hits(1, of="heavy", amount=2)
+        one.hits(1, of="points", amount=5)
+        other.hits(1, of="points", amount=5)
+        settle(nodes, 15)
+        assert not one.convictions + other.convictions
+        one.hits(1, of="users", value="mail")
+        other.hits(1, of="heavy", amount=1)
+        one.hits(1, of="points", amount=4)
+        run(nodes, lambda: all(len(node.convictions) == 3 for node in nodes), "convicted")
+        for node in nodes:
+            counts = {each.rule: each.count for each in node.convictions}
+            assert counts == {"users": 3, "heavy": 6, "points": 14}

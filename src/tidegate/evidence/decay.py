@@ -167,9 +167,11 @@ class Exponential:
         return max(0, state[2] + (state[1] >> self._EPOCH))
 
     def score(self, state: State, time: Micros) -> float:
-        """The score at a time."""
+        """The score at a time, to the 1024th part of a point: what was rounded when points were
+        weighed must not decide what is just the limit."""
         age = time - state[0] * self._length
-        return math.ldexp(self._sum(state) * 2.0 ** (-age / self._span), -self._FINE)
+        score = math.ldexp(self._sum(state) * 2.0 ** (-age / self._span), -self._FINE)
+        return round(score * 1024) / 1024
 
     def beyond(self, state: State, time: Micros, limit: int, *, over: bool) -> bool:
         """See `Form`."""

@@ -227,7 +227,7 @@ def test_exponential_sums_merge_in_any_order(given_points: list[tuple[int, int]]
         backwards = form.add(backwards, points(time, count))
     assert forwards == backwards
     exact = sum(given * 2.0 ** ((time - latest) / DAY) for time, given in given_points)
-    assert form.score(forwards, latest) == pytest.approx(exact, rel=1e-6)
+    assert form.score(forwards, latest) == pytest.approx(exact, rel=1e-6, abs=1 / 1024)
 
 
 def test_exponential_halves_and_ends() -> None:
@@ -236,6 +236,16 @@ def test_exponential_halves_and_ends() -> None:
     assert form.score(state, START + 2 * DAY) == pytest.approx(4)
     assert form.release(state, 2) == pytest.approx(START + 3 * DAY, abs=2)
     assert not form.beyond(state, form.release(state, 2), 2, over=True)
+
+
+@given(st.integers(0, 400 * DAY), st.integers(2, 60))
+def test_what_adds_up_to_just_the_limit_is_not_over_it(time: int, number: int) -> None:
+    form, state = Exponential(HOUR), EMPTY
+    for place in range(number):
+        state = form.add(state, Points(time, place, 1, 5))
+    assert form.score(state, time) == 5 * number
+    assert not form.beyond(state, time, 5 * number, over=True)
+    assert form.beyond(state, time, 5 * number, over=False)
 
 
 def test_linear_is_exact_where_floats_are_not() -> None:
