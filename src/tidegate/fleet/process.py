@@ -87,7 +87,7 @@ class Process:
             if not self._begun and time.monotonic() > self._patience:
                 self._begun = True
             if self._begun:
-                self.rounds.turn()
+                self.rounds.turn(ready)
             self._out += frames.heard_frames(self.member.heard())
             self._tell()
         except Closed:
