@@ -64,7 +64,9 @@ def _show(answer: Mapping[str, Any]) -> None:
     if answer["spared_outward"] and not by_address:
         click.echo(f"  It can't be cut off: {answer['spared_outward']}.")
     for row in answer["tallies"]:
-        click.echo(f"  Counting: {row['count']} towards {row['rule']} ({row['stated']}).")
+        together = " here; all hosts count together" if row.get("together") else ""
+        towards = f"{row['count']} towards {row['rule']} ({row['stated']})"
+        click.echo(f"  Counting: {towards}{together}.")
     _elsewhere(answer.get("fleet"))
     if answer["earlier"]:
         click.echo("Earlier:")

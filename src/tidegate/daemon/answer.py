@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from tidegate import subject as subjects
+from tidegate.chronicle.store import Chronicle
 from tidegate.control.call import Call
 from tidegate.control.views import entry_view
 from tidegate.daemon import (
@@ -46,6 +47,7 @@ class Daemon(Protocol):
     actor: Actor
     guarding: Guarding
     incidents: Incidents
+    chronicle: Chronicle
     fleeting: Fleeting
     wiring: Wiring
     started: Micros
@@ -160,7 +162,10 @@ class Answerer:
             "protected": allow.spared(subject, now, self._good(subject)),
             "spared_outward": allow.spared_outward(subject, now),
             "tallies": [
-                {"rule": window.rule.name, "stated": window.rule.stated, "count": count}
+                {
+                    "rule": window.rule.name, "stated": window.rule.stated, "count": count,
+                    **({"together": True} if window.rule.shared else {}),
+                }
                 for window in self._watcher.pipeline.windows.windows
                 if (count := window.holding(subject))
             ],

@@ -70,6 +70,10 @@ def test_why_shows_what_other_hosts_counted(run):
     said, _asked = run(why, WHY | {"banned": [person]}, "192.0.2.7")
     assert "  By by hand" not in said
     assert "  By hand on web1 (anna (uid 1000): worm), at 2026" in said
+    row = {"rule": "guessing", "stated": "at least 5", "count": 3}
+    said, _asked = run(why, WHY | {"tallies": [row, row | {"together": True}]}, "192.0.2.7")
+    counting = "  Counting: 3 towards guessing (at least 5)"
+    assert f"{counting}.\n{counting} here; all hosts count together.\n" in said
 
 
 def test_status_says_how_the_conversation_is():

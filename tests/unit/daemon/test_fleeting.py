@@ -482,6 +482,19 @@ def test_why_answers_alone_where_the_others_do_not(member):
     assert call.wait(0).value["fleet"] == {"answered": False, "lines": []}
 
 
+def test_why_says_what_is_counted_here_and_that_others_count_too(member):
+    member.turn(VIRUSES[0])
+    call = member.ask("GET", "/why", address=A)
+    member.turn()
+    (row,) = call.wait(0).value["tallies"]
+    assert (row["count"], row["together"]) == (1, True)
+    alone = Member(FLEET.replace("[rule.virus-senders]", '[rule.virus-senders]\ncount = "host"'))
+    alone.turn(VIRUSES[0])
+    call = alone.ask("GET", "/why", address=A)
+    alone.turn()
+    assert "together" not in call.wait(0).value["tallies"][0]
+
+
 def test_why_asks_nobody_about_a_user_of_this_host(member):
     assert "fleet" not in member.ask("GET", "/why", address="www-data", user="uid:33").wait(0).value
 
