@@ -4,6 +4,7 @@ once; and sharing changes nothing of what a host counts by itself."""
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import blake2b
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -277,3 +278,34 @@ def test_what_is_remembered_after_a_restart_is_what_was_handed_out_before() -> N
     assert sorted(known) == sorted(plain)
     assert {one.amount for one in found if one.rule == "users"}.isdisjoint({1})
     assert list(late.remembered(START + HOUR)) == [one for one in found if one.rule == "points"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(_events)
+def test_after_a_start_all_is_known_that_was_handed_out_and_can_still_count(
+    events: list[Event],
+) -> None:
+    events = [
+        one._replace(offset=n) for n, one in enumerate(sorted(events, key=lambda one: one.time))
+    ]
+    rules = [replace(one, threshold=500) for one in (PLAIN, HEAVY, PAIRED)]
+    core, again = Windows(rules, {}), Windows(rules, {})
+    assert play(core, events) == []
+    for change in core.changes():
+        again.restore(change)
+    now = START + 300 * SECOND
+    told = [one for one in core.take_shared() if one.time >= now - MINUTE]
+    assert sorted(again.remembered(now)) == sorted(told)
+
+
+def test_of_values_and_points_too() -> None:
+    core, again = Windows([USERS, POINTS, PLAIN], {}), Windows([USERS, POINTS], {})
+    play(core, [event(1, "sshd.auth_failed", 1, user="a"), event(2, "sshd.auth_failed", 2, user="a"),
+                event(3, offset=3)])  # fmt: skip
+    for change in core.changes():
+        again.restore(change)
+    value, points = again.remembered(START + MINUTE)
+    assert (value.rule, value.offset, value.value) == ("users", 2, "")
+    assert value.amount == int.from_bytes(blake2b(b"a", digest_size=8).digest())
+    assert points == Shared("points", HOST, START + 3 * SECOND, 3, 3, 2)
+    assert list(again.remembered(START + DAY)) == [points], "points fade, windows end"
