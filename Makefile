@@ -14,10 +14,10 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # what Python is started as decides where processes without privilege look for modules.
 BIN = $$(readlink -f .venv)/bin
 
-.PHONY: help setup demo stories test check format bench docs clean
+.PHONY: help setup demo stories test check format bench bench-fleet docs clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 setup:  ## virtual environment; as root also Debian packages and system users
 	@umask 022; ./packaging/setup-checkout
@@ -45,6 +45,9 @@ format: setup  ## let ruff rewrite what it can
 
 bench: setup  ## measure beside fail2ban, sshguard and ripgrep (BENCH_ARGS="--quick")
 	@umask 022; $(BIN)/python -m bench.run $(BENCH_ARGS)
+
+bench-fleet: setup  ## 10 to 1,000 hosts of a fleet on real servers, some minutes (BENCH_ARGS="--runs 1")
+	@umask 022; $(BIN)/python -m bench.fleet $(BENCH_ARGS)
 
 docs: setup  ## man pages and shell completion into build/
 	@umask 022; mkdir -p build/completion; $(BIN)/tidegate manual build/man
