@@ -4,7 +4,6 @@ once; and sharing changes nothing of what a host counts by itself."""
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import blake2b
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -296,16 +295,3 @@ def test_after_a_start_all_is_known_that_was_handed_out_and_can_still_count(
     now = START + 300 * SECOND
     told = [one for one in core.take_shared() if one.time >= now - MINUTE]
     assert sorted(again.remembered(now)) == sorted(told)
-
-
-def test_of_values_and_points_too() -> None:
-    core, again = Windows([USERS, POINTS, PLAIN], {}), Windows([USERS, POINTS], {})
-    play(core, [event(1, "sshd.auth_failed", 1, user="a"), event(2, "sshd.auth_failed", 2, user="a"),
-                event(3, offset=3)])  # fmt: skip
-    for change in core.changes():
-        again.restore(change)
-    value, points = again.remembered(START + MINUTE)
-    assert (value.rule, value.offset, value.value) == ("users", 2, "")
-    assert value.amount == int.from_bytes(blake2b(b"a", digest_size=8).digest())
-    assert points == Shared("points", HOST, START + 3 * SECOND, 3, 3, 2)
-    assert list(again.remembered(START + DAY)) == [points], "points fade, windows end"
