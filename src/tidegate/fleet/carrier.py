@@ -17,7 +17,7 @@ from tidegate.fleet.fields import Malformed
 from tidegate.fleet.journal import Entry, Published, Rank
 from tidegate.fleet.members import Roster
 from tidegate.fleet.stream import Command, Reply
-from tidegate.fleet.wire import Kind, unseal
+from tidegate.fleet.wire import Kind, Sealed, unseal
 from tidegate.model import DAY, MINUTE, SECOND, Micros
 
 HEADS = b"{tg:journal}:heads"
@@ -59,7 +59,7 @@ class Carrier:
         self._looked: Micros | None = None
         self._asked: list[bytes] = []  # "heads", or the digest of a content that was asked for
         self._offers: list[Command] = []
-        self._bad: frozenset[bytes] = frozenset()
+        self._forged: tuple[tuple[bytes, int], ...] = ()
 
     def hold(self, known: Iterable[Published]) -> None:
         """What this host has kept: nobody need bring it, and it is offered to others."""
@@ -74,7 +74,8 @@ class Carrier:
         """What to send now; the replies to exactly these go to `take`, or it is `lost`."""
         found: list[Command] = []
         self._asked = []
-        if self._looked is None or not 0 <= now - self._looked < EVERY:
+        due = self._looked is None or not 0 <= now - self._looked < EVERY
+        if due or self.roster.number != self._list:  # a publisher may be revoked: say so at once
             self._looked = now
             self._asked.append(b"heads")
             found.append((b"HMGET", HEADS, NEWEST, STABLE))
@@ -108,10 +109,6 @@ class Carrier:
     def _heads(self, reply: Reply, now: Micros) -> None:
         heads = reply if isinstance(reply, list) and len(reply) == 2 else [None, None]
         ranks = [self._consider(one) if isinstance(one, bytes) else None for one in heads]
-        self._bad = frozenset(
-            one for one, rank in zip(heads, ranks, strict=True)
-            if rank is None and isinstance(one, bytes)
-        )  # fmt: skip
         mine = sorted(self._held.values(), key=lambda one: one.rank, reverse=True)
         stable = [one for one in mine if not one.entry.canaries]
         for best, rank, field in ((mine, ranks[0], NEWEST), (stable, ranks[1], STABLE)):
@@ -149,8 +146,6 @@ class Carrier:
 
     def _consider(self, data: bytes) -> Rank | None:
         """The rank of an entry that may be believed, which is looked for where we lack it."""
-        if data in self._bad:
-            return None
         try:
             sealed = unseal(data, self.roster.fleet)
             entry = journal.opened(sealed)
@@ -159,7 +154,7 @@ class Carrier:
             return None
         if sealed.id in self._held:
             return entry.number, sealed.id
-        if self.roster.refusal(sealed.message) or not self.roster.is_signed(sealed):
+        if self.roster.refusal(sealed.message) or not self._is_signed(sealed):
             self.refused += 1
             return None
         if self._is_wanted(entry, (entry.number, sealed.id)):
@@ -167,6 +162,16 @@ class Carrier:
             while len(self._seeking) > 4:
                 del self._seeking[next(iter(self._seeking))]
         return entry.number, sealed.id
+
+    def _is_signed(self, sealed: Sealed) -> bool:
+        """What was forged lies there until somebody writes over it: it is judged once by a key."""
+        known = sealed.id, self.roster.members[sealed.message.host].number
+        if known in self._forged:
+            return False
+        if self.roster.is_signed(sealed):
+            return True
+        self._forged = (*self._forged[-3:], known)
+        return False
 
     def _is_wanted(self, entry: Entry, rank: Rank) -> bool:
         """Higher than all we hold, or for all hosts and higher than what we hold of such."""

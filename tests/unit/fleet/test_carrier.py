@@ -153,3 +153,12 @@ def test_an_engine_that_makes_no_sense_is_left(press):
     one.lost()
     assert one.commands(NOW)
     assert one.take([b"nonsense"], NOW) == []
+
+
+def test_what_was_found_before_its_publisher_was_known_is_believed_then(engine, press):
+    members = roster()
+    one = Carrier("web1", members)
+    published = engine.publish(press, 1)
+    assert engine.settle(one) == []
+    members.take(press.certificate)
+    assert engine.settle(one, NOW + MINUTE) == [published.bundle]
