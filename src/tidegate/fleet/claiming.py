@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from tidegate.fleet import functions, mail, stream, wire
-from tidegate.fleet.admission import Refusal
+from tidegate.fleet.admission import Reason, Refusal
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.functions import Crossing
@@ -34,6 +34,10 @@ _STALE: Micros = 30 * SECOND
 _LENT: Micros = MINUTE
 _MOST_LENT = 20_000
 _TOLD_AT_ONCE = 8
+_UNHEARD: frozenset[Reason] = frozenset({
+    "malformed", "unknown", "revoked", "not allowed", "skew", "clock", "replay", "forged", "busy",
+})  # fmt: skip
+"""Why a message as a whole is not heard, so that nothing of it proves anything."""
 
 Seal = Callable[[Kind, bytes, Micros], bytes]
 
@@ -134,9 +138,10 @@ class Claiming:
         """A message with claims has come. Our own, and what comes twice, says nothing new."""
         if stream.identity(body) in self._bodies:
             return []
-        self._remember(body)
         owed = self.trust.counted.owed
         found = self.trust.receive(body, now, engine_now)
+        if not any(isinstance(one, Refusal) and one.reason in _UNHEARD for one in found):
+            self._remember(body)  # else anybody could fill it, and own claims would prove nothing
         self._openly |= self.trust.counted.owed > owed
         return found
 

@@ -20,8 +20,10 @@ import hiredis
 
 from tidegate.errors import FleetError, OperatorError
 from tidegate.fleet.functions import Command
+from tidegate.fleet.heads import MOST, Heads
 
-MOST = 16 << 20
+MOST_AT_ONCE = 8 * MOST
+"""Bytes of the replies to commands that were sent together."""
 _CHUNK = 1 << 16
 _SCHEMES = ("unix", "redis", "rediss")
 
@@ -107,6 +109,8 @@ class Replies:
         self._asked: deque[int] = deque()
         self._taken: list[object] = []
         self._unread = 0
+        self._whole = 0
+        self._heads = Heads()
 
     def expect(self, number: int) -> None:
         """So many replies belong together."""
@@ -120,6 +124,8 @@ class Replies:
     def feed(self, data: bytes) -> list[list[object]]:
         """The groups that are whole with these bytes, each in the order of its commands."""
         self._unread += len(data)
+        self._whole += len(data)
+        self._heads.pass_by(data)
         whole = []
         try:
             self._reader.feed(data)
@@ -130,11 +136,11 @@ class Replies:
                 self._taken.append(reply)
                 if len(self._taken) == self._asked[0]:
                     whole.append(self._taken)
-                    self._taken = []
+                    self._taken, self._whole = [], 0
                     self._asked.popleft()
         except hiredis.HiredisError as error:
             raise FleetError(f"the engine does not speak as Redis does: {error}") from error
-        if self._unread > MOST:
+        if self._unread > MOST or self._whole > MOST_AT_ONCE:
             raise FleetError(f"the engine says more than {MOST >> 20} MiB at once")
         return whole
 

@@ -28,6 +28,7 @@ LINES = 10
 _LONGEST = 400
 _WAITING = 1_000
 _AT_ONCE = 8
+_LAST = 1 << 62
 
 Seal = Callable[[Kind, bytes, Micros], bytes]
 
@@ -152,6 +153,7 @@ class Quotes:
             return [
                 Quote(host, rule, int(time), _text(path), _text(line))
                 for time, path, line in said["rows"][:LINES]
+                if 0 <= time < _LAST
             ]
         except (ValueError, TypeError, KeyError, RecursionError):
             return []

@@ -114,7 +114,8 @@ class Reports:
             found = self._read(body, now)
             if found is not None:
                 known = self._rows.get(found.host)
-                self._rows[found.host] = max(found, known) if known else found
+                if known is None or found.sent >= known.sent:
+                    self._rows[found.host] = found
         if self._cursor == b"0" or len(self._rows) >= MOST:
             self._tell()
 
