@@ -37,6 +37,8 @@ def now() -> int:
 class Node:
     """A host: its member, its rounds, and all that its watcher would have heard."""
 
+    counted = ()
+
     def __init__(
         self, name, address, *, rules=(GUESSING,), epoch=1, ahead=0, route=None, copies=False, **more
     ):  # fmt: skip
@@ -50,7 +52,6 @@ class Node:
         self.convictions, self.closings, self.openings, self.journal = [], [], [], []
         self.changes = []
         self.told = {}
-        self.counted = []
         self.line = 0
 
     def now(self):
@@ -62,7 +63,7 @@ class Node:
         for _ in range(number):
             self.line += 100
             rows.append(Shared(of, subject, self.now() - ago, 1, self.line, **more))
-        self.counted += rows
+        self.counted = (*self.counted, *rows)
         self.member.share(rows, self.now())
 
     def decide(self, action="ban", subject=BAD, *, of="guessing", by="rule", minutes=30):
