@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import shutil
 import socket
 import sys
@@ -19,7 +20,7 @@ from tidegate.daemon.fleetless import hindrance
 from tidegate.daemon.master import Child, Master
 from tidegate.daemon.privilege import Identity, identity
 from tidegate.daemon.published import load
-from tidegate.errors import OperatorError, WorldError
+from tidegate.errors import OperatorError, PolicyError, WorldError
 from tidegate.policy.models import Policy
 
 log = logging.getLogger("tidegate")
@@ -28,7 +29,7 @@ log = logging.getLogger("tidegate")
 def start(config: Path | None, *, observe: bool) -> int:
     """Run until told to stop; the exit code. Raises OperatorError or WorldError before it began."""
     root = os.geteuid() == 0
-    policy = load(config, trusted=root).policy
+    policy = _policy(config, root)
     _check(config, root)
     if not policy.sources and not policy.guarded:
         raise OperatorError(
@@ -38,6 +39,37 @@ def start(config: Path | None, *, observe: bool) -> int:
     if not root:
         return _alone(config, policy)
     return _supervised(config, policy, observe)
+
+
+def _policy(config: Path | None, root: bool) -> Policy:
+    """The policy, with what the fleet has published. That is judged in a child, so that the master,
+    which lives long and for which its children pay, does without a library for signatures."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            found: Policy | tuple[str, ...]
+            try:
+                found = load(config, trusted=root).policy
+            except PolicyError as error:
+                found = error.faults
+            except OperatorError as error:
+                found = (str(error),)
+            with os.fdopen(write, "wb") as told:
+                pickle.dump(found, told)
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as told:
+        data = told.read()
+    os.waitpid(pid, 0)
+    if not data:
+        raise WorldError("the reading of the policy ended without an answer; try: tidegate check")
+    policy = pickle.loads(data)  # noqa: S301 - of our own child
+    if not isinstance(policy, Policy):
+        raise PolicyError(policy)
+    return policy
 
 
 def _check(config: Path | None, root: bool) -> None:
