@@ -47,6 +47,7 @@ class Accepting:
         self._told: dict[tuple[Subject, Ports], Entry] = {}
         self._untaken: dict[tuple[Subject, Ports], Micros] = {}
         self._unproven: OrderedDict[str, Entry] = OrderedDict()
+        self._proving: dict[tuple[Subject, Ports], str] = {}  # what was opened is told no more
         self._fetching: list[tuple[Entry, list[bytes]]] = []
         self._late: OrderedDict[tuple[Subject, Ports], Entry] = OrderedDict()
 
@@ -66,6 +67,7 @@ class Accepting:
             before = self._told.get(place)
             self._late.pop(place, None)
             self._untaken.pop(place, None)
+            self._proving.pop(place, None)
             if one.entry is None or (before and one.entry.until < before.until):
                 self._open(place, why)
             if one.entry is not None:
@@ -144,8 +146,10 @@ class Accepting:
             return  # we have judged the same by what its hosts claimed
         elif entry.proof or (entry.shares and self.min_hosts > 1):
             self._unproven[entry.id] = entry
+            self._proving[entry.subject, entry.ports] = entry.id
             if len(self._unproven) > _WAITING:
-                self._unproven.popitem(last=False)
+                _id, old = self._unproven.popitem(last=False)
+                self._proving.pop((old.subject, old.ports), None)
         else:
             self._word(entry, now)
 
@@ -183,6 +187,9 @@ class Accepting:
             return b""
 
     def _prove(self, entry: Entry, bundle: bytes, now: Micros) -> None:
+        if self._proving.get((entry.subject, entry.ports)) != entry.id:
+            return  # opened, or outranked, while its proof was fetched
+        del self._proving[entry.subject, entry.ports]
         proven = None
         if bundle:
             proven = self._trust.proves(bundle, entry.rule, entry.subject, now)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from tidegate.fleet import saying, stream
-from tidegate.fleet.admission import Refusal
+from tidegate.fleet.admission import Reason, Refusal
 from tidegate.fleet.decisions import SKEW, Decisions, Entry, Limits, Shift
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.listener import Listener
@@ -25,6 +25,12 @@ from tidegate.model import MINUTE, Micros
 _DECISIONS = bytes((Kind.DECISIONS,))
 SWEEP: Micros = MINUTE
 """How often to take out of the snapshot what has ended."""
+
+_AGAIN: dict[Reason, Micros] = {
+    "quota": MINUTE, "busy": 5 * MINUTE, "forged": 5 * MINUTE, "malformed": 5 * MINUTE,
+}  # fmt: skip
+"""After what refusals the snapshot is read again, and when. Not at once: whoever forges must not
+have all hosts read all of it over and over."""
 
 Admit = Callable[[bytes, Micros], Sealed | Refusal]
 """`Trust.admit`: who says this, if we believe that."""
@@ -152,7 +158,7 @@ class Assembly:
                 (kept if place < heard.kept else others).append(body)
             elif found:
                 self.offers.hold(Parcel(number, self._end(found), body))
-                news += (one for one in found if not self.decisions.knows(one.id))
+                news += [one for one in found if not self.decisions.knows(one.id)]
                 shifts += self.decisions.hear(found, now)
         if heard.moved:
             self.offers.moved(hosts, now)
@@ -194,8 +200,11 @@ class Assembly:
             return None
         sealed = self._admit(body, now)
         if isinstance(sealed, Refusal):
-            if sealed.reason == "quota":  # it is in the snapshot still when there is room again
-                self._again = self._again or now + MINUTE
+            # It is in the snapshot still when there is room again; and so is what was said, where
+            # somebody changes it on the way.
+            if sealed.reason in _AGAIN:
+                due = now + _AGAIN[sealed.reason]
+                self._again = min(self._again or due, due)
             return ()
         message = sealed.message
         try:
@@ -203,7 +212,8 @@ class Assembly:
         except Malformed:
             self.refused[message.host, "malformed"] += 1
             return ()
-        return tuple(one for one in found if not self._refusal(one, message.sent, now))
+        believed = [one for one in found if not self._refusal(one, message.sent, now)]
+        return found if len(believed) == len(found) else tuple(believed)
 
     def _refusal(self, one: Entry, sent: Micros, now: Micros) -> str:
         reason = ""

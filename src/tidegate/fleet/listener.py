@@ -21,6 +21,10 @@ CHECK: Micros = 5 * SECOND
 DOUBT: Micros = MINUTE
 """How soon a count that is not ours makes us read the snapshot again."""
 
+SETTLED: Micros = 10 * SECOND
+"""When to read the snapshot once more after it was begun with: what others had only claimed by then
+stands in it a moment later, and nobody says it again."""
+
 _LINEAGE = re.compile(rb"^master_replid:([0-9a-f]{40})\r?$", re.MULTILINE)
 _CUT_OFF = re.compile(rb"^master_link_status:down\r?$", re.MULTILINE)
 
@@ -66,6 +70,8 @@ class Listener:
         self._now: Micros = 0
         self._checked: Micros | None = None
         self._doubted: Micros | None = None
+        self._settle: Micros | None = None
+        self._more = False
         self._asked: list[str] = []
 
     def reconnected(self) -> None:
@@ -81,14 +87,22 @@ class Listener:
         self.brief = not self._plain
 
     def again(self) -> None:
-        """Read the snapshot once more, as where a quota left out what came with the first time."""
-        self.phase = "start"
+        """Read the snapshot once more, as where a quota left out what came with the first time.
+        The stream is read on meanwhile: claims stand nowhere else."""
+        if self.phase == "stream":
+            self.phase, self._cursor = "snapshot", b"0"
+        else:
+            self._more = self.phase == "snapshot"
 
     def commands(self, now: Micros) -> list[Command]:
         """What to ask now; the replies to exactly these go to `take`."""
         count = (b"XINFO", b"STREAM", stream.STREAM)
         asked: dict[str, Command] = {}
         self._now = now
+        settling = self._settle is not None and self.phase == "stream"
+        if settling and not _within(self._settle, now, SETTLED):
+            self._settle = None
+            self.again()
         if self.phase == "start":
             asked["end"] = count
         else:
@@ -123,6 +137,7 @@ class Listener:
             self.last, self._said = stream.state(got["end"])
             self.phase, self._cursor, self._backlog = "snapshot", b"0", 0
             self.snapshots += 1
+            self._settle, self._more = self._now, False
             return Heard(behind=True, moved=moved, stale=stale)
         bodies = self._page(got["page"]) if "page" in got else []
         kept = len(bodies)
@@ -145,7 +160,8 @@ class Listener:
     def _page(self, reply: Reply) -> list[bytes]:
         self._cursor, bodies = stream.page(reply)
         if self._cursor == b"0" and self.phase == "snapshot":
-            self.phase = "stream"
+            self.phase = "snapshot" if self._more else "stream"
+            self._more = False
         return bodies
 
     def _read(self, reply: Reply) -> list[bytes]:

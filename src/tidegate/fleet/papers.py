@@ -52,6 +52,8 @@ class Papers:
         refused = self._trust.refused.counts[_UNKNOWN]
         self._strangers |= refused > self._counted
         self._counted = refused
+        if read and not self._strangers:
+            self._enrolled = False  # who is refused from now on was not enrolled in time
         if not (self._strangers and self._enrolled and read):
             return False
         self._strangers = self._enrolled = False

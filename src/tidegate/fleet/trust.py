@@ -30,6 +30,7 @@ from tidegate.fleet.claims import Counted, Terms, crossing
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.members import Roster
 from tidegate.fleet.wire import (
+    MAX_CLAIMS,
     Claim,
     Kind,
     Sealed,
@@ -116,15 +117,20 @@ class Trust:
             return [self._refuse(message.host, "skew", f"{ahead} s ahead of the engine's clock")]
         if not self._replays.is_new(message.host, message.sequence):
             return [self._refuse(message.host, "replay")]
+        # Before anything dear: who sends more than is listened to must not keep us from the others.
+        number = int.from_bytes(message.body[:2])
+        wanted = number if 0 < number <= MAX_CLAIMS else 1
+        if self._claims.left(message.host, now) < wanted:
+            return [self._refuse(message.host, "quota", f"{number} claims too many")]
         if (forged := self._forged(sealed, now)) is not None:
             return [forged]
         self._replays.note(message.host, message.sequence)
         try:
             claims = decode_claims(message.body)
         except Malformed as error:
+            self._claims.take(message.host, now)
             return [self._refuse(message.host, "malformed", str(error))]
-        if not self._claims.take(message.host, now, len(claims)):
-            return [self._refuse(message.host, "quota", f"{len(claims)} claims too many")]
+        self._claims.take(message.host, now, len(claims))
         heard = (self._hear(claim, sealed, now, engine_now) for claim in claims)
         return [found for found in heard if found is not None]
 

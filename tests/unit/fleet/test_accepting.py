@@ -71,6 +71,20 @@ def test_shares_without_a_proof_are_one_hosts_word():
     assert one.refused["web2", "min-hosts"] == 1
 
 
+def test_what_is_pardoned_while_its_proof_is_fetched_is_not_told():
+    one = accepting()
+    said = entry(shares=(("mx1", 2), ("web2", 2)), needed=4, proof=(bytes(16),))
+    assert take(one, said) == []
+    assert len(one.commands()) == 1
+    one.take([Shift(WHO, (), None)], "taken back", NOW)
+    one.answered([[None]], NOW)
+    assert one.closings == []
+    assert take(one, said) == []  # said again: its proof is fetched again
+    assert len(one.commands()) == 1
+    one.answered([[None]], NOW)
+    assert len(one.closings) == 1
+
+
 def test_a_host_that_bans_too_much_waits_and_the_others_do_not():
     one = accepting(words=10)
     many = [entry(subject=Subject(f"198.51.100.{number}")) for number in range(30)]

@@ -108,7 +108,7 @@ def test_a_new_connection_is_asked_whose_data_is_behind_it():
 
 
 def test_a_clock_that_was_put_back_makes_it_ask():
-    assert len(questions(listening(), NOW - 10 * SECOND)) == 3
+    assert questions(listening(), NOW - 10 * SECOND)[-3:] == ["XREAD", "INFO", "XINFO"]
 
 
 NEW = [[STREAM, [[b"6-0", [b"m", b"x"]], [b"7-0", [b"m", b"y"]]]]]
@@ -139,7 +139,12 @@ def test_who_makes_the_count_wrong_makes_us_read_all_again_once_a_minute():
     for minute in range(3):
         for second in range(5, 60, 5):
             asked = questions(one, NOW + minute * MINUTE + second * SECOND)
-            replies = {"XREAD": None, "INFO": INFO, "XINFO": state(b"5-0", 77 + second)}
+            replies = {
+                "HSCAN": [b"0", []],
+                "XREAD": None,
+                "INFO": INFO,
+                "XINFO": state(b"5-0", 77 + second),
+            }
             one.take([replies[each] for each in asked])
             if one.phase == "start":
                 assert questions(one) == ["XINFO", "INFO"]
@@ -176,10 +181,26 @@ def test_a_refusal_is_trouble_and_everything_is_asked_again():
     assert len(one.commands(NOW)) == 3
 
 
-def test_asked_to_it_reads_the_snapshot_again():
+def test_asked_to_it_reads_the_snapshot_again_and_the_stream_on():
     one = listening()
     one.again()
-    assert questions(one) == ["XINFO", "INFO"]
+    assert questions(one) == ["HSCAN", "XREAD"]
+    one.again()  # in the middle of it: once more from the beginning
+    one.take([[b"0", []], [[STREAM, [[b"6-0", [b"m", b"claims"]]]]]])
+    assert (one.phase, one.last) == ("snapshot", b"6-0")
+    assert questions(one) == ["HSCAN", "XREAD"]
+    one.take([[b"0", []], None])
+    assert one.phase == "stream"
+
+
+def test_what_others_had_only_claimed_when_it_began_is_read_when_they_have_said_it():
+    one = listening()
+    assert questions(one, NOW + 9 * SECOND)[0] == "XREAD"
+    one.take([None, INFO, state(b"5-0", 5)])
+    asked = questions(one, NOW + 10 * SECOND)
+    assert asked == ["HSCAN", "XREAD"]
+    assert one.take([[b"0", [b"id", b"a ban"]], None]).bodies == (b"a ban",)
+    assert "HSCAN" not in questions(one, NOW + MINUTE)
 
 
 @pytest.mark.parametrize(

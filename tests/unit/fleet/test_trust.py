@@ -147,6 +147,23 @@ def test_an_old_message_is_refused_even_where_its_number_was_never_seen():
     assert still_works(trust, a, b, now=later)
 
 
+def test_claims_beyond_the_quota_are_not_looked_into():
+    looked = []
+
+    def looking(*signed):
+        looked.append(signed)
+        return verify(*signed)
+
+    trust, a, b, c = village("a", "b", "c", verify=looking, quotas=Quotas(claims=4))
+    hear(trust, a.says(*(claim(1, subject=f"192.0.2.{n}") for n in range(4))))
+    looked.clear()
+    for _ in range(100):
+        said = hear(trust, a.says(claim(1, 2, 3, 4), claim(1, subject="192.0.2.9")))
+        assert reasons(said) == ["quota"]
+    assert not looked
+    assert still_works(trust, b, c)
+
+
 def test_what_waited_while_the_engine_was_away_convicts_when_it_would_have_and_only_once():
     trust, a, b = village("a", "b")
     said = hear(trust, a.says(claim(612, 613)), b.says(claim(610, 611)))
