@@ -164,7 +164,7 @@ class Decisions:
             reason = "ended"
         elif one.until > one.time + self.limits.longest:
             reason = "too-long"
-        elif one.shares and sum(count for _host, count in one.shares) < one.needed:
+        elif one.shares and sum([count for _host, count in one.shares]) < one.needed:
             reason = "unproven"
         if reason:
             self.counts[reason] += 1

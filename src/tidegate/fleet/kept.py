@@ -11,7 +11,7 @@ laminar matroid, and keeping the highest ranks within them gives one result, wha
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -76,9 +76,8 @@ class Kept:
         self.entries: dict[str, Entry] = {}
         self.of: defaultdict[Subject, dict[str, Entry]] = defaultdict(dict)
         self._limits, self._matter = limits, matter
-        self._matters: defaultdict[Matter, set[str]] = defaultdict(set)
         self._hosts: dict[str, list[Rank]] = {}  # of those who have ever had too many
-        self._sizes: Counter[str] = Counter()
+        self._sizes: dict[str, int] = {}
         self._ranks: list[Rank] = []
 
     def _rank(self, one: Entry) -> Rank:
@@ -87,16 +86,15 @@ class Kept:
     def add(self, one: Entry) -> Entry | None:
         """Keep it; what that crowded out, if anything: it may be `one` itself."""
         rank = self._rank(one)
-        matter = _matter(one)
-        self.entries[one.id] = self.of[one.subject][one.id] = one
-        self._matters[matter].add(one.id)
-        self._sizes[one.host] += 1
+        of = self.of[one.subject]
+        self.entries[one.id] = of[one.id] = one
+        size = self._sizes[one.host] = self._sizes.get(one.host, 0) + 1
         heappush(self._ranks, rank)
         if one.host in self._hosts:
             heappush(self._hosts[one.host], rank)
-        if len(self._matters[matter]) > self._matter:
-            out = min(self._matters[matter], key=lambda each: self._rank(self.entries[each]))
-        elif self._sizes[one.host] > self._limits.host:
+        if len(of) > self._matter and len(same := self._same(one)) > self._matter:
+            out = min(same, key=self._rank).id
+        elif size > self._limits.host:
             out = self._lowest(self._of_host(one.host))
         elif len(self.entries) > self._limits.total:
             out = self._lowest(self._ranks)
@@ -110,6 +108,10 @@ class Kept:
             number = heappop(self._ranks)[2]
             if number in self.entries:
                 yield self._drop(number)
+
+    def _same(self, one: Entry) -> list[Entry]:
+        matter = _matter(one)
+        return [each for each in self.of[one.subject].values() if _matter(each) == matter]
 
     def _of_host(self, host: str) -> list[Rank]:
         if host not in self._hosts:
@@ -128,10 +130,6 @@ class Kept:
         del self.of[one.subject][number]
         if not self.of[one.subject]:
             del self.of[one.subject]
-        matter = _matter(one)
-        self._matters[matter].discard(number)
-        if not self._matters[matter]:
-            del self._matters[matter]
         self._sizes[one.host] -= 1
         if self._sizes[one.host]:
             if one.host in self._hosts:
