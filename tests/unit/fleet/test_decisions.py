@@ -304,4 +304,4 @@ def test_nothing_lasts_for_ever(said, revoked, limits):
     state.forget(NOW + 20 * MINUTE + SKEW + limits.longest)
     assert state.kept() == []
     assert (state._revoked, state._bans._ranks, state._unbans._ranks) == ({}, [], [])
-    assert (dict(state._bans._hosts), dict(state._bans._matters)) == ({}, {})
+    assert (dict(state._bans._hosts), dict(state._bans.of)) == ({}, {})
