@@ -108,6 +108,14 @@ class Chronicle:
             self._records.append(record)
             self._held += len(record)
 
+    def size(self) -> int:
+        """Bytes on disk."""
+        total = 0
+        for path, _number in stretches(self._folder):
+            with suppress(OSError):
+                total += path.stat().st_size
+        return total
+
     # -- the files ----------------------------------------------------------------------------
 
     def _write(self) -> None:
@@ -167,7 +175,7 @@ class Chronicle:
     def changes(self) -> Iterator[Change]:
         """Write what was noted; how far it is written, for the checkpoint."""
         self._write()
-        if (self._number, self._size) != self._told:
+        if self._most and (self._number, self._size) != self._told:
             self._told = self._number, self._size
             yield Change(PART, _KEY, b"%d:%d" % self._told)
 

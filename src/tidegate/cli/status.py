@@ -90,9 +90,12 @@ def _show(answer: Mapping[str, Any]) -> None:
         click.echo(f"         backscatter: {bounces.part:.1%} are bounces to nobody here")
     reached = [f"{name} {limits[name]}" for name in ("evicted", "clamped", "cut", "quarantined")
                if limits[name]]  # fmt: skip
+    if limits["events_lost"]:
+        reached.append(f"{limits['events_lost']} events not kept for plans")
     click.echo(
         f"limits   {limits['tallies']} of {limits['capacity']} tallies,"
-        f" ledger {limits['ledger_bytes']} B" + "".join(f", {one}" for one in reached)
+        f" ledger {limits['ledger_bytes']} B, events {limits['events_bytes']} B"
+        + "".join(f", {one}" for one in reached)
     )
     if answer["detectors_off"]:
         click.echo(f"WARNING  detectors switched off: {', '.join(answer['detectors_off'])}")

@@ -6,6 +6,7 @@ rule looks at, of successes as events only those that some rule counts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +17,19 @@ from tidegate.model import Micros
 from tidegate.policy.models import Policy
 
 
-def chronicle(policy: Policy, plan: Callable[[], Plan]) -> Chronicle:
-    """The chronicle of a policy; `plan` is the one by which events are seen when it is asked."""
+def chronicle(where: Path | None, plan: Callable[[], Plan]) -> Chronicle:
+    """The chronicle in a folder (None: nothing is kept); `plan` is the one by which events are seen
+    when it is asked."""
 
     def seen(now: Micros) -> Head:
         return head(plan(), now)
 
-    return Chronicle(folder(policy), policy.limits.events_bytes, seen)
+    return Chronicle(where or Path(os.devnull), most(where, plan().loaded.policy), seen)
+
+
+def most(where: Path | None, policy: Policy) -> int:
+    """How many bytes are kept."""
+    return 0 if where is None else policy.limits.events_bytes
 
 
 def folder(policy: Policy) -> Path:

@@ -77,6 +77,8 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
             "cut": totals.cut,
             "quarantined": totals.quarantined,
             "ledger_bytes": watcher.wiring.ledger.size(),
+            "events_bytes": watcher.chronicle.size(),
+            "events_lost": watcher.chronicle.lost,
         },
         "detectors_off": sorted(
             {name for engine in pipeline.engines.values() for name in engine.disabled}

@@ -207,6 +207,7 @@ def watcher(
 ) -> None:
     """Read, decide, remember; ask the keepers (or, without them, their twins in memory) to act.
     `apart`: why nobody talks to the fleet, where policy has one."""
+    from tidegate.daemon import chronicling
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned, unmetered
     from tidegate.detector.budget import CpuBudget
@@ -254,6 +255,7 @@ def watcher(
         wake_fd=wake_read,
         observe=observe,
         trusted=trusted,
+        events=chronicling.folder(policy),
     )
     wiring.control.start()
     daemon = Watcher(wiring, alive, setproctitle)

@@ -69,7 +69,7 @@ class Watcher:
         self.notices = Notices(policy.notices)
         self.owners = OwnerNotices(policy.owners, wiring.ledger, self.notices)
         self.incidents = Incidents()
-        self.chronicle = chronicling.chronicle(policy, lambda: wiring.plan)
+        self.chronicle = chronicling.chronicle(wiring.events, lambda: wiring.plan)
         self.pipeline.tap = self.chronicle
         self.guarding = Guarding(
             policy, self.pipeline.guards, wiring.ledger, wiring.gate, wiring.switches,
@@ -362,7 +362,7 @@ class Watcher:
         self.guarding.replace(after, fresh.pipeline.guards)
         self.notices.reload(after.notices)
         self.owners.reload(after.owners)
-        self.chronicle.reload(after.limits.events_bytes, now)
+        self.chronicle.reload(chronicling.most(self.wiring.events, after), now)
         self.fleeting.reload()
         self._engines = Engines(after.fleet)
         self.actor.reloaded(after, changed, now)

@@ -76,6 +76,8 @@ class Wiring:
     readings: Readings = field(default_factory=MemoryReadings)
     traffic: Traffic = field(default_factory=MemoryTraffic)
     fleet: Fleet = field(default_factory=MemoryFleet)
+    events: Path | None = None
+    """Where what is seen is kept for a day; None: it is not."""
     library: Library | None = None
 
     def title(self) -> str:

@@ -66,7 +66,8 @@ def keep(config: Path, lines: list[str]) -> None:
     """As the watcher does."""
     found = plan(config)
     pipeline = found.pipeline()
-    chronicle = chronicling.chronicle(found.loaded.policy, lambda: found)
+    folder = chronicling.folder(found.loaded.policy)
+    chronicle = chronicling.chronicle(folder, lambda: found)
     chronicle.begin(NOW)
     pipeline.tap = chronicle
     pipeline.feed(Block("ssh", "".join(lines).encode(), 0, NOW, 1))
