@@ -139,10 +139,11 @@ def from_network(found: Network) -> Subject:
         found = Network(4, found.length - 96, found.bits[12:])
     width = len(found.bits) * 8
     family = socket.AF_INET if found.family == 4 else socket.AF_INET6
+    if found.length == width:
+        return Subject(socket.inet_ntop(family, found.bits))
     mask = ((1 << found.length) - 1) << (width - found.length)
     bits = (found.first & mask).to_bytes(width // 8)
-    text = socket.inet_ntop(family, bits)
-    return Subject(text if found.length == width else f"{text}/{found.length}")
+    return Subject(f"{socket.inet_ntop(family, bits)}/{found.length}")
 
 
 def covering(subject: Subject) -> list[Subject]:

@@ -36,6 +36,7 @@ _HEARD = 256  # crossings of one answer that are looked at; an honest engine has
 _HEAD = Struct(">BQ")
 _TROUBLES = Struct(">6I")
 _SUBJECT = rb"[A-Za-z0-9:./@\\_-]{1,128}"
+_COUNTABLE = re.compile(_SUBJECT.decode("ascii"), re.ASCII)
 _KEY = re.compile(rb"([wdsa]):([A-Za-z0-9_-]{11}):(" + _SUBJECT + rb")")
 
 Argument = bytes | str | int
@@ -55,7 +56,7 @@ class Form(StrEnum):
     @property
     def scored(self) -> bool:
         """Whether it counts points."""
-        return self in (Form.SCORE, Form.REACHED)
+        return self is Form.SCORE or self is Form.REACHED
 
 
 class Terms(NamedTuple):
@@ -171,12 +172,14 @@ def place_of(origin: str, offset: int, repeat: int = 0) -> bytes:
 
 def shard_of(subject: Subject, shards: int) -> int:
     """The shard that counts a subject."""
+    if shards == 1:
+        return 0
     return crc32(subject.encode()) % shards
 
 
 def countable(subject: Subject) -> bool:
     """Whether the engine takes a subject: all are that Tidegate makes itself, but some services."""
-    return re.fullmatch(_SUBJECT, subject.encode("utf-8", "replace")) is not None
+    return _COUNTABLE.fullmatch(subject) is not None
 
 
 def record_key(host: str, shard: int) -> str:

@@ -54,9 +54,10 @@ class Outbox:
             if any(one.value == hit.value for one in hits):
                 return
         hits.append(hit)
-        most = functions.NEED if terms.form.scored else min(4 * terms.need, functions.NEED)
-        if len(hits) > most:
-            del hits[0]
+        if len(hits) > terms.need:  # or it is no question
+            most = functions.NEED if terms.form.scored else min(4 * terms.need, functions.NEED)
+            if len(hits) > most:
+                del hits[0]
 
     @property
     def idle(self) -> bool:

@@ -52,7 +52,10 @@ class Spool:
 
     def add(self, terms: Terms, subject: Subject, hit: Hit) -> None:
         """Note a hit."""
-        sums = self._sums.setdefault(functions.shard_of(subject, self.shards), OrderedDict())
+        shard = functions.shard_of(subject, self.shards)
+        sums = self._sums.get(shard)
+        if sums is None:
+            sums = self._sums[shard] = OrderedDict()
         waiting = sums.get((terms, subject))
         self._number += 1
         if waiting is None:
