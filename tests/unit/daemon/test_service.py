@@ -173,7 +173,8 @@ def test_a_program_that_fails_says_why(tmp_path: Path) -> None:
 def test_everything_it_installs_is_in_the_wheel() -> None:
     included = re.findall(r'^"packaging/(\S+)" = "tidegate/packaging/\1"$',
                           (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)  # fmt: skip
-    code = (REPOSITORY / "src/tidegate/daemon/service.py").read_text()
+    read = ("daemon/service.py", "cli/fleet_acl.py")
+    code = "".join((REPOSITORY / "src/tidegate" / name).read_text() for name in read)
     wanted = set(re.findall(r'shipped\("([^"]+)"\)', code))
     assert wanted == set(included)
     assert all(shipped(name) for name in wanted)
