@@ -116,9 +116,7 @@ class Journaling:
         if waits:
             return True
         if (faults := self._watcher.reload(now)) and one is not None:
-            library.use(before)
             self._refuse(one, "; ".join(faults))
-            self._watcher.reload(now)
             return False
         log.info("published policy: %s holds", f"number {one.number}" if one else "none")
         return True

@@ -14,7 +14,7 @@ class Engine:
     """The few commands that carriers use."""
 
     def __init__(self):
-        self.kept = {}
+        self.kept, self.got = {}, []
 
     def __call__(self, *command):
         word, key, *rest = command
@@ -24,6 +24,7 @@ class Engine:
             self.kept.setdefault(key, {}).update(zip(rest[::2], rest[1::2], strict=True))
             return 1
         if word == b"GET":
+            self.got.append(key)
             return self.kept.get(key)
         assert word == b"SET"
         if b"NX" not in rest or key not in self.kept:
@@ -87,6 +88,7 @@ def test_nothing_is_fetched_that_nobody_signed_who_may(engine, press):
     one = Carrier("web1", roster(press))
     assert engine.settle(one) == []
     assert one.refused
+    assert not engine.got
 
 
 def test_another_content_under_its_name_is_refused_and_the_right_one_found(engine, press):
@@ -140,6 +142,9 @@ def test_a_new_list_of_the_revoked_is_handed_on_and_its_publishers_wanted_no_mor
     gone = revocation(3, office=1)
     members.take(gone)
     assert engine.settle(one, NOW + MINUTE) == [gone]
+    engine.kept.clear()
+    engine.settle(one, NOW + 90 * SECOND)
+    assert engine.kept == {}
     later = engine.publish(Press("depot", number=2), 2, b"# 2")
     assert [judge(each).id for each in engine.settle(one, NOW + 2 * MINUTE)] == [later.id]
     assert engine.settle(one, NOW + 3 * MINUTE) == []

@@ -56,6 +56,15 @@ def test_a_content_that_swells_is_refused():
         journal.pack({"tidegate.toml": bytes(journal.MOST_PLAIN)})
 
 
+def test_a_content_has_one_spelling():
+    part = b"\x0dtidegate.toml" + bytes(4)
+    twice = zlib.compress(b"\0\2" + part + part, 9)
+    whole = journal.pack(files())
+    for wrong in (twice, whole[:-1], whole + b"x"):
+        with pytest.raises(Malformed):
+            journal.unpack(wrong)
+
+
 def test_what_a_publisher_signed_proves_itself():
     one = judge(Press().bundle(7, canaries=("web1",), trial=600))
     assert (one.entry.number, one.host, one.sent) == (7, "office", NOW)

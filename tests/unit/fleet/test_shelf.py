@@ -112,6 +112,8 @@ def test_what_somebody_writes_into_the_folder_is_believed_by_nobody(tmp_path, pr
     assert found is None
     assert "lost" in said
     (tmp_path / "revoked").write_bytes(b"rubbish")
+    place.write_bytes(press.bundle(2, b"# another, under the name of the first"))
+    assert one.policies() == []
     place.write_bytes(press.bundle(1))
     assert one.current()[0].entry.number == 1
     place.unlink()
