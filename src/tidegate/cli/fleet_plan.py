@@ -22,7 +22,7 @@ from tidegate.daemon.privilege import become_nobody
 from tidegate.daemon.proposal import proposed
 from tidegate.decision.allow import Surroundings
 from tidegate.errors import OperatorError, WorldError
-from tidegate.model import DAY, MINUTE, SECOND, Micros
+from tidegate.model import DAY, MINUTE, SECOND, Micros, Subject
 from tidegate.policy.durations import parse_duration
 from tidegate.policy.values import size
 
@@ -60,11 +60,15 @@ def command(
     current = plan(config)
     wanted = proposed(config, tree, current)
     now = now_micros()
-    hosts, notes = _gathered(current, now - span, own, patience, room)
-    here = _here()
+    hosts, notes, members = _gathered(current, now - span, own, patience, room)
+    here = _here(members)
     become_nobody()
+    ticking = view.Ticking()
+    for host in hosts:
+        host.tick = ticking.tick
     before = forecast(current, current, hosts, here)
     found = compare(before, forecast(wanted, current, hosts, here))
+    ticking.done()
     heads = [head for host in hosts for head in host.heads()]
     gaps = blind(wanted, current, heads)
     notes += [f"{host.host}: {one}" for host in hosts for one in host.left_out]
@@ -91,8 +95,8 @@ def _show(found: Comparison, hosts: Sequence[Seen]) -> None:
 
 def _gathered(
     current: Plan, since: Micros, own: bool, wait: Micros, most: int
-) -> tuple[list[Seen], list[str]]:
-    """What hosts have kept since then, and what is missing."""
+) -> tuple[list[Seen], list[str], tuple[Subject, ...]]:
+    """What hosts have kept since then, what is missing, and where members are."""
     from tidegate.chronicle.store import read
     from tidegate.daemon.chronicling import folder
 
@@ -109,17 +113,18 @@ def _gathered(
             f"{error.filename}: {error.strerror}; run: sudo tidegate fleet plan …"
         ) from error
     if own or policy.fleet is None:
-        return [mine], []
+        return [mine], [], ()
     from tidegate.cli.plan_gather import gather
 
     return gather(policy, mine, since, wait, most)
 
 
-def _here() -> Surroundings:
-    """What of this host nobody closes for."""
+def _here(members: Sequence[Subject]) -> Surroundings:
+    """What of this host, and whom of its fleet, nobody closes for."""
     from tidegate.daemon.host import ourselves, protected
 
-    return Surroundings((*protected(), *ourselves()))
+    fleet = ((one, "member of the fleet") for one in members)
+    return Surroundings((*protected(), *ourselves(), *fleet))
 
 
 def _span(option: str, text: str) -> Micros:

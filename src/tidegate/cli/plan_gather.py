@@ -15,7 +15,7 @@ from tidegate.chronicle.stretch import Stretch
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.forecast import Seen
 from tidegate.errors import FleetError, OperatorError
-from tidegate.model import SECOND, Micros
+from tidegate.model import SECOND, Micros, Subject
 from tidegate.policy.models import Policy
 
 TIMEOUT = 10.0
@@ -23,8 +23,8 @@ TIMEOUT = 10.0
 
 def gather(
     policy: Policy, mine: Seen, since: Micros, wait: Micros, most: int
-) -> tuple[list[Seen], list[str]]:
-    """This host's events and all others', and what is missing of those."""
+) -> tuple[list[Seen], list[str], tuple[Subject, ...]]:
+    """This host's events and all others', what is missing of those, and where members are."""
     from tidegate.fleet import gathering, keys, wire
     from tidegate.fleet.access import engine_of
     from tidegate.fleet.admission import Remembering
@@ -60,7 +60,7 @@ def gather(
                 notes += [f"{answer.host}: {one}" for one in answer.left_out]
         except FleetError as error:
             raise FleetError(f"{error}\nto plan with this host's events alone: --own") from error
-    return found, notes
+    return found, notes, roster.addresses()
 
 
 def _ticking() -> Callable[[int, int], None]:

@@ -5,6 +5,7 @@ Touches standard output. Limits: of each kind the first 40 as text, all as JSON.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC
@@ -27,6 +28,29 @@ TITLE = ("", "ADDRESS", "RULE", "FIRST", "CLOSED", "PORTS", "HOSTS", "WHY")
 _KINDS: tuple[What, ...] = ("appears", "vanishes", "changes")
 _SIGNS = {"appears": "+", "vanishes": "-", "changes": "~"}
 _FEW = 10
+_STEP = 50_000
+
+
+class Ticking:
+    """How many events were judged so far, on a terminal, where it takes a while."""
+
+    def __init__(self) -> None:
+        self._told = sys.stderr.isatty()
+        self._count = self._shown = 0
+
+    def tick(self, events: int) -> None:
+        """So many more."""
+        self._count += events
+        if self._told and self._count - self._shown >= _STEP:
+            self._shown = self._count
+            sys.stderr.write(f"\r{self._count} events judged")
+            sys.stderr.flush()
+
+    def done(self) -> None:
+        """All of them."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 def head(found: Comparison, hosts: Sequence[Seen]) -> Iterator[str]:

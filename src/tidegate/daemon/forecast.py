@@ -7,7 +7,7 @@ that is handed in, whatever their own files add to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice, pairwise
@@ -35,6 +35,8 @@ class Seen:
     first: Micros = 0
     last: Micros = 0
     events: int = 0
+    tick: Callable[[int], None] | None = None
+    """Told of every so many events that were judged."""
 
     def heads(self) -> Iterator[Head]:
         """How each stretch was seen."""
@@ -52,6 +54,8 @@ class Seen:
                     first, last = record.batch.events[0].time, record.batch.events[-1].time
                     self.first = min(self.first or first, first)
                     self.last = max(self.last, last)
+                    if self.tick is not None:
+                        self.tick(len(record.batch.events))
                 yield record
             if stretch.left_out:
                 self.left_out.append(
