@@ -90,7 +90,7 @@ def _bans(rows: Iterable[Mapping[str, Any]]) -> None:
             (
                 row["subject"],
                 ports_text(row["ports"]),
-                row["rule"] or row["by"],
+                row["by"] if row["by"].startswith("fleet:") else row["rule"] or row["by"],
                 str(row["count"] or "-"),
                 left_text(row["left"]),
                 clock(row["until"]),

@@ -277,9 +277,15 @@ class Actor:
         scope = "ports " + ",".join(map(str, decision.ports)) if decision.ports else "every port"
         log.info(
             "%s %s (%s) by %s: %s%s",
-            decision.action, decision.subject, scope, decision.rule or decision.by,
+            decision.action, decision.subject, scope, _whose(decision),
             outcome.state, f": {outcome.detail}" if outcome.detail else "",
         )  # fmt: skip
+
+
+def _whose(decision: Decision) -> str:
+    """Who decided: a rule, a person; of other hosts of the fleet also which."""
+    theirs = decision.rule and decision.by.startswith("fleet:")
+    return f"{decision.rule} ({decision.by})" if theirs else decision.rule or decision.by
 
 
 def _settled(decision: Decision, refused: dict[Subject, str], now: Micros) -> Outcome:

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from tests.unit.cli.test_confined import Daemon
 
 from tidegate.cli import ban, status, unban, why
+from tidegate.cli import list as list_verb
 
 THEIRS = {
     "v": 1, "id": "a", "time": "2026-08-21T12:00:00+00:00", "action": "ban",
@@ -74,6 +75,11 @@ def test_why_shows_what_other_hosts_counted(run):
     said, _asked = run(why, WHY | {"tallies": [row, row | {"together": True}]}, "192.0.2.7")
     counting = "  Counting: 3 towards guessing (at least 5)"
     assert f"{counting}.\n{counting} here; all hosts count together.\n" in said
+
+
+def test_the_list_says_which_host_closed(run):
+    said, _asked = run(list_verb, [THEIRS | {"left": 60}])
+    assert said.splitlines()[1].startswith("192.0.2.7\t25\tfleet:web1\t-\t")
 
 
 def test_status_says_how_the_conversation_is():

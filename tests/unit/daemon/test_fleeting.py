@@ -174,8 +174,10 @@ def test_who_must_never_be_closed_for_is_said_and_what_others_should_see(member)
 # -- in -------------------------------------------------------------------------------------------
 
 
-def test_what_another_host_closed_is_closed_here_and_nobody_says_it_again(member):
+def test_what_another_host_closed_is_closed_here_and_nobody_says_it_again(member, caplog):
     member.hear(closings=[closing()])
+    said = f"ban {A} (ports 25) by virus-senders (fleet:web1): applied"
+    assert said in [row.message for row in caplog.records]
     assert member.closed() == [(A, (25,))]
     (entry,) = member.ledger.history(9)
     assert (entry.decision.id, entry.decision.by) == ("c1", "fleet:web1")
