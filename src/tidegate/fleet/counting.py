@@ -23,6 +23,8 @@ from tidegate.policy.models import Rule
 DUE: Micros = SECOND
 """How often to ask for crossings that nobody confirmed, where nothing is sent to be counted."""
 _CONFIRMED = 50
+_SHARDS_A_SECOND = 64
+"""Of a cluster: so many are asked for crossings that nobody confirmed, by all hosts together."""
 _UNCONFIRMED = 1_000
 
 
@@ -73,8 +75,11 @@ class Counting:
         self._last: tuple[object, ...] = ()  # the line that was shared last
         self._repeat = 0
         self._asked: Micros | None = None
+        self._more = False
         self._turn = 0
-        self._due: int | None = None
+        self._due: set[int] = set()
+        self.hosts = 1
+        """How many share the asking for crossings that nobody confirmed."""
 
     @property
     def dropped(self) -> int:
@@ -84,8 +89,8 @@ class Counting:
 
     @property
     def behind(self) -> bool:
-        """Whether more waits than was asked to be counted."""
-        return len(self.spool) > 0
+        """Whether more waits than one call takes; what has come since waits for the next round."""
+        return self._more and not self._busy
 
     @property
     def usurped(self) -> bool:
@@ -122,6 +127,7 @@ class Counting:
     def asks(self, now: Micros) -> list[Ask]:
         """What to ask now."""
         found = []
+        self._more = False
         for shard in sorted({*self.spool.shards_waiting(), *self._active, *self._confirm}):
             if shard in self._busy:
                 continue
@@ -129,11 +135,14 @@ class Counting:
             if commands:
                 key = functions.record_key(self.host, shard)
                 found.append(Ask(f"count {shard}", key, commands))
-        if not found and self._due is None and self._is_due(now):
-            self._asked, self._turn = now, (self._turn + 1) % self._shards
-            self._due = self._turn
-            key = functions.waiting_key(self._turn)
-            found.append(Ask("due", key, [functions.due_command([self._turn])]))
+        if not self._due and self._is_due(now):
+            self._asked = now
+            for _ in range(min(self._shards, max(1, _SHARDS_A_SECOND // max(1, self.hosts)))):
+                self._turn = (self._turn + 1) % self._shards
+                key = functions.waiting_key(self._turn)
+                command = functions.due_command([self._turn])
+                found.append(Ask(f"due {self._turn}", key, [command]))
+                self._due.add(self._turn)
         return found
 
     def _commands(self, shard: int, now: Micros) -> list[Command]:
@@ -142,13 +151,15 @@ class Counting:
             box = self._boxes[shard] = Outbox(self.host, shard, self._epoch)
         if box.idle:
             self.spool.fill(box, now)
+            self._more |= self.spool.waits(shard)
         counting = box.command(now)
         tokens = self._confirm.get(shard, [])[:_CONFIRMED]
         commands = [functions.confirm_command(shard, tokens)] if tokens else []
         if counting is not None:
             commands.append(counting)
             self._active.add(shard)
-            self._asked = now
+            if self._shards == 1:
+                self._asked = now  # its answer tells also of crossings that are due
         if commands:
             self._busy[shard] = len(tokens)
         return commands
@@ -158,8 +169,8 @@ class Counting:
 
     def answered(self, ask: Ask, replies: Sequence[object], now: Micros) -> list[Crossing]:
         """The crossings that were lent to us. Malformed where the engine makes no sense."""
-        if ask.part == "due":
-            self._due = None
+        if ask.part.startswith("due "):
+            self._due.discard(int(ask.part.removeprefix("due ")))
             if self._refused(replies[0]):
                 return []
             engine, crossings = functions.read_due(replies[0])
@@ -227,8 +238,8 @@ class Counting:
 
     def lost(self, ask: Ask) -> None:
         """Nobody knows what became of it: it is asked again, which is harmless."""
-        if ask.part == "due":
-            self._due = None
+        if ask.part.startswith("due "):
+            self._due.discard(int(ask.part.removeprefix("due ")))
         else:
             self._busy.pop(int(ask.part.removeprefix("count ")), None)
 

@@ -76,8 +76,7 @@ class Member:
         self._openings: list[Opening] = []
         self._busy: set[str] = set()
         self._behind, self._telling = True, 0
-        self._ticked: Micros = 0
-        self._remembers = True
+        self._ticked, self._remembers = 0, True
         self._reread: Micros = 0
         self.trouble, self.stale = "", False
         self.lag: Micros = 0
@@ -135,7 +134,8 @@ class Member:
             return found
         if not 0 <= now - self._ticked < _TICK:
             self._ticked, self._remembers = now, True
-            self.assembly.tick(len(self.trust.roster.members), now)
+            self.counting.hosts = len(self.trust.roster.members)
+            self.assembly.tick(self.counting.hosts, now)
             self.accepting.tick(now)
             self.deciding.tick(now)
         if not urgent or self._is_pressing():

@@ -50,6 +50,10 @@ class Spool:
         """The shards that something waits for."""
         return list(self._sums)
 
+    def waits(self, shard: int) -> bool:
+        """Whether something waits for this shard."""
+        return shard in self._sums
+
     def add(self, terms: Terms, subject: Subject, hit: Hit) -> None:
         """Note a hit."""
         shard = functions.shard_of(subject, self.shards)
