@@ -177,7 +177,8 @@ class Heeding:
         for ban in (entry.decision for entry in entries):
             if ban.action != "ban" or ban.until <= now or ban.mode != "enforce" or ban.spared:
                 continue
-            self._watcher.pipeline.reopened(ban.rule, ban.subject, now)
+            if ban.rule:  # what a person closed is held by no rule
+                self._watcher.pipeline.reopened(ban.rule, ban.subject, now)
             by = ban.by if ban.by.startswith("fleet:") else "fleet"
             reason = (
                 f"{one.host} is revoked" if one.why == "revoked" else f"{one.host} took it back"

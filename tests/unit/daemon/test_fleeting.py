@@ -304,6 +304,15 @@ def test_what_a_person_on_a_revoked_host_closed_is_opened_alone(member):
     assert [one.until for one in member.gate.observe(member.now)] == [own]
 
 
+def test_what_is_counted_here_outlasts_a_persons_ban_on_a_revoked_host(member):
+    member.turn(*VIRUSES[:2])
+    member.hear(closings=[closing(by="anna", rule="", ports=())])
+    member.hear(openings=[opening("c1")])
+    assert member.closed() == []
+    member.turn(VIRUSES[2])
+    assert member.closed() == [(A, (25,))]
+
+
 def test_what_two_hosts_closed_stays_closed_when_one_of_them_is_revoked(member):
     member.hear(closings=[closing(), closing(host="web3", number="c3", ago=0.9)])
     assert [one.decision.id for one in member.ledger.history(9)] == ["c1"]
