@@ -92,25 +92,26 @@ def test_guards_of_what_tidegate_itself_can_need_no_leave():
     assert combined(FLEET, text).policy.guards
 
 
+SYSFENCE = 'if "load" {\n  la1 > 10.0\n} run once "logger high"\n'
+
+
 def test_a_file_of_sysfence_is_the_published_one_and_is_never_read_from_a_disk():
     def never(path: Path) -> str:
         raise AssertionError(path)
 
-    files = {
-        "tidegate.toml": '[guard.old]\nsysfence = "sysfence/web"\n',
-        "sysfence/web": 'if la1 >= 10\nthen stop "x"\n',
-    }
-    with pytest.raises(PolicyError) as caught:
-        combined(
-            FLEET + LEAVE, files | {"tidegate.toml": '[guard.a]\nsysfence = "sysfence/no"\n'}, never
-        )
-    assert "no such file" in str(caught.value)
+    def named(path):
+        text = f"[guard.old]\nsysfence = ['{path}']\n"
+        return {"tidegate.toml": text, "sysfence/web": SYSFENCE}
+
+    found = combined(FLEET + LEAVE, named("sysfence/web"), never)
+    assert len(found.policy.triggers) == 1
+    more = named("sysfence/web") | {"sysfence/web": SYSFENCE.replace("10.0", "11.0")}
+    assert combined(FLEET + LEAVE, more, never).policy.hash != found.policy.hash
+    for path in ("sysfence/no", "../etc/passwd", "sysfence/../../x"):
+        with pytest.raises(PolicyError, match="no such file"):
+            combined(FLEET + LEAVE, named(path), never)
     with pytest.raises(AssertionError):
-        combined(FLEET + LEAVE, {"tidegate.toml": '[guard.a]\nsysfence = "/etc/own"\n'}, never)
-    try:
-        combined(FLEET + LEAVE, files, never)
-    except PolicyError as error:
-        assert "fleet policy 7/sysfence/web" in str(error)
+        combined(FLEET + LEAVE, named("/etc/sysfence.conf"), never)
 
 
 @pytest.mark.parametrize("own", ["", FLEET + "accept = { policy = false }\n"])
