@@ -6,8 +6,10 @@ minute of one host's word alone; whether anything is closed, allowlist, breaker 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Literal
 
 from tidegate import subject as subjects
 from tidegate.fleet import stream, wire
@@ -21,10 +23,18 @@ from tidegate.model import Micros, Subject
 
 WORDS = 600
 """Bans a minute that are believed on one host's word."""
-_WIDEST = {"rule": (24, 48), "person": (8, 19)}
-"""The shortest prefixes, of IPv4 and IPv6, that a rule and that a person may close for all."""
+PEOPLE = 6_000
+"""Bans and pardons a minute that are believed of one host's people. A network is worth many."""
+_NETWORK = 100
+_WIDEST = {"rule": (24, 48), "person": (16, 32)}
+"""The shortest prefixes, of IPv4 and IPv6, that a rule and that a person may close for all: one
+member can say both, and some hundred of /8 are everybody."""
+_LOOKED_AT = 256
+"""So many of those that wait for a quota are looked at in one go."""
 _FETCHED_AT_ONCE = 16
 _WAITING = 20_000
+
+Who = Literal["rule", "person"]
 
 Find = Callable[[bytes], bytes | None]
 """A sealed message by its id, where it is at hand."""
@@ -43,13 +53,14 @@ class Accepting:
         self.openings: list[Opening] = []
         self.refused: Counter[tuple[str, str]] = Counter()
         self._trust, self._find = trust, find
-        self._words = Budget(words)
+        self._words, self._people = Budget(words), Budget(PEOPLE)
         self._told: dict[tuple[Subject, Ports], Entry] = {}
         self._untaken: dict[tuple[Subject, Ports], Micros] = {}
         self._unproven: OrderedDict[str, Entry] = OrderedDict()
         self._proving: dict[tuple[Subject, Ports], str] = {}  # what was opened is told no more
         self._fetching: list[tuple[Entry, list[bytes]]] = []
         self._late: OrderedDict[tuple[Subject, Ports], Entry] = OrderedDict()
+        self._pardons: deque[Entry] = deque(maxlen=_WAITING)
 
     def __len__(self) -> int:
         """How many bans of others are told and stand."""
@@ -79,21 +90,41 @@ class Accepting:
             self._told.pop((one.subject, one.ports), None)
 
     def hear(self, news: Iterable[Entry], now: Micros) -> list[Entry]:
-        """What was never heard before: pardons by people go to the watcher. They are returned."""
-        found = [
-            one for one in news if one.verb == "unban" and one.host != self.host and not one.until
-        ]
+        """What was never heard before: pardons by people go to the watcher. They are returned; of
+        one host's too many wait, see `tick`."""
+        found = []
+        for one in news:
+            if one.verb != "unban" or one.host == self.host:
+                continue
+            if self._width(one, "person") == "too wide":
+                self._refused(one, "too wide")
+            elif self._may_people(one, now):
+                found.append(one)
+            else:
+                self._refused(one, "quota")
+                self._pardons.append(one)
+        self._pardon(found)
+        return found
+
+    def _pardon(self, found: Iterable[Entry]) -> None:
         for one in found:
             self.openings.append(
                 Opening(
                     one.id, one.subject, one.ports, one.rule, "unban", one.host, one.by, one.time
                 )
             )
-        return found
 
-    def tick(self, now: Micros) -> None:
-        """Once a second or so: what waited for a quota, and what has ended."""
-        for place, one in list(self._late.items()):
+    def tick(self, now: Micros) -> list[Entry]:
+        """Once a second or so: what waited for a quota, and what has ended. The pardons of it."""
+        found = []
+        for _ in range(min(len(self._pardons), _LOOKED_AT)):
+            pardon = self._pardons.popleft()
+            if self._may_people(pardon, now):
+                found.append(pardon)
+            else:
+                self._pardons.append(pardon)
+        self._pardon(found)
+        for place, one in list(islice(self._late.items(), _LOOKED_AT)):
             del self._late[place]
             if one.until > now:
                 self._consider(one, now)
@@ -101,6 +132,7 @@ class Accepting:
             del self._told[place]
         for place in [place for place, until in self._untaken.items() if until <= now]:
             del self._untaken[place]
+        return found
 
     def commands(self) -> list[Command]:
         """Proofs to fetch; the replies to exactly these go to `answered`."""
@@ -141,7 +173,7 @@ class Accepting:
         if why := self._protected(entry):
             self._refuse(entry, why)
         elif not entry.rule:
-            self._tell(entry, 1)
+            self._say_if(self._may_people(entry, now), entry, 1)
         elif self._known(entry):
             return  # we have judged the same by what its hosts claimed
         elif entry.proof or (entry.shares and self.min_hosts > 1):
@@ -158,24 +190,37 @@ class Accepting:
         return found is not None and bool(entry.needed) and entry.time <= found.time + SKEW
 
     def _protected(self, entry: Entry) -> str:
+        who: Who = "rule" if entry.rule else "person"
+        return self._width(entry, who) or self._trust.guarded.why(entry.subject, 1)
+
+    @staticmethod
+    def _width(entry: Entry, who: Who) -> str:
         found = subjects.network(entry.subject)
         if found is None:
             return "not an address"
-        widest = _WIDEST["rule" if entry.rule else "person"][found.family == 6]
-        return self._trust.guarded.why(entry.subject, widest)
+        return "too wide" if found.length < _WIDEST[who][found.family == 6] else ""
+
+    def _may_people(self, entry: Entry, now: Micros) -> bool:
+        """Whether people of that host have not said too much."""
+        found = subjects.network(entry.subject)
+        one = found is None or found.length >= (32 if found.family == 4 else 64)
+        return self._people.take(entry.host, now, 1 if one else _NETWORK)
 
     def _word(self, entry: Entry, now: Micros) -> None:
         """One host's word."""
-        place = (entry.subject, entry.ports)
         if self.min_hosts > 1:
             self._refuse(entry, "min-hosts")
-        elif self._words.take(entry.host, now):
-            self._tell(entry, 1)
         else:
-            self._refuse(entry, "quota")
-            self._late[place] = entry
-            if len(self._late) > _WAITING:
-                self._late.popitem(last=False)
+            self._say_if(self._words.take(entry.host, now), entry, 1)
+
+    def _say_if(self, allowed: bool, entry: Entry, hosts: int) -> None:
+        if allowed:
+            self._tell(entry, hosts)
+            return
+        self._refuse(entry, "quota")
+        self._late[entry.subject, entry.ports] = entry
+        if len(self._late) > _WAITING:
+            self._late.popitem(last=False)
 
     def _bundle(self, entry: Entry, bodies: dict[bytes, bytes]) -> bytes:
         """The claims that a decision names; b"" where one is missing."""
@@ -202,11 +247,17 @@ class Accepting:
         if proven is None or isinstance(proven, Refusal) or not fresh:
             self._word(entry, now)
             return
-        self._trust.adopt(proven, entry.until)
-        self._tell(entry, len(proven.shares))
+        alone = len(proven.shares) == 1  # so it is one host's word all the same
+        if not alone or self._words.has(proven.shares[0][0], now):
+            self._trust.adopt(proven, entry.until)
+        may = not alone or self._words.take(proven.shares[0][0], now)
+        self._say_if(may, entry, len(proven.shares))
+
+    def _refused(self, entry: Entry, why: str) -> None:
+        self.refused[entry.host, why] += 1
 
     def _refuse(self, entry: Entry, why: str) -> None:
-        self.refused[entry.host, why] += 1
+        self._refused(entry, why)
         if len(self._untaken) < _WAITING:
             self._untaken[entry.subject, entry.ports] = entry.until
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tidegate.fleet import saying, stream
 from tidegate.fleet.admission import Reason, Refusal
-from tidegate.fleet.decisions import SKEW, Decisions, Entry, Limits, Shift
+from tidegate.fleet.decisions import AHEAD, SKEW, Decisions, Entry, Limits, Shift
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.listener import Listener
 from tidegate.fleet.members import Revocation
@@ -109,7 +109,9 @@ class Assembly:
     def follow(self, revoked: Mapping[str, Revocation], now: Micros) -> list[Shift]:
         """Believe of these what the desk lets us: `Trust.roster.revoked`, after each paper that
         came and once after a restart. What was followed already changes nothing."""
-        over = now - self.decisions.limits.longest - SKEW  # nothing of before can still stand
+        over = (
+            now - self.decisions.limits.longest - AHEAD["unban"]
+        )  # nothing of before can still stand
         shifts: list[Shift] = []
         for host, one in revoked.items():
             if one.time > over:
@@ -217,9 +219,10 @@ class Assembly:
 
     def _refusal(self, one: Entry, sent: Micros, now: Micros) -> str:
         reason = ""
-        # An unban by a person outranks what is a minute ahead already, so it may be two ahead.
-        if sent > now + SKEW or one.time > sent + 2 * SKEW:
+        if sent > now + SKEW or one.time > sent + AHEAD[one.verb] - SKEW:
             reason = "skew"
+        elif one.verb == "ban" and bool(one.rule) != (one.by == "rule"):
+            reason = "malformed"  # a person who is none, or a rule that is
         elif (one.verb == "unban" or not one.rule) and not self._may_decide(one.host):
             reason = "not allowed"
         if reason:

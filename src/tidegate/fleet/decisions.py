@@ -24,6 +24,9 @@ from tidegate.model import MINUTE, Micros, Subject
 
 SKEW: Micros = MINUTE
 """How far a clock may be ahead of the engine's before trust refuses what it says."""
+AHEAD: dict[Verb, Micros] = {"ban": 2 * SKEW, "unban": 4 * SKEW}
+"""How far a decision's time may be behind the moment it is heard: a person's unban outranks a ban
+that is ahead already, on a host whose clock is. What a host has said falls with it as far."""
 
 
 class Revocation(NamedTuple):
@@ -115,9 +118,8 @@ class Decisions:
     def forget(self, now: Micros) -> int:
         """Drop what has ended, and revocations of which nothing can be left; how many."""
         ended = sum(1 for kept in (self._bans, self._unbans) for _one in kept.ended(now))
-        over = [
-            host for host, time in self._revoked.items() if time + SKEW + self.limits.longest <= now
-        ]
+        longest = self.limits.longest + AHEAD["unban"]
+        over = [host for host, time in self._revoked.items() if time + longest <= now]
         for host in over:
             del self._revoked[host]
         return ended + len(over)
@@ -141,9 +143,8 @@ class Decisions:
 
         Another host's clock may be ahead: without this its ban would outlive an unban typed later.
         """
-        heard = [*self._bans.of.get(subject, {}).values()]
-        heard += self._unbans.of.get(subject, {}).values()
-        return max([now, *(one.time + 1_000 for one in heard)])
+        bans = self._bans.of.get(subject, {}).values()
+        return max([now, *(one.time + 1_000 for one in bans)])
 
     def digest(self, now: Micros) -> str:
         """The same text on hosts that want the same closed at that time, for `fleet status`. What
@@ -189,14 +190,14 @@ class Decisions:
     def _believed(self, one: Entry) -> bool:
         if not self._revoked:
             return True
-        if self._falls(one.host, one.time):
+        if self._falls(one.host, one):
             return False
-        left = sum(count for host, count in one.shares if not self._falls(host, one.time))
+        left = sum(count for host, count in one.shares if not self._falls(host, one))
         return not one.shares or left >= one.needed
 
-    def _falls(self, host: str, time: Micros) -> bool:
-        # With the skew: a host that is about to be found out may date what it says ahead.
-        return host in self._revoked and time <= self._revoked[host] + SKEW
+    def _falls(self, host: str, one: Entry) -> bool:
+        # A host that is about to be found out may date what it says ahead.
+        return host in self._revoked and one.time <= self._revoked[host] + AHEAD[one.verb]
 
     def _shifts(self, before: dict[Subject, dict[Ports, Entry]], now: Micros) -> list[Shift]:
         shifts = []

@@ -136,7 +136,8 @@ class Member:
             self._ticked, self._remembers = now, True
             self.counting.hosts = len(self.trust.roster.members)
             self.assembly.tick(self.counting.hosts, now)
-            self.accepting.tick(now)
+            for entry in self.accepting.tick(now):
+                self.deciding.pardon(entry)
             self.deciding.tick(now)
         if not urgent or self._is_pressing():
             self._ask("say", lambda: self._sayings(now), found)
