@@ -18,7 +18,7 @@ import click
 
 from tidegate.cli import fleet_access as access
 from tidegate.cli.common import client, emit, paths, say
-from tidegate.errors import FleetError, OperatorError
+from tidegate.errors import ControlError, FleetError, OperatorError
 
 if TYPE_CHECKING:
     from tidegate.daemon.published import Anchor
@@ -54,6 +54,7 @@ class Press:
             )
         self._anchor: Anchor = found
         self._last = 0
+        self._seen: list[Host] = []
 
     def prepared(self, folder: Path) -> tuple[bytes, str]:
         """The content of a work tree that may be published, and its commit."""
@@ -163,9 +164,15 @@ class Press:
     # -- watching ---------------------------------------------------------------------------------
 
     def _hosts(self) -> list[Host]:
-        """The members that have reported lately."""
+        """The members that have reported lately; as last seen, while this host is loading."""
+        try:
+            rows = self._client.get("/fleet")["hosts"]
+        except ControlError:
+            if not self._last:
+                raise
+            return self._seen
         found = []
-        for row in self._client.get("/fleet")["hosts"]:
+        for row in rows:
             if not row["member"] or not _is_recent(row["sent"]):
                 continue
             more = row.get("more") or {}
@@ -174,6 +181,7 @@ class Press:
             found.append(
                 Host(row["host"], more.get("published", ""), refused, more.get("waits", ""))
             )
+        self._seen = found
         return found
 
     def _wait(self, id_: str, number: int, names: frozenset[str] | None, wait: int) -> int:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from tidegate.daemon.build import Plan
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import OperatorError
@@ -34,7 +35,7 @@ class Daemon(Protocol):
     def troubled(self) -> int:
         """How much is wrong just now, but for the fleet."""
 
-    def reload(self, now: Micros) -> list[str]:
+    def reload(self, now: Micros, tried: Plan | None = None) -> list[str]:
         """New policy in; the faults if the old one stays."""
 
 
@@ -103,7 +104,7 @@ class Journaling:
         assert library is not None
         one = library.book(wanted) if wanted else None
         try:
-            waits = self._watcher.wiring.rehearsed(wanted)
+            tried, waits = self._watcher.wiring.rehearsed(wanted)
         except OperatorError as error:
             if one is None or one.id == before:
                 return self._rest(wanted, str(error))  # what is loaded holds
@@ -115,7 +116,7 @@ class Journaling:
         self.course.taken(one, self._signs(), now)
         if waits:
             return True
-        if (faults := self._watcher.reload(now)) and one is not None:
+        if (faults := self._watcher.reload(now, tried)) and one is not None:
             self._refuse(one, "; ".join(faults))
             return False
         log.info("published policy: %s holds", f"number {one.number}" if one else "none")

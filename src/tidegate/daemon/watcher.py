@@ -16,6 +16,7 @@ from tidegate.chronicle.store import Chronicle
 from tidegate.daemon import chronicling, halting
 from tidegate.daemon.act import Actor
 from tidegate.daemon.answer import Answerer
+from tidegate.daemon.build import Plan
 from tidegate.daemon.clock import now_micros
 from tidegate.daemon.ears import Ears
 from tidegate.daemon.engines import Engines
@@ -339,11 +340,12 @@ class Watcher:
         """Save now: after everything a person did."""
         self._checkpoint(now)
 
-    def reload(self, now: Micros) -> list[str]:
-        """New policy and detectors in, nothing lost; the faults if the old one stays."""
+    def reload(self, now: Micros, tried: Plan | None = None) -> list[str]:
+        """New policy and detectors in, nothing lost; the faults if the old one stays. `tried`: they
+        were read just now."""
         self._checkpoint(now)  # a source that goes may come back: it goes on where it was
         try:
-            fresh = self.wiring.reloaded()
+            fresh = self.wiring.reloaded() if tried is None else self.wiring.reloaded(tried)
         except (OperatorError, LedgerError) as error:
             return self._not_reloaded(error)
         before, after = self.pipeline.policy, fresh.pipeline.policy

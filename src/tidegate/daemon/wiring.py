@@ -106,10 +106,10 @@ class Wiring:
         """Why the gate hears no tries of the banned; "" while it does."""
         return getattr(self.gate, "deaf", "")
 
-    def reloaded(self) -> Fresh:
-        """Policy and detectors read anew. Raises OperatorError or LedgerError; then nothing has
-        changed."""
-        fresh = planned(
+    def reloaded(self, tried: Plan | None = None) -> Fresh:
+        """Policy and detectors read anew, or as they were `tried` just now. Raises OperatorError or
+        LedgerError; then nothing has changed."""
+        fresh = tried or planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget
         )
         if why := self._unprepared(fresh.loaded.policy):
@@ -131,14 +131,14 @@ class Wiring:
                 return f"{what} needs a process of its own: systemctl restart tidegate"
         return ""
 
-    def rehearsed(self, wanted: str) -> str:
-        """Try the policy with this one of those that the fleet has published (its id; "": none):
-        why it can't be had without starting anew, "" if it can. Raises OperatorError: it can't."""
+    def rehearsed(self, wanted: str) -> tuple[Plan, str]:
+        """Try the policy with this one of those that the fleet has published (its id; "": none);
+        with why it can't be had without starting anew, "" if it can. OperatorError: it can't."""
         fresh = planned(
             self.config, observe=self.observe, trusted=self.trusted, budget=self.plan.budget,
             published=partial(published.chosen, wanted, trusted=self.trusted),
         )  # fmt: skip
-        return self._unprepared(fresh.loaded.policy)
+        return fresh, self._unprepared(fresh.loaded.policy)
 
     def exchange_sources(self, old: dict[str, Source], fresh: Fresh) -> dict[str, Source]:
         """The sources of the new policy; one that reads the same as before just goes on."""

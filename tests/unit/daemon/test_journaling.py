@@ -69,9 +69,10 @@ class Watcher:
         self.tried.append(wanted)
         if wanted in self.fail:
             raise PolicyError(["fleet policy: a fault"])
-        return self.waits.get(wanted, "")
+        return wanted, self.waits.get(wanted, "")
 
-    def reload(self, now):
+    def reload(self, now, tried):
+        assert tried == self.shelf.current
         if self.shelf.current in self.breaks:
             return ["the keeper refuses"]
         self.loaded = self.shelf.current
