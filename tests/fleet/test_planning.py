@@ -12,16 +12,21 @@ from pathlib import Path
 
 import pytest
 from tests.fleet import servers
-from tests.fleet.nodes import Node, ask, certificate, fleet, now, publish, turn
+from tests.fleet.nodes import Node, ask, certificate, enrol, fleet, now, publish, run, turn
+from tests.fleet.test_member_servers import cluster
 from tests.unit.fleet.village import DESK, FLEET, Host, verify
 
 from tidegate.chronicle.records import Head, Noted
 from tidegate.chronicle.store import STRETCH, Chronicle
 from tidegate.chronicle.stretch import Stretch
-from tidegate.fleet import planning, wire
+from tidegate.cli.fleet_acl import _OWN_KEYS
+from tidegate.fleet import functions, planning, stream, wire
+from tidegate.fleet.connection import Login
+from tidegate.fleet.engine import Engine
 from tidegate.fleet.gathering import Answer, gather, members
 from tidegate.fleet.members import May, Roster
 from tidegate.fleet.planning import Ask, Piece, encode_ask, encode_piece, kept
+from tidegate.fleet.topology import Route
 from tidegate.fleet.wire import Kind
 from tidegate.model import DAY, MINUTE, SECOND, Batch, Event, Subject
 from tidegate.model import Kind as EventKind
@@ -79,8 +84,11 @@ def sealing(host: Host):
     return seal
 
 
-def gathered(server, hosts, *, asker="web1", most=64 << 20, patience=5.0, since=DAY):
-    engine = server.engine() if hasattr(server, "engine") else _engine(server)
+def gathered(
+    server, hosts, *, asker="web1", most=64 << 20, patience=5.0, since=DAY, route=None, login=None
+):
+    route = route or Route("single", (server.address,))
+    engine = Engine(route, login or Login(), 5.0)
     roster = members(engine, Roster(FLEET, DESK.public, verify))
     ticks: list[tuple[int, int]] = []
     answers = gather(
@@ -90,14 +98,6 @@ def gathered(server, hosts, *, asker="web1", most=64 << 20, patience=5.0, since=
     found = {one.host: one for one in answers}
     engine.close()
     return found, ticks
-
-
-def _engine(server):
-    from tidegate.fleet.connection import Login
-    from tidegate.fleet.engine import Engine
-    from tidegate.fleet.topology import Route
-
-    return Engine(Route("single", (server.address,)), Login(), 5.0)
 
 
 def test_all_that_hosts_have_kept_comes_whole(shared_server, tmp_path):
@@ -217,3 +217,40 @@ def test_what_others_put_into_the_answers_is_passed_over(shared_server, tmp_path
         assert found["web2"].left_out == ()
         assert found["bad"].left_out == ("sent more than it was asked for",)
         assert wire.unseal(rows[b"a"], FLEET).message.host == "web2"
+
+
+@pytest.mark.parametrize("keys", ["~{tg:*", _OWN_KEYS.format("web1")])
+def test_these_rights_suffice_to_ask(shared_server, tmp_path, keys):
+    least = {*planning.COMMANDS, *stream.COMMANDS}
+    with fleet(shared_server, "web1", "web2") as nodes:
+        keep(tmp_path / "web2", "web2", 9)
+        nodes[1].member.planning.kept = kept(tmp_path / "web2")
+        rights = ["resetkeys", *keys.split(), "-@all", *(f"+{word}" for word in least)]
+        ask(shared_server, "ACL", "SETUSER", "tide", "on", ">any", *rights)
+        try:
+            with turning(nodes):
+                found, _ticks = gathered(shared_server, ["web2"], login=Login("tide", "any"))
+        finally:
+            ask(shared_server, "ACL", "DELUSER", "tide")
+        assert events(found["web2"]) == 9_000
+
+
+def test_in_a_cluster(tmp_path):
+    with cluster(tmp_path, 3) as (_made, seeds):
+        route = Route("cluster", seeds)
+        desk = Engine(route, Login(), 20)
+        enrol(desk, "web1", "web2")
+        nodes = [
+            Node(name, None, route=route, shards=functions.SHARDS) for name in ("web1", "web2")
+        ]
+        try:
+            run(nodes, lambda: all(node.health.state == "joined" for node in nodes), "joined", 60)
+            keep(tmp_path / "web2", "web2", 30)
+            nodes[1].member.planning.kept = kept(tmp_path / "web2")
+            with turning(nodes):
+                found, _ticks = gathered(None, ["web2"], route=route, patience=20)
+        finally:
+            for node in nodes:
+                node.rounds.close()
+            desk.close()
+        assert events(found["web2"]) == 30_000
