@@ -1,7 +1,8 @@
 """What a host holds of all that was said, so that an engine that lost it is given it again.
 
 Touches nothing; gives commands, reads replies, is told the time. What is held are sealed messages
-that trust admitted. Limits: `most` messages and `MOST_BYTES`; those that end first go.
+that trust admitted. Limits: `most` messages and `MOST_BYTES`; of who has said most, and is neither
+this host nor the desk, those that end first go.
 A member that writes other bytes of the same length into the snapshot is seen only by who reads it.
 
 Own messages are said until the engine confirms. After a failover each host looks for its own at
@@ -13,14 +14,15 @@ round, and others in the next one.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nsmallest
 from itertools import islice
 
 from tidegate.fleet import stream
+from tidegate.fleet.members import DESK
 from tidegate.fleet.stream import Command, Parcel, Reply
-from tidegate.fleet.wire import Kind
+from tidegate.fleet.wire import Kind, sender
 from tidegate.model import MINUTE, Micros
 
 WARDENS = 8
@@ -46,6 +48,7 @@ class Offers:
         self._held: dict[bytes, Parcel] = {}
         self._own: set[bytes] = set()
         self._bytes = 0
+        self._sizes: Counter[str] = Counter()  # bytes of each that said something
         self._ends: list[tuple[Micros, bytes]] = []
         self._unsaid: OrderedDict[bytes, bool] = OrderedDict()  # whether only for latecomers
         self._mute: set[bytes] = set()  # that are never for others than latecomers
@@ -84,10 +87,20 @@ class Offers:
         if known is not None and known.until >= parcel.until:
             return
         self._held[parcel.id] = parcel
-        self._bytes += len(parcel.body) if known is None else 0
+        if known is None:
+            self._bytes += len(parcel.body)
+            self._sizes[_sender(parcel)] += len(parcel.body)
         heappush(self._ends, (parcel.until, parcel.id))
         while len(self._held) > self._most or self._bytes > MOST_BYTES:
-            self._drop(self._first())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """One host that says much must not mute the others, whose bans end sooner than its own."""
+        spared = (self.host, DESK)
+        loud = max(self._sizes, key=lambda host: (host not in spared, self._sizes[host]))
+        of = [(one.until, one.id) for one in self._held.values() if _sender(one) == loud]
+        for _until, number in nsmallest(max(1, len(of) // 16), of):
+            self._drop(number)
             self.let_go += 1
 
     def release(self, number: bytes) -> None:
@@ -174,7 +187,11 @@ class Offers:
         return self._ends[0][1]
 
     def _drop(self, number: bytes) -> None:
-        self._bytes -= len(self._held.pop(number).body)
+        gone = self._held.pop(number)
+        self._bytes -= len(gone.body)
+        self._sizes[_sender(gone)] -= len(gone.body)
+        if not self._sizes[_sender(gone)]:
+            del self._sizes[_sender(gone)]
         self._own.discard(number)
         self._mute.discard(number)
         self._unsaid.pop(number, None)
@@ -186,3 +203,8 @@ class Offers:
     def _is_end(self, one: tuple[Micros, bytes]) -> bool:
         known = self._held.get(one[1])
         return known is not None and known.until == one[0]
+
+
+def _sender(parcel: Parcel) -> str:
+    """Who is named as its sender; "" where it is no sealed message."""
+    return sender(parcel.body) if parcel.body[:2] == b"TG" else ""

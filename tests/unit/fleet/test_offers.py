@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidegate.fleet import offers as module
 from tidegate.fleet.offers import ROUND, WARDENS, Offers
 from tidegate.fleet.stream import HELD, Parcel
-from tidegate.model import MINUTE, SECOND
+from tidegate.model import DAY, MINUTE, SECOND
 
 NOW = 1_755_000_000 * SECOND
 SAID = [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", [b"1-0", 1, 1]]
@@ -169,3 +169,24 @@ def test_without_room_those_go_that_end_first(monkeypatch):
     offers.hold(parcel(501, 600))
     assert len(offers) == 2
     assert offers.bodies() == [b"message 499", b"message 501"]
+
+
+def test_who_fills_the_room_gives_way_itself_and_mutes_nobody(monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 100_000)
+    offers = Offers("web1")
+
+    def sealed(host, number, size=100):
+        said = b"TG\1\2%c%b %d" % (len(host), host.encode(), number)
+        return said + bytes(size)
+
+    honest = [Parcel.of(sealed("mx1", number), NOW + MINUTE) for number in range(50)]
+    own = Parcel.of(sealed("web1", 0), NOW + SECOND)
+    for one in honest:
+        offers.hold(one)
+    for number in range(100):
+        offers.hold(Parcel.of(sealed("web2", number, 10_000), NOW + 30 * DAY + number))
+    offers.say(own)
+    assert own.id in offers
+    assert all(one.id in offers for one in honest)
+    assert offers._bytes <= 100_000
+    assert offers.let_go > 80
