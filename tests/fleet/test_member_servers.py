@@ -185,3 +185,35 @@ def test_a_cluster_counts_where_the_slots_are(tmp_path):
                     node.hits(2, one)
             run(nodes, lambda: all(len(n.convictions) > 25 for n in nodes), "counted on", 60)
         desk.close()
+
+
+def test_decisions_of_a_cluster_are_read_from_a_copy_too(tmp_path):
+    with cluster(tmp_path, 1) as ((leading,), seeds), contextlib.ExitStack() as stack:
+        port = free_port()
+        (tmp_path / "copy").mkdir()
+        copy = stack.enter_context(
+            server(
+                tmp_path / "copy", "--bind", "127.0.0.1", "--port", str(port),
+                "--cluster-enabled", "yes", "--cluster-port", str(free_port()),
+            )
+        )  # fmt: skip
+        link, other = copy.connect(), leading.connect()
+        (told,) = other.call([("CONFIG", "GET", "cluster-port")], 20)
+        link.call([("CLUSTER", "MEET", "127.0.0.1", seeds[0].port, int(told[1]))], 20)
+        (name,) = other.call([("CLUSTER", "MYID")], 20)
+        until(lambda: link.call([("CLUSTER", "REPLICATE", name)], 20) == [b"OK"], "no copy")
+        until(
+            lambda: b"state=online" in other.call([("INFO", "replication")], 20)[0], "not in step"
+        )
+        route = Route("cluster", seeds)
+        desk = Engine(route, Login(), 20)
+        more = {"route": route, "copies": True, "shards": functions.SHARDS}
+        with joined(("web1", "web2"), desk, **more) as nodes:
+            run(nodes, lambda: all(n.rounds.copies.connection for n in nodes), "no copy is read")
+            settle(nodes)
+            assert {n.rounds.copies.connection.where.port for n in nodes} == {port}
+            for node in nodes:
+                node.hits(2)
+            run(nodes, lambda: all(node.convictions for node in nodes), "convicted")
+            assert {n.rounds.copies.connection.where.port for n in nodes} == {port}
+        desk.close()
