@@ -170,7 +170,7 @@ def _arguments() -> argparse.Namespace:
     add("--processes", type=int, default=2, help="processes that the hosts are in (default 2)")
     add("--agents", type=int, nargs="*", default=[10, 100, 1000], help="hosts (10 100 1000)")
     add("--spread", type=int, nargs="*", default=[3, 30], help="hosts that see an attacker (3 30)")
-    add("--clustered", type=int, default=1000, help="hosts on 3 primaries with replicas (0: none)")
+    add("--clustered", type=int, default=100, help="hosts on 3 primaries with replicas (0: none)")
     add("--page", type=Path, help="put the figures into this page (docs/fleet-size.md)")
     add("--json", type=Path, help="write every figure there")
     options = parser.parse_args()

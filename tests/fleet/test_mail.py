@@ -60,6 +60,14 @@ def test_only_who_counted_hears_claims_and_all_hear_what_came_of_it(shared_serve
         assert (opening.why, opening.subject) == ("revoked", BAD)
 
 
+def test_who_was_asked_and_spares_has_the_others_judge_for_themselves(shared_server):
+    with large(shared_server) as nodes:
+        asked = counted(nodes)
+        others = [node for node in nodes if node is not asked]
+        run(nodes, lambda: all(node.convictions for node in others), "convicted")
+        assert {node.convictions[0].count for node in others} == {4}
+
+
 def test_who_asks_for_two_hosts_verifies_what_they_claimed(shared_server):
     with large(shared_server, min_hosts=2) as nodes:
         counted(nodes).settle()

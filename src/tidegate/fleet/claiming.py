@@ -16,7 +16,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from tidegate.fleet import functions, mail, stream, wire
-from tidegate.fleet.admission import Reason, Refusal
+from tidegate.fleet.admission import Budget, Reason, Refusal
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.functions import Crossing
@@ -34,6 +34,7 @@ _STALE: Micros = 30 * SECOND
 _LENT: Micros = MINUTE
 _MOST_LENT = 20_000
 _TOLD_AT_ONCE = 8
+_SHOWS = 120  # convictions a minute
 _UNHEARD: frozenset[Reason] = frozenset({
     "malformed", "unknown", "revoked", "not allowed", "skew", "clock", "replay", "forged", "busy",
 })  # fmt: skip
@@ -65,6 +66,7 @@ class Claiming:
         self._callers: set[str] = set()  # who gets the next message
         self._openly = False  # whether all get it
         self._post = mail.Post()
+        self._shows = Budget(_SHOWS)
         self._unsaid: deque[_Letter] = deque()
         self._saying: list[int] = []  # commands of each that is on the way
         self._names: dict[bytes, str] = {}
@@ -171,6 +173,12 @@ class Claiming:
         except ValueError:
             return
         self._unsaid.append(_Letter(now, [stream.file(number, bundle, until - now)]))
+
+    def show(self, numbers: Iterable[bytes], now: Micros) -> None:
+        """Tell all what was told to us by mail. Seldom: a host that shows everything costs all."""
+        found = [body for body in map(self.find, numbers) if body is not None]
+        if self._shows.take("", now):
+            self._unsaid += [_Letter(now, [stream.tell(body)]) for body in found]
 
     def _called(self, tags: Iterable[bytes]) -> set[str]:
         """The members with these tags, but for ourselves."""

@@ -21,10 +21,12 @@ from tidegate.fleet.counting import Terms
 from tidegate.fleet.decisions import Entry
 from tidegate.fleet.members import May
 from tidegate.fleet.trust import Trust
-from tidegate.model import SECOND, Decision, Micros
+from tidegate.model import SECOND, Decision, Micros, Subject
 
 _RESERVE = 20_000
 _SOON: Micros = 5 * SECOND
+_AWAITED: Micros = SECOND
+"""How long others wait for what a host makes of a conviction before they see its claims."""
 
 
 class Deciding:
@@ -38,6 +40,8 @@ class Deciding:
         self.unsayable = 0
         self._reserve: OrderedDict[str, Entry] = OrderedDict()
         self._again: Micros | None = None
+        self._expected: OrderedDict[tuple[str, Subject], tuple[Micros, tuple[bytes, ...]]]
+        self._expected = OrderedDict()
         self._trust, self._claiming = trust, claiming
         self._assembly, self._accepting = assembly, accepting
 
@@ -59,6 +63,21 @@ class Deciding:
                     self._word(entry, now)
             except ValueError:
                 self.unsayable += 1
+
+    def expect(self, made: cases.Conviction, now: Micros) -> None:
+        """Claims have convicted here. In a large fleet all others wait for what we make of it."""
+        if self._claiming.by_mail and self._claiming.was_lent(made.rule, made.subject, now):
+            self._expected[made.rule, made.subject] = (now + _AWAITED, made.proof)
+
+    def _show(self, now: Micros) -> None:
+        """Of whom we have said nothing, as by our own allowlist: all others see the claims, and
+        judge for themselves."""
+        while self._expected:
+            key, (due, proof) = next(iter(self._expected.items()))
+            if now < due:
+                return
+            del self._expected[key]
+            self._claiming.show(proof, now)
 
     def pardon(self, entry: Entry) -> Micros:
         """What was counted of somebody until then counts no more. When the newest of it was that
@@ -89,6 +108,7 @@ class Deciding:
 
     def _prove(self, entry: Entry, now: Micros) -> None:
         """Who was asked by the engine says it."""
+        self._expected.pop((entry.rule, entry.subject), None)
         if not self._claiming.was_lent(entry.rule, entry.subject, now):
             self._hold(entry)
             return
@@ -109,6 +129,7 @@ class Deciding:
 
     def tick(self, now: Micros) -> None:
         """Once a second or so."""
+        self._show(now)
         if self._again is None or now < self._again:
             return
         self._again = None

@@ -19,6 +19,7 @@ MOST = 256
 WAITS: Micros = 10 * SECOND
 """How long the engine holds a question to which there is no answer yet."""
 _LIVES = b"%d" % (3 * MINUTE // 1000)
+_AHEAD: Micros = 10 * MINUTE
 _KEY = stream.STREAM.decode()  # in the same slot
 
 
@@ -78,9 +79,11 @@ class Mailbox:
         if isinstance(reply, Exception):
             return
         found = stream.messages(reply, self._box)
-        if found and stream.place(found[-1][0]) <= stream.place(self._last):
-            raise Malformed("mail that comes again")
         for place, body in found:
+            milliseconds, _number = at = stream.place(place)
+            # Whoever writes at the end of time would have us hear nothing more: it is not passed.
+            if at <= stream.place(self._last) or milliseconds * 1000 > now + _AHEAD:
+                raise Malformed("mail that comes again, or from the future")
             self._last = place
             if body:
                 self._hear(body, now)

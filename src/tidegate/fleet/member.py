@@ -268,6 +268,7 @@ class Member:
                 )
             elif not isinstance(one, Refusal):
                 self._convictions.append(entries.told(one))
+                self.deciding.expect(one, now)
             elif one.reason == "other rule" and 0 <= self._reread <= now - _REREAD:
                 # Others count by a rule that we do not: what they came to is in the snapshot only.
                 self._reread = now
