@@ -126,7 +126,7 @@ def test_what_was_kept_of_a_day_leads_to_exactly_its_decisions(
         if found and chance.random() < 0.2:
             last = chance.choice(found)
             when = last.time + SECOND
-            pipeline.pardon(last.subject, when)
+            pipeline.pardon(last.subject, when, chance.choice((0, SECOND, HOUR)))
         for last in [one for one in found if one.rule == "prolonged"][-3:]:
             when = last.time + chance.randrange(60) * SECOND
             found += pipeline.knock(last.subject, 22, when)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from tidegate.chronicle.columns import Damaged
-from tidegate.model import Batch, Kind, Micros, Subject
+from tidegate.model import HOUR, Batch, Kind, Micros, Subject
 
 MOST_NAMES = 4096
 LONGEST_NAME = 200
@@ -45,10 +45,11 @@ class Knock(NamedTuple):
 
 
 class Pardon(NamedTuple):
-    """A person unbanned somebody."""
+    """A person unbanned somebody, who is left alone for so long."""
 
     time: Micros
     subject: Subject
+    span: Micros = HOUR
 
 
 class Tide(NamedTuple):

@@ -154,8 +154,8 @@ def _other(kind: bytes, body: bytes) -> Record:
     match kind, values:
         case b"K", [int(time), str(subject), int(port)] if 0 <= port < 1 << 16:
             found: Knock | Pardon = Knock(time, Subject(subject), port)
-        case b"P", [int(time), str(subject)]:
-            found = Pardon(time, Subject(subject))
+        case b"P", [int(time), str(subject), int(span)] if abs(span) < _LATEST:
+            found = Pardon(time, Subject(subject), span)
         case b"T", [str(level)] if level in ("low", "high", "flood"):
             return Tide(level)
         case _:

@@ -13,7 +13,7 @@ from heapq import merge
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from tidegate.chronicle.records import Head, Noted, Record
+from tidegate.chronicle.records import Head, Noted, Record, Tide
 from tidegate.chronicle.stretch import Stretch
 from tidegate.daemon.build import Plan, with_policy
 from tidegate.daemon.rehearsal import Rehearsal
@@ -178,6 +178,8 @@ class _Origins:
 
     def of(self, host: str, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
+            if isinstance(record, Tide):
+                continue  # each host has its own: what all count together does not tighten
             if isinstance(record, Noted):
                 batch = record.batch
                 key = host, batch.origin

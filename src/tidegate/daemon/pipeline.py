@@ -229,7 +229,7 @@ class Pipeline:
     def pardon(self, subject: Subject, now: Micros, span: Micros = EXEMPT_AFTER_UNBAN) -> None:
         """A person unbanned the subject: nothing counts against it any more, for a while nothing
         comes of what will."""
-        self._tell(Pardon(now, subject))
+        self._tell(Pardon(now, subject, span))
         self.windows.forget(subject)
         self.judge.pardon(subject, now, span)
         self.aftermath.opened(subject, now)

@@ -46,8 +46,8 @@ class Rehearsal:
                 return pipeline.weigh(batch)
             case Knock(time, subject, port):
                 return pipeline.knock(subject, port, time)
-            case Pardon(time, subject):
-                pipeline.pardon(subject, time)
+            case Pardon(time, subject, span):
+                pipeline.pardon(subject, time, span)
             case Tide(level):
                 pipeline.tide = cast(Level, level)
             case _:

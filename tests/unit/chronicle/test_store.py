@@ -85,7 +85,7 @@ def test_what_was_noted_is_read_again_as_it_was(tmp_path: Path) -> None:
     chronicle.note(first, lambda one: NOW - DAY if one == "192.0.2.1" else 0)
     chronicle.note(second, never)
     chronicle.also(Knock(NOW, Subject("192.0.2.1"), 22))
-    chronicle.also(Pardon(NOW, Subject("192.0.2.1")))
+    chronicle.also(Pardon(NOW, Subject("192.0.2.1"), SECOND))
     chronicle.also(Tide("high"))
     saved(chronicle)
     found = kept(tmp_path)
@@ -101,7 +101,7 @@ def test_what_was_noted_is_read_again_as_it_was(tmp_path: Path) -> None:
         "192.0.2.7": Success(1, 17, NOW, NOW + 1), "192.0.2.1": Success(1, 2, 3, 4),
     }  # fmt: skip
     assert found[-3:] == [
-        Knock(NOW, Subject("192.0.2.1"), 22), Pardon(NOW, Subject("192.0.2.1")), Tide("high"),
+        Knock(NOW, Subject("192.0.2.1"), 22), Pardon(NOW, Subject("192.0.2.1"), SECOND), Tide("high"),
     ]  # fmt: skip
 
 
@@ -354,7 +354,7 @@ def test_columns_come_back(values: list[int]) -> None:
         b'["x"]',
         b"[1,2,3]",
         b"{}",
-        b'[1,"a",70000]',
+        b'[1,"a",70000.5]',
         b"[",
         b'[1,"' + b"a" * 400 + b'",1]',
         b"[true]",
