@@ -315,3 +315,30 @@ def test_what_is_wrong_in_one_of_both_leaves_the_other(engine: Timed) -> None:
     refused, blob = sent.spread(engine.connection.call(sent.commands, 30))
     assert isinstance(refused, Refused)
     assert stream.briefly(blob)[1] == [b"said"]
+
+
+def test_a_score_that_somebody_spoiled_stops_nobody(engine: Timed) -> None:
+    """Any host may write there; what is no number as a lifetime would refuse the whole batch."""
+    score = Terms(Form.SCORE, b"comments", 15, MINUTE)
+    now = NOW // 1000
+    epoch = now // (16 * 60_000)
+    for heads in (
+        (0, now, (1 << 48) - 1, 5, 5), (0, now, epoch + 70, 1 << 62, 1 << 62),
+        (0, (1 << 48) - 1, epoch, 0, 0), ((1 << 48) - 1, now, epoch, 0, 0),
+        (0, now, epoch, 1 << 62, 1 << 62), (0, now, 0, 5, 5), (0, now, epoch, -1 << 63, -1 << 63),
+        (0, now, epoch + 1, -1 << 63, 1 << 62),
+    ):  # fmt: skip
+        spoiled = b"".join(number.to_bytes(6) for number in heads[:3])
+        spoiled += b"".join(number.to_bytes(8, signed=True) for number in heads[3:])
+        engine.call(("SET", functions.sum_key(score, THEM, 0), spoiled))
+        engine.call(("DEL", functions.record_key("web1", 0)))
+        answer = ask(engine, "web1", 1, one(*hits(0), terms=score), one(*hits(0)))
+        assert answer.status is Status.COUNTED
+        (left,) = engine.call(("PTTL", functions.sum_key(score, THEM, 0)))
+        assert 0 < left <= 40 * 24 * 3_600_000
+    window = functions.sum_key(FIVE, THEM, 0)
+    engine.call(("SET", window, b"\xff" * 6 + (b"\xff" * 6 + bytes(10)) * 30))
+    engine.call(("DEL", functions.record_key("web1", 0)))
+    assert ask(engine, "web1", 1, one(*hits(0))).status is Status.COUNTED
+    (left,) = engine.call(("PTTL", window))
+    assert 0 < left <= 40 * 24 * 3_600_000

@@ -7,6 +7,7 @@ Touches nothing: gives commands for the engine, takes replies, is told the time.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from tidegate.policy.models import Rule
 
 DUE: Micros = SECOND
 """How often to ask for crossings that nobody confirmed, where nothing is sent to be counted."""
+_STUMBLED = re.compile("tidegate:|@user_function")
+"""What our functions refuse, or end at: they will again, however often it is sent."""
 _CONFIRMED = 50
 _SHARDS_A_SECOND = 64
 """Of a cluster: so many are asked for crossings that nobody confirmed, by all hosts together."""
@@ -188,7 +191,7 @@ class Counting:
 
     def _counted(self, shard: int, reply: object, now: Micros) -> list[Crossing]:
         box = self._boxes[shard]
-        if isinstance(reply, Refused) and reply.code == "ERR" and "tidegate:" in reply.text:
+        if isinstance(reply, Refused) and reply.code == "ERR" and _STUMBLED.search(reply.text):
             self.trouble = f"the engine takes not all that is counted: {reply}"
             box.refused()
         if self._refused(reply):

@@ -45,14 +45,16 @@ local function clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- A window or a set of values as (floor, times, names); `wide` is the length of a name.
-local function opened(stored, wide, oldest)
+-- A window or a set of values as (floor, times, names); `wide` is the length of a name. What is of
+-- a time to come (later than any clock of ours may be) was put there by somebody else.
+local function opened(stored, wide, oldest, latest)
   local times, names = {}, {}
-  if not stored or (#stored - 6) % (6 + wide) ~= 0 then return 0, times, names end
+  if not stored or #stored < 6 or (#stored - 6) % (6 + wide) ~= 0 then return 0, times, names end
   local base, at = struct.unpack('>I6', stored)
+  if base > latest then return 0, times, names end
   while at <= #stored do
     local time = struct.unpack('>I6', stored, at)
-    if time >= oldest then
+    if time >= oldest and time <= latest then
       times[#times + 1] = time
       names[#names + 1] = string.sub(stored, at + 6, at + 5 + wide)
     end
@@ -126,7 +128,7 @@ local function window(call, key, stored, body, different)
   local need, within = struct.unpack('>I2I6', body)
   local wide = different and 12 or 10
   local oldest = call.now - within - LATE
-  local base, times, names = opened(stored, wide, oldest)
+  local base, times, names = opened(stored, wide, oldest, call.now + LATE)
   for at = 9, #body, wide + 2 do
     local time = struct.unpack('>I6', body, at)
     local name = call.tag .. string.sub(body, at + 6, at + 1 + wide)
@@ -191,8 +193,11 @@ local function score(call, key, stored, body, over)
   if stored and #stored >= 34 and (#stored - 34) % 16 == 0 then
     state.floor, state.newest, state.epoch, state.before, state.now =
       struct.unpack('>I6I6I6i8i8', stored)
-    local done = math.max(state.floor, state.newest) < oldest
-    if done and math.abs(fading(state, call.now, span)) < LEAST then
+    local last = math.max(state.floor, state.newest)
+    local sums = math.max(math.abs(state.before), math.abs(state.now))
+    local epoch = math.floor((call.now + LATE) / (span * HALVINGS))
+    local strange = last > call.now + LATE or state.epoch > epoch or sums > HIGHEST
+    if strange or last < oldest and math.abs(fading(state, call.now, span)) < LEAST then
       state = { floor = 0, newest = 0, epoch = 0, before = 0, now = 0 }
     else
       local at = 35

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.unit.fleet.village import NOW, WHO, village
+from tests.unit.fleet.village import NOW, WHO, rule, village
 
 from tidegate.errors import FleetError
 from tidegate.fleet import wire
 from tidegate.fleet.claiming import Claiming
-from tidegate.fleet.connection import MOST, Replies
+from tidegate.fleet.connection import MOST, Refused, Replies
+from tidegate.fleet.counting import Counting, terms_of
 from tidegate.fleet.port import Health, Report
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
+from tidegate.model import Shared
 
 
 def nothing(*_words):
@@ -78,3 +80,14 @@ def test_what_nobody_signed_takes_no_room():
     claiming.hear(forged, NOW, NOW)
     claiming.hear(b"TG\1\1" + bytes(1 << 20), NOW, NOW)
     assert len(claiming._bodies) == 0
+
+
+def test_a_batch_that_the_engine_stumbles_over_is_not_sent_for_ever():
+    counting = Counting("web1", 1, 1)
+    terms = terms_of([rule(shared=True)], 1)["guessing"]
+    counting.share(terms, Shared("guessing", WHO, NOW, 1, 5))
+    (ask,) = counting.asks(NOW)
+    why = "ERR value is not an integer or out of range script: tg1_count, on @user_function:334."
+    counting.answered(ask, [Refused(why)], NOW)
+    assert counting.dropped == 1
+    assert "not all that is counted" in counting.trouble
