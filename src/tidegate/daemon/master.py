@@ -27,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 SILENT_AFTER = 60.0  # a watcher that says nothing for so long hangs
 STEADY_AFTER = 60.0  # a pair that lived so long starts again without a pause
 STOP_WITHIN = 10.0
+SHOWN_AFTER = 0.1  # a process that has closed its files is seen to have ended
 TRIES = 3  # that somebody who can be spared dies young, one after the other
 
 Alive = Callable[[bytes], None]
@@ -165,6 +166,9 @@ class Master:
                     notify("READY=1")
                 notify("WATCHDOG=1")
             if self._reap(os.WNOHANG, self._ended):
+                # Who reacts to a death may end before the kernel shows the dead: look again.
+                time.sleep(SHOWN_AFTER)
+                self._reap(os.WNOHANG, self._ended)
                 return
             if time.monotonic() - self._heard > SILENT_AFTER:
                 log.error("the watcher has said nothing for %.0f s; it is ended", SILENT_AFTER)
