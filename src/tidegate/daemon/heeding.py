@@ -119,8 +119,10 @@ class Heeding:
             self._watcher.actor.act(decisions, now)
 
     def _accepted(self, one: Closing, now: Micros) -> list[Decision]:
-        if one.by != "rule" and not self._allowed(one.subject, now):
-            self._watcher.pipeline.judge.exempt(one.subject, 0)  # the last word of a person holds
+        judge = self._watcher.pipeline.judge
+        pardoned = judge.allow.exempt.get(one.subject, 0) - HOUR
+        if one.by != "rule" and one.time > pardoned > 0 and not self._allowed(one.subject, now):
+            judge.exempt(one.subject, 0)  # the last word of a person holds
         decisions = [_theirs(each, one) for each in self._watcher.pipeline.accept(one, now)]
         if not decisions:
             self._pass_over(one)

@@ -272,6 +272,14 @@ def test_of_a_ban_and_an_unban_that_come_together_the_later_holds(member):
     assert member.closed() == []
 
 
+def test_an_older_word_of_a_person_elsewhere_closes_for_nobody_who_was_pardoned_here(member):
+    member.ask("POST", "/unban", subject=A, local=True)
+    member.hear(closings=[closing(by="anna", rule="", ago=60)])
+    assert member.closed() == []
+    member.hear(closings=[closing(by="anna", rule="", number="c2", ago=-3)])
+    assert member.closed() == [(A, (25,))]
+
+
 def test_whom_a_person_allowed_here_no_person_elsewhere_closes_for(member):
     member.ask("POST", "/allow", subject=A)
     member.hear(closings=[closing(by="anna", rule="")])
