@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -25,11 +26,12 @@ from tidegate.fleet.port import (
     Told,
     Why,
 )
-from tidegate.frames import Frame
+from tidegate.frames import MAX_FRAME, Frame
 from tidegate.model import Change, Decision, Shared, Subject
 from tidegate.text import printable
 
 ROWS = 1_000
+_ROOM = MAX_FRAME - 4096
 _LONGEST = 2_000
 _LARGEST = 1 << 62
 _DEEP = 64  # items of `more`
@@ -60,6 +62,24 @@ def chunks(rows: Iterable[T], most: int = ROWS) -> Iterator[list[T]]:
         if len(found) == most:
             yield found
             found = []
+    if found:
+        yield found
+
+
+def fitting(rows: Iterable[list[Any]], most: int = ROWS) -> Iterator[list[list[Any]]]:
+    """The same of rows that may be long, so that a frame takes them; one that it can't is left out.
+    A frame that is too large would end the process that says it."""
+    found: list[list[Any]] = []
+    size = 0
+    for row in rows:
+        own = len(json.dumps(row, separators=(",", ":"))) + 1
+        if own > _ROOM:
+            continue
+        if found and (len(found) == most or size + own > _ROOM):
+            yield found
+            found, size = [], 0
+        found.append(row)
+        size += own
     if found:
         yield found
 
@@ -114,14 +134,13 @@ def heard_frames(heard: Heard) -> Iterator[Frame]:
         ("closings", heard.closings), ("changes", heard.changes),
     )  # fmt: skip
     for name, rows in lists:
-        for some in chunks(rows):
-            made = [change_row(one) if name == "changes" else list(one) for one in some]
-            yield {"type": "heard", name: made}
+        for some in fitting(change_row(one) if name == "changes" else list(one) for one in rows):
+            yield {"type": "heard", name: some}
     for one in heard.journal:
         yield {"type": "heard", "journal": [text_of(one)]}
     for number, found in heard.told:
-        said = [["quote" if isinstance(one, Quote) else "report", *one] for one in found[:ROWS]]
-        yield {"type": "heard", "told": [[number, said]]}
+        said = (["quote" if isinstance(one, Quote) else "report", *one] for one in found)
+        yield {"type": "heard", "told": [[number, next(fitting(said), [])]]}
 
 
 def read_heard(frame: Frame) -> Heard:

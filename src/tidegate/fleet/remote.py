@@ -66,7 +66,7 @@ class RemoteFleet:
 
     def explain(self, subject: Subject, rule: str, until: Micros, quotes: Sequence[Quote]) -> None:
         """The lines that this host counted."""
-        rows = [list(one) for one in quotes[: frames.ROWS]]
+        rows = next(frames.fitting(list(one) for one in quotes), [])
         self._put(
             {"type": "explain", "subject": subject, "rule": rule, "until": until, "rows": rows}
         )
@@ -79,9 +79,8 @@ class RemoteFleet:
 
     def restore(self, changes: Sequence[Change]) -> None:
         """What was written down before."""
-        parts = list(frames.chunks(changes)) or [[]]
-        for place, some in enumerate(parts):
-            rows = [frames.change_row(one) for one in some]
+        parts = list(frames.fitting(map(frames.change_row, changes))) or [[]]
+        for place, rows in enumerate(parts):
             self._put({"type": "restore", "rows": rows, "done": place == len(parts) - 1})
 
     def reload(self) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidegate import frames as plain
 from tidegate.fleet import frames
 from tidegate.fleet.port import Closing, Conviction, Health, Heard, Opening, Quote, Report
+from tidegate.fleet.remote import RemoteFleet
 from tidegate.model import MINUTE, Change, Decision, Shared, Subject
 
 WHO = Subject("192.0.2.7")
@@ -94,3 +97,44 @@ def test_text_that_would_move_a_cursor_is_made_visible():
     row = ["d1", "web1", "guessing", "rule", "192.0.2.7", [22], 5, 9, "\x1b[31m", 2]
     (found,) = frames.read_heard({"type": "heard", "closings": [row]}).closings
     assert "\x1b" not in found.note
+
+
+def test_every_frame_finds_room_however_much_each_row_says():
+    shares = tuple((f"web{number:04}.example.org", 1000) for number in range(1024))
+    many = tuple(
+        Conviction(f"{number:016x}", "guessing", Subject("192.0.2.7"), 9, 9, shares, 9)
+        for number in range(600)
+    )
+    changes = tuple(Change("fleet stands", str(number), bytes(30_000)) for number in range(400))
+    large = Change("fleet paper", "", bytes(1 << 20))
+    told = tuple(Quote("web1", "guessing", 9, "/a", "\u2028" * 1000) for _ in range(900))
+    heard = Heard(many, changes=(*changes, large), told=((1, told),))
+    found = [frames.read_heard(plain.decode(plain.encode(one)[4:]))
+             for one in frames.heard_frames(heard)]  # fmt: skip
+    assert sum(len(one.convictions) for one in found) == 600
+    assert sum(len(one.changes) for one in found) == 401
+    ((number, rows),) = [each for one in found for each in one.told]
+    assert number == 1
+    assert rows
+
+
+def test_what_the_watcher_says_finds_room_too():
+    ours, theirs = socket.socketpair()
+    fleet, got = RemoteFleet(ours), []
+    changes = [Change("fleet stands", str(number), bytes(30_000)) for number in range(400)]
+    quotes = [Quote("", "guessing", 9, "/a", "\u2028" * 1000) for _ in range(900)]
+    channel = plain.Channel(theirs)
+    fleet.restore(changes)
+    fleet.explain(Subject("192.0.2.7"), "guessing", 9, quotes)
+    for _ in range(5_000):
+        fleet._flush()
+        channel.fill()
+        while (frame := channel.next()) is not None:
+            got.append(frame)
+        if got and got[-1]["type"] == "explain":
+            break
+    rows = [row for one in got if one["type"] == "restore" for row in one["rows"]]
+    assert [one["done"] for one in got if one["type"] == "restore"][-1]
+    assert len(rows) == 400
+    ours.close()
+    theirs.close()
