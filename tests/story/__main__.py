@@ -11,6 +11,7 @@ from tests.story import (
     bot,
     comment_spam,
     distress,
+    fleet,
     full_spool,
     mail_cluster,
     mail_flows,
@@ -21,6 +22,7 @@ from tests.story import (
 
 STORIES = (
     sobig, slammer, bot, comment_spam, mail_flows, overload, distress, full_spool, mail_cluster,
+    fleet,
 )  # fmt: skip
 NAMED = {story.__name__.rpartition(".")[2]: story for story in STORIES}
 

@@ -205,6 +205,10 @@ class Service:
         stage.wait_for(f"{self.name} on {self.node.name}, ports {ports}", listening, 60)
         return self
 
+    def wait(self, seconds: float) -> int:
+        """Wait until it ends by itself; its exit code."""
+        return self._process.wait(seconds)
+
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """End it; its exit code."""
         with suppress(ProcessLookupError):

@@ -6,11 +6,13 @@ Limits: addresses are fixed, so one fleet plays at a time in a network namespace
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 
 from tests.story import cluster, mailnode, stage
 from tests.story.cluster import Node, Service
@@ -41,12 +43,6 @@ within = "10m"
 count = "{count}"
 ban = {{ ports = [143], ladder = ["10m"] }}
 """
-FLEET = """
-[fleet]
-engine = "redis://{engine}:{port}"
-user = "tidegate"
-password-file = {password}
-"""
 
 
 class Play:
@@ -70,6 +66,8 @@ class Play:
         self.engine = self._node("engine", ENGINE)
         self.server: Service | None = None
         self.guardians: dict[str, Guardian] = {}
+        self.sections: dict[str, str] = {}
+        self._begun: dict[str, int] = {}
 
     def _node(self, name: str, *addresses: str) -> Node:
         made = Node(self._switch, self.folder, name, *addresses)
@@ -91,37 +89,84 @@ class Play:
 
     # -- Tidegate -----------------------------------------------------------------------------
 
-    def policy(self, name: str, count: str, fleet: bool) -> str:
-        """What the administrator of a host wrote."""
-        more = ""
-        if fleet:
-            password = self.nodes[name].folder / "fleet.password"
-            password.write_text(f"{PASSWORD}\n")
-            password.chmod(0o600)
-            more = FLEET.format(engine=ENGINE, port=PORT, password=trusted(password))
+    def write(self, name: str, count: str) -> None:
+        """The policy of a host, with what was printed when it joined the fleet."""
         log = trusted(self.mail[name].logs["dovecot"])
-        return POLICY.format(anna=ANNA, log=log, limit=LIMIT, count=count) + more
+        text = POLICY.format(anna=ANNA, log=log, limit=LIMIT, count=count)
+        text += self.sections.get(name, "")
+        if name not in self.guardians:
+            self.guardians[name] = Guardian(self.nodes[name], text)
+        else:
+            self.guardians[name].rewrite(text)
 
-    def guard(self, *names: str, count: str = "fleet", fleet: bool = True) -> None:
+    def start(self, *names: str) -> None:
         """Start Tidegate on these hosts."""
         for name in names:
-            policy = self.policy(name, count, fleet)
-            self.guardians[name] = Guardian(self.nodes[name], policy).start()
+            log = self.mail[name].logs["dovecot"].read_text("utf-8", "replace")
+            self._begun[name] = log.count("\n")
+            self.guardians[name].start()
         for name in names:
             self.guardians[name].wait()
 
-    def unguard(self, *names: str) -> None:
-        """End it there, and take its table out of the kernel."""
-        for name in names:
-            service = self.guardians.pop(name).service
-            assert service is not None
-            service.stop()
-            with suppress(RuntimeError):
-                self.nodes[name].space.run("nft", "delete", "table", "inet", "tidegate")
+    def reload(self, count: str) -> None:
+        """Another policy on all hosts: the rule counts so from now on."""
+        for name, one in self.guardians.items():
+            self.write(name, count)
+            done = one.verb("reload")
+            if done.returncode:
+                raise stage.StoryError(f"reload on {name}: {done.stdout}{done.stderr}")
+
+    def fleet(self, name: str, *words: str) -> str:
+        """`tidegate fleet ...` on that host; what it prints."""
+        config = str(self.guardians[name].config)
+        return self.nodes[name].run(*stage.TIDEGATE, "fleet", *words, "--config", config)
+
+    def found(self, desk: str) -> None:
+        """That host founds the fleet, and the others join it: by the commands that people type."""
+        self._passwords()
+        reach = [
+            "--engine", f"redis://{ENGINE}:{PORT}", "--user", "tidegate",
+            "--password-file", str(self.folder / "fleet.password"),
+        ]  # fmt: skip
+        admin = ["--admin-user", "tidegate-admin",
+                 "--admin-password-file", str(self.folder / "admin.password")]  # fmt: skip
+        self.sections[desk] = self.fleet(desk, "init", "--host", desk, *reach, *admin)
+        self.write(desk, "fleet")
+        others = [name for name in HOSTS if name != desk]
+        said = self.fleet(desk, "enroll", *others, "--no-wait", "--json")
+        tokens = {row["host"]: row["token"] for row in map(json.loads, said.splitlines())}
+        config = str(self.guardians[desk].config)
+        words = [*stage.TIDEGATE, "fleet", "enroll", "--config", config]
+        waiting = self.nodes[desk].start(*words)
+        for name in others:
+            self.sections[name] = self.fleet(name, "enroll", tokens[name], *reach)
+            self.write(name, "fleet")
+        if waiting.wait(60):
+            raise stage.StoryError(waiting.said.read_text())
+
+    def _passwords(self) -> None:
+        for name, word in (("fleet", PASSWORD), ("admin", ADMIN)):
+            path = self.folder / f"{name}.password"
+            path.write_text(f"{word}\n")
+            path.chmod(0o600)
+
+    def joined(self) -> None:
+        """Wait until all hosts know all."""
+        for name, one in self.guardians.items():
+            stage.wait_for(f"{name} to be of the fleet", partial(self._is_joined, one), 60)
+
+    @staticmethod
+    def _is_joined(guardian: Guardian) -> bool:
+        found = guardian.ask("/fleet").get("fleet", {})
+        return bool(found.get("state") == "joined" and found.get("members") == len(HOSTS))
 
     def said(self) -> str:
         """What all daemons have printed, for a story that failed."""
-        return "".join(f"\n{name}:\n{one.said()[-1500:]}" for name, one in self.guardians.items())
+        return "".join(
+            f"\n{name}:\n{one.said()[-1500:]}"
+            for name, one in self.guardians.items()
+            if one.service is not None
+        )
 
     # -- what people do -----------------------------------------------------------------------
 
@@ -139,6 +184,39 @@ class Play:
             except OSError as error:
                 raise stage.StoryError(f"{who} is not answered at {host}: {error}") from error
             raise stage.StoryError(f"{who} got in at {host}")
+
+    def guess_on(self, who: str, hosts: Sequence[str]) -> int:
+        """One wrong password after another, at these in turn, until one does not answer; how many."""
+        deadline = time.monotonic() + 60
+        for number in itertools.count():
+            host = hosts[number % len(hosts)]
+            if not self.reaches(who, host):
+                return number
+            if time.monotonic() > deadline:
+                break
+            try:
+                self.guess(who, host, 1)
+            except stage.StoryError:
+                return number
+        raise stage.StoryError(f"{who} goes on, and nobody shuts it out")
+
+    def wait_read(self, who: str, times: int) -> None:
+        """Wait until every daemon has read so many tries of somebody, whatever came of them."""
+        for name in self.guardians:
+            stage.wait_for(
+                f"{name} to have read its log", partial(self._has_read, name, who, times)
+            )
+
+    def _has_read(self, name: str, who: str, times: int) -> bool:
+        text = self.mail[name].logs["dovecot"].read_text("utf-8", "replace")
+        read = self.guardians[name].ask("/status").get("lines", 0)
+        return text.count(f"rip={who}") >= times and read >= text.count("\n") - self._begun[name]
+
+    def order(self, host: str, *words: str) -> None:
+        """A verb of that host's administrator, which must be done."""
+        done = self.guardians[host].verb(*words)
+        if done.returncode:
+            raise stage.StoryError(f"{words} on {host}: {done.stdout}{done.stderr}")
 
     def reaches(self, who: str, host: str) -> bool:
         """Whether a connection is accepted: real packets, there and back."""
@@ -186,8 +264,3 @@ def banned(guardian: Guardian) -> set[str]:
 def missing() -> str:
     """Why there can be no fleet here; "" if there can."""
     return cluster.missing(*mailnode.DOVECOT_NEEDED, "bin/redis-server")
-
-
-def folder_of(play: Play, host: str) -> Path:
-    """Where a host keeps its keys."""
-    return play.nodes[host].folder / "tidegate" / "fleet"

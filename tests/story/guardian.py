@@ -13,6 +13,9 @@ from typing import Any
 from tests.story import stage
 from tests.story.cluster import Node, Service
 
+from tidegate.control.client import Client
+from tidegate.errors import ControlError
+
 PATHS = """
 [paths]
 state = "{folder}/tidegate/state"
@@ -20,6 +23,7 @@ gates = "{folder}/tidegate/gates"
 run = "{folder}/tidegate/run"
 off = "{folder}/tidegate/off"
 detectors = "{folder}/tidegate/detectors"
+fleet = "{folder}/tidegate/fleet"
 """
 
 
@@ -33,6 +37,19 @@ class Guardian:
         self.config = self.folder / "tidegate.toml"
         self.config.write_text(policy + PATHS.format(folder=node.folder))
         self.service: Service | None = None
+
+    def rewrite(self, policy: str) -> None:
+        """Another policy, for the next start or reload."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(policy + PATHS.format(folder=self.node.folder))
+        fresh.rename(self.config)
+
+    def ask(self, path: str) -> Any:
+        """One answer of the daemon; {} while it gives none."""
+        try:
+            return Client(str(self.folder / "run/watcher/control.sock")).get(path)
+        except ControlError:
+            return {}
 
     def start(self) -> Guardian:
         """Start it."""
