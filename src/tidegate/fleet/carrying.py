@@ -30,6 +30,7 @@ PATIENCE = 3.0
 """Seconds that an answer may take."""
 LONGEST = 10.0
 READ = stream.STREAM.decode()
+_PARTING = 1.0  # seconds; a name that nobody resolves must not hold up the end
 _URGENT = 64
 """Exchanges that may follow one another within a round."""
 
@@ -118,7 +119,7 @@ class Carrier:
         if self.copies is not None:
             self.copies.close()
         if self._connecting is not None:
-            self._connecting.join()
+            self._connecting.join(_PARTING)
         self.engine.close()
 
     def turn(self, ready: AbstractSet[int] | None = None) -> None:

@@ -14,6 +14,7 @@ from tidegate.fleet.engine import Engine
 
 AGAIN = 10.0
 """Seconds until another copy is looked for."""
+_PARTING = 1.0  # a name that nobody resolves must not hold up the end
 
 
 class Copies:
@@ -49,7 +50,7 @@ class Copies:
     def close(self) -> None:
         """End it."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_PARTING)
         if self._found is not None:
             self._found.close()
 
