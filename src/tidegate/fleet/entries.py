@@ -51,3 +51,9 @@ def told(conviction: cases.Conviction) -> port.Conviction:
         conviction.id, conviction.rule, conviction.subject, conviction.time, conviction.count,
         conviction.shares, conviction.first or conviction.time,
     )  # fmt: skip
+
+
+def taken_back(fallen: cases.TakeBack, now: Micros) -> port.Opening:
+    """What a conviction has caused is to be undone, since hosts that it needed were revoked."""
+    hosts = ", ".join(fallen.hosts)
+    return port.Opening(fallen.id, fallen.subject, (), fallen.rule, "revoked", hosts, "rule", now)

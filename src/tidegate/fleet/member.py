@@ -262,10 +262,7 @@ class Member:
     def _take(self, outputs: Iterable[Output], now: Micros) -> None:
         for one in outputs:
             if isinstance(one, TakeBack):
-                hosts = ", ".join(one.hosts)
-                self._openings.append(
-                    Opening(one.id, one.subject, (), one.rule, "revoked", hosts, "rule", now)
-                )
+                self._openings.append(entries.taken_back(one, now))
             elif not isinstance(one, Refusal):
                 self._convictions.append(entries.told(one))
                 self.deciding.expect(one, now)

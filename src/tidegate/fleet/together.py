@@ -15,8 +15,8 @@ _COUNT, _HEARD = ("FCALL", "tg1_count"), (b"FCALL_RO", b"tg1_heard")
 
 
 class Together(NamedTuple):
-    """What to send; `spread` makes replies to what was asked of replies to this. `counting`, `hearing`:
-    where the two were that are one now, -1 where they were not."""
+    """What to send; `spread` makes replies to what was asked of replies to this. `counting` and
+    `hearing`: where the two were that are one now, -1 where they were not."""
 
     commands: list[Command]
     counting: int = -1
