@@ -181,6 +181,8 @@ class Pipeline:
         if again and until - known <= (until - told.time) // 2:  # its step is no higher than ours
             return []
         good = self.record.good(told.subject, now, 0, {})
+        if ruled and "/" in told.subject:
+            good = self.record.good_in(told.subject, now, 0, {})
         decision = self.judge.accept(
             elsewhere.closed(
                 identity or told.id, told.host, told.rule, told.by, told.subject, told.ports,

@@ -104,8 +104,8 @@ class Judge:
         rule = self._rules.get(told.rule)  # a person has none
         most, before = self._policy.limits.longest_ban, 0
         spared = self.allow.spared(told.subject, max(told.time, now), good)
-        if not spared and rule is not None and good and rule.good_record != "ignore":
-            spared = "good record"
+        if not spared and ruled:
+            spared = self._hurts(told, rule, good, now)
         if ruled and not spared and not again:
             spared = self._broken(told.rule, told.time, good)
         if rule is not None and not spared and not again:
@@ -124,6 +124,15 @@ class Judge:
             spared=spared,
             collateral=good and ruled,
         )
+
+    def _hurts(self, told: Decision, rule: Rule | None, good: bool, now: Micros) -> str:
+        """Why another host's word does not do: a rule that nobody here has asks nothing of a good
+        record, and a whole network is not closed where that hurts anybody, as by our own rules."""
+        network = "/" in told.subject
+        if network and self.allow.pardons(told.subject, now):
+            return "exempt"
+        asks = network or rule is None or rule.good_record != "ignore"
+        return "good record" if good and asks else ""
 
     def acquit(self, rule: str, subject: Subject) -> None:
         """An offence was none: whoever said so is believed no longer."""

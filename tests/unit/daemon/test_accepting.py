@@ -126,3 +126,21 @@ def test_what_is_done_for_others_is_seen_in_reports() -> None:
     assert (course.until, course.during) == (START + FIRST, 1)
     here.pipeline.reopened("virus", HOST, START + 2 * SECOND)
     assert course.until == START + 2 * SECOND
+
+
+def test_a_whole_network_with_a_customer_in_it_is_not_closed_on_anothers_word() -> None:
+    network, customer = Subject("198.51.100.0/24"), Subject("198.51.100.9")
+    for rule in ("virus", "theirs"):
+        here = machine()
+        here.pipeline.record._latest[customer] = START
+        assert accept(here, closing(rule=rule, subject=network)) == [(START + FIRST, "good record")]
+        here = machine()
+        here.pipeline.pardon(customer, START, HOUR)
+        assert accept(here, closing(rule=rule, subject=network)) == [(START + FIRST, "exempt")]
+
+
+def test_a_name_of_a_rule_that_nobody_has_is_no_way_around_a_good_record() -> None:
+    here = machine()
+    here.pipeline.record._latest[HOST] = START
+    assert accept(here, closing(rule="theirs")) == [(START + FIRST, "good record")]
+    assert accept(here, closing(rule="", by="anna", number="2"))[0][1] == "", "a person knows"

@@ -103,13 +103,13 @@ def test_the_breaker_counts_what_others_close_for() -> None:
     each = judge()
     for n in range(25):
         good = n % 4 == 0
-        found = accept(each, told(Subject(f"198.51.100.{n}"), rule="another"), good=good)
+        found = accept(each, told(Subject(f"198.51.100.{n}")), good=good)
     assert each.breaker.trips == 1
-    assert accept(each, told(HOST, rule="another"), good=True).spared == "good record"
-    assert accept(each, told(HOST, rule="another")).spared == ""
+    assert accept(each, told(HOST), good=True).spared == "good record"
+    assert accept(each, told(HOST)).spared == ""
     assert accept(each, told(HOST, by="anna"), good=True).spared == "", "a person outranks"
     (note,) = each.take_notes()
-    assert "Look at rule another" in note.text
+    assert "Look at rule virus" in note.text
     assert found.mode == "enforce"
 
 
