@@ -104,7 +104,7 @@ class Replays:
 
 
 class Budget:
-    """So many a minute of each name, and as many at once; the time may stand still, not go back."""
+    """So many a minute of each name, and as many at once. Where the time goes back, all is there."""
 
     def __init__(self, a_minute: int, burst: int = 0) -> None:
         self._gap = MINUTE // a_minute
@@ -113,19 +113,24 @@ class Budget:
 
     def left(self, name: str, now: Micros) -> int:
         """How many may go on now."""
-        return (self._depth - max(0, self._empty.get(name, 0) - now)) // self._gap
+        return (self._depth - max(0, self._used(name, now) - now)) // self._gap
+
+    def _used(self, name: str, now: Micros) -> Micros:
+        found = self._empty.get(name, 0)
+        # Nobody can have used more than there is: then it was taken by a clock that was ahead.
+        return found if found <= now + self._depth else 0
 
     def has(self, name: str, now: Micros) -> bool:
         """Whether at least one may go on now."""
-        return self._empty.get(name, 0) + self._gap <= now + self._depth
+        return self._used(name, now) + self._gap <= now + self._depth
 
     def is_untouched(self, name: str, now: Micros) -> bool:
         """Whether nothing of it is used."""
-        return self._empty.get(name, 0) <= now
+        return self._used(name, now) <= now
 
     def take(self, name: str, now: Micros, number: int = 1) -> bool:
         """Use some; False, and none used, where there are not so many."""
-        empty = max(self._empty.get(name, 0), now) + number * self._gap
+        empty = max(self._used(name, now), now) + number * self._gap
         if empty > now + self._depth:
             return False
         self._empty[name] = empty
