@@ -164,7 +164,8 @@ class Press:
     # -- watching ---------------------------------------------------------------------------------
 
     def _hosts(self) -> list[Host]:
-        """The members that have reported lately; as last seen, while this host is loading."""
+        """The members that take what is published, and have reported lately; as last seen, while
+        this host is loading."""
         try:
             rows = self._client.get("/fleet")["hosts"]
         except ControlError:
@@ -176,6 +177,8 @@ class Press:
             if not row["member"] or not _is_recent(row["sent"]):
                 continue
             more = row.get("more") or {}
+            if "published" not in more:  # it takes none: [fleet] accept = { policy = false }
+                continue
             pairs = (str(one).partition(" ") for one in more.get("not_taken") or ())
             refused = {one: why for one, _space, why in pairs}
             found.append(
@@ -202,10 +205,7 @@ class Press:
             f"number {number}: {len(have)} of {len(hosts)} hosts have it",
         )
         if not have and not refused:
-            say(
-                "no host took it: may this one publish? At the desk:"
-                f" tidegate fleet enroll {self._anchor.host} --same-key --may-publish"
-            )
+            say(self._why_nobody(id_, number))
         return 0 if good else 1
 
     def _why_nobody(self, id_: str, number: int) -> str:
