@@ -104,7 +104,7 @@ class Replays:
 
 
 class Budget:
-    """So many a minute of each name, and as many at once. Where the time goes back, all is there."""
+    """So many a minute of each name, and as many at once; all is there where the time goes back."""
 
     def __init__(self, a_minute: int, burst: int = 0) -> None:
         self._gap = MINUTE // a_minute
@@ -167,6 +167,28 @@ class Forgeries:
     def forget(self, names: Iterable[str]) -> None:
         """They are no members any more."""
         self._each.forget(names)
+
+
+class FalsePapers:
+    """What was forged in the desk's name: each is looked at once, and so many a minute, so that who
+    floods all hosts with them keeps the right one from being heard for a while at most."""
+
+    def __init__(self, a_minute: int = 6_000, most: int = 50_000) -> None:
+        self._budget, self._most = Budget(a_minute, 200), most
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    def refusal(self, data: bytes, now: Micros) -> Reason | None:
+        """Why not to look at a paper."""
+        if hashlib.sha256(data).digest() in self._known:
+            return "forged"
+        return None if self._budget.has("", now) else "busy"
+
+    def note(self, data: bytes, now: Micros) -> None:
+        """One was forged."""
+        self._budget.take("", now)
+        self._known[hashlib.sha256(data).digest()] = None
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
 
 
 class Remembering:

@@ -118,9 +118,9 @@ class Assembly:
                 shifts += self.decisions.revoke(host, one.time, now)
         return shifts
 
-    def apart(self) -> None:
-        """Our clock is not right: what seemed over by it is read again when it is."""
-        self._again = 1
+    def read_again(self, due: Micros) -> None:
+        """Read the snapshot again then, or sooner: there is in it what could not be heard now."""
+        self._again = min(self._again or due, due)
 
     def tick(self, hosts: int, now: Micros) -> None:
         """Once a second or so: forget what has ended; look after what others said. `hosts`: how
@@ -209,8 +209,7 @@ class Assembly:
             # It is in the snapshot still when there is room again; and so is what was said, where
             # somebody changes it on the way.
             if sealed.reason in _AGAIN:
-                due = now + _AGAIN[sealed.reason]
-                self._again = min(self._again or due, due)
+                self.read_again(now + _AGAIN[sealed.reason])
             return ()
         message = sealed.message
         try:

@@ -7,11 +7,11 @@ refused at first, and heard again once the snapshot is read to its end.
 from __future__ import annotations
 
 from tidegate.fleet.accepting import Accepting
-from tidegate.fleet.admission import Reason
+from tidegate.fleet.admission import Reason, Refusal
 from tidegate.fleet.assembly import Assembly
 from tidegate.fleet.members import LASTING
 from tidegate.fleet.trust import Output, Trust
-from tidegate.model import Micros
+from tidegate.model import MINUTE, Micros
 
 _UNKNOWN: tuple[str, Reason] = ("", "unknown")
 
@@ -28,6 +28,8 @@ class Papers:
     def hear(self, body: bytes, now: Micros) -> list[Output]:
         """A paper has come, whoever brought it."""
         found = self._trust.paper(body, now)
+        if any(isinstance(one, Refusal) and one.reason == "busy" for one in found):
+            self._assembly.read_again(now + MINUTE)
         self.keep(now)
         return found
 

@@ -19,6 +19,7 @@ from tidegate.fleet.admission import (
     LATE,
     SKEW,
     Budget,
+    FalsePapers,
     Forgeries,
     Guarded,
     Refusal,
@@ -72,7 +73,7 @@ class Trust:
         self.refused = Refused()
         self.counted = Counted() if counted is None else counted
         self._replays, self._forgeries = Replays(), Forgeries()
-        self._desk = Budget(6_000, 200)  # forgeries in the desk's name that are looked at
+        self._desk = FalsePapers()
         quotas = quotas or Quotas()
         self._claims, self._messages = Budget(quotas.claims), Budget(quotas.messages)
         self._alone = Budget(quotas.alone)
@@ -150,13 +151,13 @@ class Trust:
     def paper(self, data: bytes, now: Micros) -> list[Output]:
         """A certificate or the list of the revoked, whoever brings it: only the desk's counts.
         Where it is refused as `busy`, show it again later."""
-        if not self._desk.left("", now):
-            return [self._refuse("", "busy", "too much was forged in the desk's name")]
+        if refused := self._desk.refusal(data, now):
+            return [self._refuse("", refused, "much is forged in the desk's name")]
         gone, why = self.roster.take(data)
         if why:
             reason = "malformed" if why.startswith("malformed") else "forged"
             if reason == "forged":
-                self._desk.take("", now)
+                self._desk.note(data, now)
             return [self._refuse("", reason, f"a paper: {why}")]
         moved, self.roster.moved = self.roster.moved, {}
         if not moved:
