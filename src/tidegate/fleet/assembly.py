@@ -15,7 +15,7 @@ from tidegate.fleet import saying, stream
 from tidegate.fleet.admission import Reason, Refusal
 from tidegate.fleet.decisions import AHEAD, SKEW, Decisions, Entry, Limits, Shift
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.listener import Listener
+from tidegate.fleet.listener import CHECK, Listener
 from tidegate.fleet.members import Revocation
 from tidegate.fleet.offers import Offers
 from tidegate.fleet.stream import Command, Parcel, Reply
@@ -23,6 +23,7 @@ from tidegate.fleet.wire import Kind, Sealed
 from tidegate.model import MINUTE, Micros
 
 _DECISIONS = bytes((Kind.DECISIONS,))
+_LARGE = 200  # hosts
 SWEEP: Micros = MINUTE
 """How often to take out of the snapshot what has ended."""
 
@@ -151,6 +152,7 @@ class Assembly:
     def heard(self, replies: Sequence[Reply], hosts: int, now: Micros) -> Outcome:
         """What was heard. Malformed as above."""
         heard = self.listener.take(replies)
+        self.listener.check = CHECK if hosts <= _LARGE else 4 * CHECK
         shifts: list[Shift] = []
         others: list[bytes] = []
         kept: list[bytes] = []

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tidegate.fleet import saying
 from tidegate.fleet.kept import Entry as Entry
 from tidegate.fleet.kept import Kept, Ports
 from tidegate.fleet.kept import Limits as Limits
@@ -62,6 +63,7 @@ class Decisions:
     _bans: Kept = field(init=False)
     _unbans: Kept = field(init=False)
     _revoked: dict[str, Micros] = field(default_factory=dict)
+    _tags: dict[str, Micros] = field(default_factory=dict)  # of the same, as shares have them
 
     def __post_init__(self) -> None:
         self._bans = Kept(self.limits, self.limits.matter)
@@ -105,14 +107,16 @@ class Decisions:
         """Believe nothing that the host said until then; what is wanted otherwise than before."""
         if time <= self._revoked.get(host, 0):
             return []
+        tag = saying.tagged(host)
         touched = {
             one.subject
             for kept in (self._bans, self._unbans)
             for one in kept.entries.values()
-            if one.host == host or any(share[0] == host for share in one.shares)
+            if one.host == host or any(share[0] in (host, tag) for share in one.shares)
         }
         before = {subject: self._wanted(subject, now) for subject in touched}
         self._revoked[host] = time
+        self._tags[tag] = max(time, self._tags.get(tag, 0))
         return self._shifts(before, now)
 
     def forget(self, now: Micros) -> int:
@@ -122,6 +126,7 @@ class Decisions:
         over = [host for host, time in self._revoked.items() if time + longest <= now]
         for host in over:
             del self._revoked[host]
+            self._tags.pop(saying.tagged(host), None)
         return ended + len(over)
 
     def standing(self, now: Micros, subject: Subject | None = None) -> list[Entry]:
@@ -197,7 +202,8 @@ class Decisions:
 
     def _falls(self, host: str, one: Entry) -> bool:
         # A host that is about to be found out may date what it says ahead.
-        return host in self._revoked and one.time <= self._revoked[host] + AHEAD[one.verb]
+        time = self._revoked.get(host, self._tags.get(host))
+        return time is not None and one.time <= time + AHEAD[one.verb]
 
     def _shifts(self, before: dict[Subject, dict[Ports, Entry]], now: Micros) -> list[Shift]:
         shifts = []

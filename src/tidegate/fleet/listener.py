@@ -17,7 +17,8 @@ from tidegate.fleet.stream import Command, Reply
 from tidegate.model import MINUTE, SECOND, Micros
 
 CHECK: Micros = 5 * SECOND
-"""How often to ask whose copy of the data this is, and how much was ever said."""
+"""How often to ask whose copy of the data this is, and how much was ever said; and after every
+connection. In a large fleet seldomer, see `Assembly`: the answers are as long as ten decisions."""
 DOUBT: Micros = MINUTE
 """How soon a count that is not ours makes us read the snapshot again."""
 
@@ -63,6 +64,7 @@ class Listener:
         self._plain = False  # our function was refused on this connection
         self.lineage = b""
         self.snapshots = 0
+        self.check = CHECK
         self.last = b"0-0"
         self._said = 0  # what the engine's count must be if we heard all up to `last`
         self._cursor = b"0"
@@ -110,7 +112,7 @@ class Listener:
                 most = b"%d" % stream.AT_ONCE
                 asked["page"] = (b"HSCAN", stream.HELD, self._cursor, b"COUNT", most)
             asked["read"] = stream.read(self.last, brief=self.brief)
-        if self.phase == "start" or not _within(self._checked, now, CHECK):
+        if self.phase == "start" or not _within(self._checked, now, self.check):
             asked["lineage"] = (b"INFO", b"replication")
             if self.phase != "start":  # behind the read, so that it counts what was read
                 asked["count"] = count

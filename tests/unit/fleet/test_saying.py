@@ -74,7 +74,7 @@ def test_what_goes_without_saying_is_not_said():
     ban = BAN._replace(note="", proof=(), ports=(22,), until=NOW + 10 * MINUTE)
     shares = (("web0017", 10), ("web0512", 9), ("web0800", 11))
     (body,) = saying.bodies([saying.identify("web0017", ban._replace(shares=shares, needed=30))])
-    assert len(body) == 52
+    assert len(body) == 40
     for flag in (8, 16):  # by a rule, and without a note, in so many words
         spoken = bytes((body[0] | flag,)) + body[1:]
         with pytest.raises(Malformed):
@@ -92,14 +92,22 @@ def test_the_id_is_of_the_host_and_of_what_it_says():
     assert again == saying.identify("web1", BAN)
 
 
+def test_shares_are_by_tag_and_of_hosts_with_the_same_one_together(monkeypatch):
+    said = saying.identify("web1", BAN)
+    assert dict(said.shares) == {saying.tagged("mx1"): 3, saying.tagged("web1"): 4}
+    assert saying.bodies([said]) == saying.bodies([BAN])
+    monkeypatch.setattr("tidegate.fleet.functions.tag", lambda _host: b"same")
+    assert saying.identify("web1", BAN).shares == (("#73616d65", 7),)
+
+
 def test_many_are_said_in_several_bodies_none_too_large():
     entries = [saying.identify("web1", BAN._replace(time=NOW + n * 1000)) for n in range(600)]
     found = saying.bodies(entries)
     assert [len(saying.decode("web1", body)) for body in found] == [256, 256, 88]
     wide = BAN._replace(shares=tuple((f"host-{n:050}", 1) for n in range(1000)))
-    large = [saying.identify("web1", wide._replace(time=NOW + n * 1000)) for n in range(3)]
+    large = [saying.identify("web1", wide._replace(time=NOW + n * 1000)) for n in range(30)]
     found = saying.bodies(large)
-    assert [len(saying.decode("web1", body)) for body in found] == [1, 1, 1]
+    assert [len(saying.decode("web1", body)) for body in found] == [12, 12, 6]
     assert all(len(body) <= saying.MAX_BODY for body in found)
     assert saying.bodies([]) == []
 
