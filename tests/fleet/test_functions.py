@@ -342,3 +342,26 @@ def test_a_score_that_somebody_spoiled_stops_nobody(engine: Timed) -> None:
     assert ask(engine, "web1", 1, one(*hits(0))).status is Status.COUNTED
     (left,) = engine.call(("PTTL", window))
     assert 0 < left <= 40 * 24 * 3_600_000
+
+
+def test_messages_of_any_size_keep_nobody_from_what_is_behind_them(engine: Timed) -> None:
+    """Anybody who may say something may say 17 MiB: more than anybody reads at once."""
+    engine.call(*[("XADD", stream.STREAM, f"{n}-1", "m", b"said %d" % n) for n in range(1, 4)])
+    large = "redis.call('XADD', KEYS[1], '4-1', 'm', string.rep('x', 17 * 1048576))"
+    engine.call(("EVAL", large, 1, stream.STREAM))
+    engine.call(("XADD", stream.STREAM, "5-1", "m", b"said 5"))
+    for number in range(6, 50):
+        engine.call(("XADD", stream.STREAM, f"{number}-1", "m", bytes(1 << 20)))
+    engine.call(("XADD", stream.STREAM, "50-1", "m", b"said 50"))
+    place, found = b"0-0", []
+    for _ in range(60):
+        (blob,) = engine.call(stream.read(place, brief=True))
+        last, some = stream.briefly(blob)
+        if not last:
+            break
+        assert sum(map(len, some)) <= 8 << 20
+        place, found = last, [*found, *some]
+    assert place == b"50-1"
+    assert [one for one in found if one[:4] == b"said"] == [
+        b"said %d" % n for n in (1, 2, 3, 5, 50)
+    ]

@@ -138,7 +138,7 @@ class Replies:
                     whole.append(self._taken)
                     self._taken, self._whole = [], 0
                     self._asked.popleft()
-        except hiredis.HiredisError as error:
+        except (hiredis.HiredisError, TypeError, ValueError) as error:  # of keys that can be none
             raise FleetError(f"the engine does not speak as Redis does: {error}") from error
         if self._unread > MOST or self._whole > MOST_AT_ONCE:
             raise FleetError(f"the engine says more than {MOST >> 20} MiB at once")

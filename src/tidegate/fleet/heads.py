@@ -1,8 +1,8 @@
 """What replies of the engine say of their own size and kind, before anybody makes room for that.
 
-Touches nothing. `hiredis` takes them apart; but a list of 2,147,483,647 takes 16 GiB there at once,
-and kinds that nobody asked for have keys that can be none. Limits: RESP2; what is inside of texts
-is passed over; a list has fewer than `_ROWS` parts, a line `_LONGEST` bytes at most.
+Touches nothing. `hiredis` takes them apart; but a list of 2,147,483,647 takes 16 GiB there at once.
+Limits: RESP2 and RESP3; what is inside of texts is passed over; a list has fewer than `_ROWS`
+parts, a line `_LONGEST` bytes at most.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ MOST = 16 << 20
 """Bytes of a text, and of a reply."""
 _ROWS = 1 << 20
 _LONGEST = 1 << 16
+_LISTS = frozenset((b"*", b"%", b"~", b">", b"|"))
+_TEXTS = frozenset((b"$", b"=", b"!"))
+_PLAIN = frozenset((b"+", b"-", b":", b"_", b",", b"#", b"("))
 _NUMBER = re.compile(rb"-?\d{1,10}", re.ASCII)
 
 
@@ -46,12 +49,12 @@ class Heads:
             raise FleetError(f"the engine says a line of more than {_LONGEST >> 10} KiB")
 
     def _look(self, kind: bytes, rest: bytes) -> None:
-        if kind in (b"$", b"*"):
+        if kind in _LISTS or kind in _TEXTS:
             number = int(rest) if _NUMBER.fullmatch(rest) else MOST
-            if number >= (MOST if kind == b"$" else _ROWS):
+            if number >= (MOST if kind in _TEXTS else _ROWS):
                 raise FleetError(f"the engine says more than {MOST >> 20} MiB at once")
-            self._inside = number + 2 if kind == b"$" and number >= 0 else 0
-        elif kind not in (b"+", b"-", b":"):
+            self._inside = number + 2 if kind in _TEXTS and number >= 0 else 0
+        elif kind not in _PLAIN:
             raise FleetError(
                 "the engine does not speak as Redis does: a kind of reply nobody knows"
             )

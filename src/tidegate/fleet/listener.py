@@ -78,7 +78,7 @@ class Listener:
 
     def reconnected(self) -> None:
         """Another connection: ask first whose data is behind it."""
-        self.brief = self._plain = False
+        self._plain = False  # read as before: XREAD would bring messages however large
         self._checked = None
         self._asked = []
         if self.phase == "snapshot":  # a cursor means nothing to another server

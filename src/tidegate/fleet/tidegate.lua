@@ -30,6 +30,8 @@ local FINE = 1048576     -- a point, in the units of the sums of a score
 local SHORTEST = 1000    -- the shortest half-life of a score
 local LEAST = 1 / 64     -- a score below this is none
 local MESSAGES = 100     -- messages that are read in one round
+local LARGEST = 1052672  -- bytes of a message: a list of the revoked has the most, 1 MiB
+local AT_ONCE = 8388608  -- bytes of messages that are read in one round
 local HIGHEST = 4503599627370496
 
 local COUNTED, OLD, GAP, SKEWED = 1, 2, 3, 4
@@ -384,18 +386,22 @@ end
 -- KEYS: the stream of what is said. ARGS: the place behind which to read, and how many messages at
 -- most. The place of the last, then the lengths and bytes of all; nothing where there are none. What
 -- XREAD says of each besides, its own place and how its fields are called, is 45 bytes that go to
--- every host. A message that is none of ours is of length 0.
+-- every host. A message that is none of ours is of length 0, and so is one that is larger than any of
+-- ours: whoever may say something must not make all hosts read more than they take at once.
 local function heard(keys, args)
   if #keys ~= 1 or #args ~= 2 then return redis.error_reply('ERR tidegate: a stream, a place, a number') end
   local found = redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])
   if #found == 0 then return false end
-  local parts = { struct.pack('>B', #found[#found][1]) .. found[#found][1] }
+  local parts, last, size = { '' }, '', 0
   for _, one in ipairs(found) do
     local fields = one[2]
-    local body = #fields == 2 and fields[1] == 'm' and fields[2] or ''
+    local body = #fields == 2 and fields[1] == 'm' and #fields[2] <= LARGEST and fields[2] or ''
+    if size > 0 and size + #body > AT_ONCE then break end
     parts[#parts + 1] = struct.pack('>I3', #body)
     parts[#parts + 1] = body
+    last, size = one[1], size + #body
   end
+  parts[1] = struct.pack('>B', #last) .. last
   return table.concat(parts)
 end
 

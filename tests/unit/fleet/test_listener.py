@@ -61,7 +61,7 @@ def test_where_the_engine_has_our_functions_it_is_asked_in_brief():
     assert one.take([reply]) == Heard((b"one", b"two"))
     assert one.last == b"6-0"
     one.reconnected()
-    assert "XREAD" in questions(one)
+    assert "FCALL_RO" in questions(one)
     assert one.take([None, INFO, state(b"6-0", 8)]) == Heard()  # the one of nobody was counted, too
 
 

@@ -52,7 +52,7 @@ def test_a_line_of_no_time_is_left_out(time):
 
 
 @pytest.mark.parametrize(
-    "said", [b"%1\r\n*0\r\n:1\r\n", b"(" + b"9" * 5000 + b"\r\n", b"*2147483647\r\n"]
+    "said", [b"%1\r\n*0\r\n:1\r\n", b"~2147483647\r\n", b"*2147483647\r\n", b"x\r\n"]
 )
 def test_a_reply_that_can_be_none_ends_the_connection_and_no_more(said):
     replies = Replies()
