@@ -4,6 +4,7 @@ nobody signed who may does not come on any host, whoever writes it where."""
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.kernel.company import Company, attempts, banned, company, joined
-from tests.kernel.daemon import PATIENCE, TIDEGATE, Daemon, until
+from tests.kernel.daemon import PATIENCE, TIDEGATE, Daemon, children_of, until
 
 from tidegate.daemon.clock import now_micros
 from tidegate.fleet import keys
@@ -146,6 +147,26 @@ ban = { ports = [25] }
 """
 
 
+def test_the_librarian_has_no_rights_and_nobody_else_writes_to_the_shelf(fleet: Company) -> None:
+    host = fleet.host("web1").start()
+    assert host.process is not None
+    titles = {
+        Path(f"/proc/{pid}/cmdline").read_bytes(): pid for pid in children_of(host.process.pid)
+    }
+    (pid,) = [pid for title, pid in titles.items() if b"tidegate: librarian" in title]
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    user = pwd.getpwnam("tidegate")
+    assert set(status["Uid"].split()) == {str(user.pw_uid)}
+    assert all(int(status[name], 16) == 0 for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    keys_, shelf = host.folder / "keys", host.folder / "keys" / "journal"
+    assert (keys_.stat().st_uid, keys_.stat().st_mode & 0o777) == (0, 0o711)
+    assert (shelf.stat().st_uid, shelf.stat().st_mode & 0o777) == (user.pw_uid, 0o755)
+    for secret in ("host.key", "fleet", "epoch"):
+        assert (keys_ / secret).stat().st_mode & 0o077 == 0
+
+
 def test_a_canary_tries_it_and_then_all_have_it(fleet: Company, tree: Path) -> None:
     hosts = [fleet.host(name).start() for name in ("web1", "web2")]
     publisher(fleet, "web1")
@@ -240,11 +261,13 @@ def test_what_nobody_signed_who_may_comes_on_no_host(fleet: Company, tree: Path)
     data = file.read_bytes()
     file.write_bytes(data[:-9] + bytes(9))
     os.chown(file, 0, 0)
+    fleet.server.kill()  # or it would be brought again at once
     one.start()
     attempts(one, B, 2)
     one.wait_read(2)
     assert B not in banned(one)[0]
-    until("it is brought again", lambda: number(one) == 1)
+    fleet.again()
+    until("web2 puts it back, and it is brought again", lambda: number(one) == 1)
     attempts(one, C, 2)
     until("and holds", lambda: C in banned(one)[0])
 
