@@ -95,15 +95,17 @@ class Escalations:
     def hold(self, network: Subject, ports: tuple[int, ...], until: Micros) -> None:
         """Another host has closed for a whole network."""
         self._held[network, ports] = until
+        if len(self._held) > self.capacity:
+            del self._held[next(iter(self._held))]
 
     def pardon(self, subject: Subject) -> None:
         """Forget that a subject, or anybody in it, was convicted."""
         found = subjects.network(subject)
         if found is None:
             return
+        for key in [key for key in self._held if key[0] == subject]:
+            del self._held[key]
         for key, children in list(self._children.items()):
-            if key[0] == subject:
-                self._held.pop(key, None)
             for child in list(children):
                 inside = subjects.network(child)
                 if child == subject or (inside is not None and found.holds(inside)):

@@ -144,3 +144,16 @@ def test_a_name_of_a_rule_that_nobody_has_is_no_way_around_a_good_record() -> No
     here.pipeline.record._latest[HOST] = START
     assert accept(here, closing(rule="theirs")) == [(START + FIRST, "good record")]
     assert accept(here, closing(rule="", by="anna", number="2"))[0][1] == "", "a person knows"
+
+
+def test_what_was_taken_back_or_pardoned_is_closed_again_on_another_hosts_word() -> None:
+    for subject in (HOST, Subject("198.51.100.0/24")):
+        here = machine()
+        theirs = closing(rule="theirs", span=DAY, subject=subject)
+        assert len(accept(here, theirs)) == 1
+        here.pipeline.reopened("theirs", subject, START + SECOND)
+        later = theirs._replace(id="2", host="lb3", time=START + MINUTE, until=START + HOUR)
+        assert accept(here, later) == [(START + HOUR, "")]
+        here.pipeline.pardon(subject, START + 2 * MINUTE, MINUTE)
+        again = theirs._replace(id="3", time=START + 4 * MINUTE, until=START + 30 * MINUTE)
+        assert accept(here, again) == [(START + 30 * MINUTE, "")]
