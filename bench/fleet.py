@@ -97,7 +97,7 @@ def _figures(
     for subject, moment in crossed.items():
         if not began <= moment <= began + took or not fleetload.is_attacker(subject):
             continue
-        closed = [one.closed.get(subject, (0, 0.0)) for one in results]
+        closed = [one.closed.get(subject, [0, 0.0]) for one in results]
         if sum(count for count, _last in closed) < plan.agents:
             missed += 1
         else:

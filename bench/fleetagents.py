@@ -44,7 +44,7 @@ class Result(NamedTuple):
     """What came of one process: of each attacker, how many of its hosts closed, and when the last
     of them; when the engine had found each; what it used."""
 
-    closed: dict[Subject, tuple[int, float]]
+    closed: dict[Subject, list[float]]
     crossed: dict[Subject, float]
     cpu: float
     verified: int
@@ -82,7 +82,7 @@ class Crew:
         trust.unseal = functools.lru_cache(_REMEMBERED)(wire.unseal)  # type: ignore[attr-defined]
         saying.decode = functools.lru_cache(_REMEMBERED)(saying.decode)  # type: ignore[assignment]
         self.rounds: dict[int, Rounds] = {}
-        self._closed: dict[Subject, tuple[int, float]] = {}
+        self._closed: dict[Subject, list[float]] = {}  # how many hosts, and when the last
         self._crossed: dict[Subject, float] = {}
         self._poll = select.epoll()
         self._owner: dict[int, int] = {}
@@ -238,20 +238,25 @@ class Crew:
         if not (member.accepting.closings or member._convictions):
             return False
         heard = member.heard()
-        for closing in heard.closings:
-            self._close(closing.subject)
+        self._close([one.subject for one in heard.closings])
         if not heard.convictions:
             return False
         now = time.time_ns() // 1000
+        self._close([one.subject for one in heard.convictions])
         for one in heard.convictions:
-            self._close(one.subject)
             member.settled(one.id, now + BAN)
             member.say([decision(one.rule, one.subject, one.time)], now)
         return True
 
-    def _close(self, subject: Subject) -> None:
-        count, _last = self._closed.get(subject, (0, 0.0))
-        self._closed[subject] = (count + 1, time.time())
+    def _close(self, subjects: Sequence[Subject]) -> None:
+        moment = time.time()
+        for subject in subjects:
+            known = self._closed.get(subject)
+            if known is None:
+                self._closed[subject] = [1, moment]
+            else:
+                known[0] += 1
+                known[1] = moment
 
 
 def decision(rule: str, subject: Subject, at: Micros) -> Decision:

@@ -140,14 +140,16 @@ class Member:
             for entry in self.accepting.tick(now):
                 self.deciding.pardon(entry)
             self.deciding.tick(now)
-        if not urgent or self._is_pressing():
-            self._ask("say", lambda: self._sayings(now), found)
-        if not urgent or self._behind:
-            self._ask("hear", lambda: self.assembly.hearing(now), found, anywhere=True)
-        self._ask("prove", self.accepting.commands, found)
-        if not urgent:
-            for one in self.errands.values():
-                self._ask(one.part, lambda one=one: one.commands(now), found, key=one.key)  # type: ignore[misc]
+        busy = self._busy
+        if "say" not in busy and (not urgent or self._is_pressing()):
+            self._ask(found, "say", self._sayings(now))
+        if "hear" not in busy and (not urgent or self._behind):
+            self._ask(found, "hear", self.assembly.hearing(now), anywhere=True)
+        if "prove" not in busy:
+            self._ask(found, "prove", self.accepting.commands())
+        for one in () if urgent else self.errands.values():
+            if one.part not in busy:
+                self._ask(found, one.part, one.commands(now), one.key)
         return found
 
     @property
@@ -166,12 +168,12 @@ class Member:
         return bool(self.claiming.waiting) or self.assembly.offers.pressing
 
     def _ask(
-        self, part: str, commands: Callable[[], Sequence[functions.Command]], found: list[Ask],
-        *, key: str = _KEY, anywhere: bool = False,
+        self, found: list[Ask], part: str, commands: Sequence[functions.Command],
+        key: str = _KEY, *, anywhere: bool = False,
     ) -> None:  # fmt: skip
-        if part not in self._busy and (said := commands()):
+        if commands:
             self._busy.add(part)
-            found.append(Ask(part, key, said, anywhere))
+            found.append(Ask(part, key, commands, anywhere))
 
     def _sayings(self, now: Micros) -> Sequence[functions.Command]:
         telling = self.claiming.commands(now)
