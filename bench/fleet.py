@@ -170,17 +170,20 @@ def _arguments() -> argparse.Namespace:
     add("--processes", type=int, default=2, help="processes that the hosts are in (default 2)")
     add("--agents", type=int, nargs="*", default=[10, 100, 1000], help="hosts (10 100 1000)")
     add("--spread", type=int, nargs="*", default=[3, 30], help="hosts that see an attacker (3 30)")
+    add("--fewer", type=int, default=300, help="hosts where more of them see an attacker (300)")
     add("--clustered", type=int, default=100, help="hosts on 3 primaries with replicas (0: none)")
     add("--page", type=Path, help="put the figures into this page (docs/fleet-size.md)")
     add("--json", type=Path, help="write every figure there")
     options = parser.parse_args()
     largest = max(options.agents)
     options.cells = [Cell(number, options.spread[0]) for number in options.agents]
-    options.cells += [Cell(largest, spread) for spread in options.spread[1:]]
+    fewer = min(options.fewer, largest)
+    options.cells += [Cell(fewer, spread) for spread in options.spread[1:]]
     options.cells.append(Cell(sorted(options.agents)[-2:][0], options.spread[0], min_hosts=2))
     if options.clustered:
         options.cells += [Cell(options.clustered, spread, 3) for spread in options.spread]
-    options.again = [one for one in options.cells if one.agents >= largest or one.primaries > 1]
+    dear = (one for one in options.cells if one.agents >= fewer or one.primaries > 1)
+    options.again = [one for one in dear if one.min_hosts == 1]
     return options
 
 

@@ -63,9 +63,10 @@ class Figures(NamedTuple):
 
 PREFACE = """\
 Servers, hosts in {processes} processes, and their load on {processors} processors of this machine:
-real servers, the real client; 10,000 events a second of 50,000 addresses, 40 attackers a second, each
-seen by as many hosts as the run says. What is the same on each host is worked out once per process (the
-judging of signatures, the reading of messages, certificates); nobody looks for garbage."""
+real servers, the real client; 10,000 events a second of 50,000 addresses, 40 attackers a second,
+each seen by as many hosts as the run says. What is the same on each host is worked out once per
+process (the judging of signatures, the reading of messages, certificates); nobody looks for
+garbage."""
 
 HEAD = (
     "run", "steal %", "others %", "decided", "missed", "p50 ms", "p99 ms", "server %", "replica %",

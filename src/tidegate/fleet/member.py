@@ -9,7 +9,7 @@ them. Limits: those of its parts; nothing here closes anything, the watcher does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tidegate.fleet import condition, entries, functions, stream, wire
