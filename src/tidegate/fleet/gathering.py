@@ -24,6 +24,7 @@ from tidegate.model import Micros
 _KEY = stream.STREAM.decode()
 _PAUSE = 0.2
 _COUNT = b"16"
+_PAGES = 2_000
 _SLACK = 1 << 20
 _PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
 
@@ -92,8 +93,8 @@ class Box:
 
 def members(engine: Engine, roster: Roster) -> Roster:
     """Take the desk's papers into a roster, as the engine has them."""
-    cursor, papers = b"0", list[bytes]()
-    while True:
+    cursor, papers = b"0", dict[bytes, None]()
+    for _ in range(_PAGES):
         (reply,) = engine.call(_KEY, [(b"HSCAN", stream.HELD, cursor, b"COUNT", b"500")])
         if isinstance(reply, Exception):
             raise FleetError(f"the engine does not say who is a member: {reply}")
@@ -101,9 +102,11 @@ def members(engine: Engine, roster: Roster) -> Roster:
             cursor, found = stream.page(reply)
         except Malformed as error:
             raise FleetError(f"the engine makes no sense: {error}") from error
-        papers += [one for one in found if one[3:4] in _PAPERS]
+        papers.update(dict.fromkeys(one for one in found if one[3:4] in _PAPERS))
         if cursor == b"0":
             break
+    else:
+        raise FleetError("the engine makes no sense: what it keeps has no end")
     for paper in papers:
         roster.take(paper)
     return roster
@@ -148,7 +151,7 @@ def _ask(
 def _collect(engine: Engine, roster: Roster, ask: Ask, boxes: dict[str, Box], name: bytes) -> bool:
     """Take what lies there; whether it was anything."""
     key, came, cursor = planning.Planning.key, False, b"0"
-    while True:
+    for _ in range(_PAGES):
         (reply,) = engine.call(key, [(b"HSCAN", name, cursor, b"COUNT", _COUNT)])
         if isinstance(reply, Exception):
             raise FleetError(f"the engine does not hand out the answers: {reply}")
@@ -161,7 +164,8 @@ def _collect(engine: Engine, roster: Roster, ask: Ask, boxes: dict[str, Box], na
         if taken := [field for field, _data in found]:
             engine.call(key, [(b"HDEL", name, *taken)])
         if cursor == b"0":
-            return came
+            break
+    return came
 
 
 def _take(roster: Roster, ask: Ask, boxes: dict[str, Box], data: bytes) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.fleet.village import NOW, WHO, rule, village
 
 from tidegate.errors import FleetError
-from tidegate.fleet import wire
+from tidegate.fleet import gathering, wire
 from tidegate.fleet.claiming import Claiming
 from tidegate.fleet.connection import MOST, Refused, Replies
 from tidegate.fleet.counting import Counting, terms_of
@@ -91,3 +91,25 @@ def test_a_batch_that_the_engine_stumbles_over_is_not_sent_for_ever():
     counting.answered(ask, [Refused(why)], NOW)
     assert counting.dropped == 1
     assert "not all that is counted" in counting.trouble
+
+
+class Endless:
+    """An engine whose pages never end."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def call(self, _key, commands):
+        self.asked += len(commands)
+        if self.asked > 20_000:
+            raise AssertionError("it is asked for ever")
+        return [[b"7", [b"a", b"TG\1\3" + bytes(100)]] for _ in commands]
+
+
+def test_pages_without_an_end_are_not_read_for_ever():
+    trust, *_hosts = village("web1", "web2")
+    engine = Endless()
+    with pytest.raises(FleetError, match="no end"):
+        gathering.members(engine, trust.roster)
+    ask = gathering.Ask(bytes(16), 0, 1 << 20, ("web2",))
+    assert gathering._collect(engine, trust.roster, ask, {}, b"box") is False
