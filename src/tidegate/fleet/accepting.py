@@ -71,6 +71,11 @@ class Accepting:
         """How many bans the others want just now that were not believed here."""
         return len(self._untaken)
 
+    @property
+    def unproven(self) -> int:
+        """How many bans wait for their proofs to be fetched."""
+        return len(self._unproven)
+
     def take(self, shifts: Iterable[Shift], why: Why, now: Micros) -> None:
         """The fleet wants something otherwise; `why` where it is open now."""
         for one in shifts:

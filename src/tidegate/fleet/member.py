@@ -157,7 +157,9 @@ class Member:
         """Whether something should not wait for the next round."""
         saying = self._is_pressing() and "say" not in self._busy
         hearing = self._behind and "hear" not in self._busy
-        return bool((saying or hearing) and not self.clocks_differ) or self.counting.behind
+        proving = self.accepting.unproven and "prove" not in self._busy
+        some = bool(saying or hearing or proving)
+        return (some and not self.clocks_differ) or self.counting.behind
 
     @property
     def clocks_differ(self) -> bool:
