@@ -83,6 +83,27 @@ def _others(host: Daemon, address: str, number: int) -> bool:
     return bool(found["answered"]) and len(found["lines"]) == number
 
 
+def test_what_was_counted_before_a_host_died_counts_once_after_it(fleet: Company) -> None:
+    hosts = [fleet.host(name).start() for name in ("web1", "web2")]
+    joined(*hosts, members=3)
+    one, other = hosts
+    attempts(one, A, 1)
+    attempts(other, A, 2)
+    for host, number in ((one, 1), (other, 2)):
+        host.wait_read(number)
+    dead = other.kill("watcher")
+    until("all are back", lambda: other.children().get("watcher") not in (None, dead))
+    joined(other, members=3)
+    # Read again after the death, and counted no second time: three are too few.
+    attempts(other, B, 3)
+    until("they are read", lambda: other.ask("/status").get("lines", 0) >= 3)
+    assert banned(*hosts) == [set(), set()]
+    attempts(one, A, 1)
+    attempts(one, B, 1)
+    until("both close", lambda: banned(*hosts) == [{A, B}, {A, B}])
+    assert sorted(row["subject"] for row in other.history()) == [A, B]
+
+
 def test_who_counts_alone_bans_alone(fleet: Company) -> None:
     hosts = [fleet.host(name, "host").start() for name in ("web1", "web2")]
     joined(*hosts, members=3)
