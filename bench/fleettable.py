@@ -14,6 +14,8 @@ from tidegate.fleet import keys
 
 MOST_STOLEN = 5.0
 """Percent of the processors that the hypervisor may take away, or a run says nothing."""
+MOST_OTHERS = 30.0
+"""Percent of one processor that other programs may use, likewise."""
 P50, P99, SERVER, TAKEN, GIVEN = 300, 1000, 50, 150, 600
 """What is promised for a fleet on one server: milliseconds, percent of a processor, bytes."""
 
@@ -58,7 +60,7 @@ class Figures(NamedTuple):
     @property
     def void(self) -> bool:
         """Whether it says nothing."""
-        return self.stolen > MOST_STOLEN
+        return self.stolen > MOST_STOLEN or self.others > MOST_OTHERS
 
 
 PREFACE = """\

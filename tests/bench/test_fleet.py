@@ -46,6 +46,7 @@ def run(agents: int, *, stolen: float = 0, server: float = 20, given: float = 10
     [
         (run(10), "ok"),
         (run(10, stolen=5.1), "void"),
+        (run(10)._replace(others=31), "void"),
         (run(10)._replace(everywhere=(301, 1001)), "MISS: p50, p99"),
         (run(10)._replace(everywhere=(float("nan"), float("nan")), missed=3),
          "MISS: decisions, p50, p99"),
