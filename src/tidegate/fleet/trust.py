@@ -121,6 +121,7 @@ class Trust:
         # Before anything dear: who sends more than is listened to must not keep us from the others.
         number = int.from_bytes(message.body[:2])
         wanted = number if 0 < number <= MAX_CLAIMS else 1
+        wanted = max(wanted, len(message.body) >> 10)  # to go through much of few takes as long
         if self._claims.left(message.host, now) < wanted:
             return [self._refuse(message.host, "quota", f"{number} claims too many")]
         if (forged := self._forged(sealed, now)) is not None:
@@ -131,7 +132,7 @@ class Trust:
         except Malformed as error:
             self._claims.take(message.host, now)
             return [self._refuse(message.host, "malformed", str(error))]
-        self._claims.take(message.host, now, len(claims))
+        self._claims.take(message.host, now, wanted)
         heard = (self._hear(claim, sealed, now, engine_now) for claim in claims)
         return [found for found in heard if found is not None]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.unit.fleet.village import NOW, WHO, revocation, village
+from tests.unit.fleet.village import NOW, WHO, claim, revocation, rule, village
 
 from tidegate.fleet import saying, wire
 from tidegate.fleet.accepting import PEOPLE, Accepting
 from tidegate.fleet.assembly import Assembly
 from tidegate.fleet.cases import Conviction
+from tidegate.fleet.claims import terms_of
 from tidegate.fleet.decisions import SKEW, Entry, Shift
 from tidegate.fleet.members import May
 from tidegate.model import HOUR, MINUTE, SECOND, Subject
@@ -128,3 +129,25 @@ def test_what_waits_for_a_quota_is_looked_at_in_turn():
     one.accepting._consider = lambda entry, _now: looked.append(entry)
     one.accepting.tick(NOW + SECOND)
     assert 0 < len(looked) < 1_000
+
+
+def test_claims_of_much_cost_more_than_claims_of_little():
+    """To go through a thousand entries takes milliseconds, and nothing may ever come of them."""
+    of = rule("names", threshold=1000, within=HOUR, distinct="user")
+    trust, _web1, web2 = village("web1", "web2", rules=(of,))
+    terms = terms_of(of)
+    entries = tuple(wire.Entry(NOW - (999 - number) * 1000, 7) for number in range(999))
+    many = [
+        wire.Claim(terms.rule, terms.mark, Subject(f"192.0.2.{number}"), terms.shape, entries)
+        for number in range(4)
+    ]
+    refused = 0
+    for _ in range(400):
+        found = trust.receive(web2.says(*many), NOW, NOW)
+        refused += any(getattr(one, "reason", "") == "quota" for one in found)
+        if refused:
+            break
+    assert refused
+    assert len(trust.cases) == 4
+    little = web2.says(claim(1, of=of, subject="192.0.2.9", amounts=(1,)))
+    assert trust.receive(little, NOW + SECOND, NOW + SECOND) == []
