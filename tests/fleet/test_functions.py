@@ -365,3 +365,22 @@ def test_messages_of_any_size_keep_nobody_from_what_is_behind_them(engine: Timed
     assert [one for one in found if one[:4] == b"said"] == [
         b"said %d" % n for n in (1, 2, 3, 5, 50)
     ]
+
+
+def test_what_is_kept_is_read_whatever_somebody_puts_beside_it(engine: Timed) -> None:
+    engine.call(*[("HSET", stream.HELD, f"id{n}", b"said %d" % n) for n in range(300)])
+    large = "redis.call('HSET', KEYS[1], ARGV[1], string.rep('x', tonumber(ARGV[2])))"
+    engine.call(("EVAL", large, 1, stream.HELD, "huge", 17 << 20))
+    for number in range(20):
+        engine.call(("EVAL", large, 1, stream.HELD, f"large{number}", 1 << 20))
+    cursor, found = b"0", set()
+    while True:
+        (reply,) = engine.call(stream.scan(cursor, brief=True))
+        cursor, some = stream.page(reply)
+        assert sum(map(len, some)) <= 15 << 20
+        found.update(some)
+        if cursor == b"0":
+            break
+    assert {one for one in found if one[:4] == b"said"} == {b"said %d" % n for n in range(300)}
+    (plain,) = engine.call(("DEL", stream.HELD), stream.scan(b"0", brief=True))[1:]
+    assert stream.page(plain) == (b"0", [])

@@ -109,8 +109,7 @@ class Listener:
             asked["end"] = count
         else:
             if self.phase == "snapshot":
-                most = b"%d" % stream.AT_ONCE
-                asked["page"] = (b"HSCAN", stream.HELD, self._cursor, b"COUNT", most)
+                asked["page"] = stream.scan(self._cursor, brief=self.brief)
             asked["read"] = stream.read(self.last, brief=self.brief)
         if self.phase == "start" or not _within(self._checked, now, self.check):
             asked["lineage"] = (b"INFO", b"replication")
@@ -125,7 +124,7 @@ class Listener:
         if len(replies) != len(self._asked):
             raise Malformed(f"{len(replies)} replies to {len(self._asked)} questions")
         got = dict(zip(self._asked, replies, strict=True))
-        if self.brief and stream.is_unknown(got.get("read")):
+        if self.brief and any(stream.is_unknown(got.get(one)) for one in ("read", "page")):
             self.brief, self._plain = False, True  # whatever it lost, decisions are heard
         for name, reply in got.items():
             unsaid = name in ("end", "count") and stream.is_nothing(reply)

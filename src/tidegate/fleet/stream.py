@@ -174,6 +174,15 @@ def read(last: bytes, *, brief: bool) -> Command:
     return (b"XREAD", b"COUNT", most, b"STREAMS", STREAM, last)
 
 
+def scan(cursor: bytes, *, brief: bool) -> Command:
+    """Ask for a page of what is kept. `brief`: by our function, which passes over what is larger
+    than any message, and too large for one answer."""
+    most = b"%d" % AT_ONCE
+    if brief:
+        return (b"FCALL_RO", b"tg1_page", b"1", HELD, cursor, most)
+    return (b"HSCAN", HELD, cursor, b"COUNT", most)
+
+
 def file(number: str, bundle: bytes, span: Micros) -> Command:
     """Keep what proves a decision for those who will not take one host's word."""
     return (b"SET", _proof(number), bundle, b"PX", b"%d" % max(1, span // 1000))

@@ -31,6 +31,8 @@ local SHORTEST = 1000    -- the shortest half-life of a score
 local LEAST = 1 / 64     -- a score below this is none
 local MESSAGES = 100     -- messages that are read in one round
 local LARGEST = 1052672  -- bytes of a message: a list of the revoked has the most, 1 MiB
+local USUAL = 66048      -- bytes of a message of a member, at most
+local PAGE = 15728640    -- bytes of what is kept that are read at once
 local AT_ONCE = 8388608  -- bytes of messages that are read in one round
 local HIGHEST = 4503599627370496
 
@@ -405,6 +407,25 @@ local function heard(keys, args)
   return table.concat(parts)
 end
 
+-- KEYS: all that is kept. ARGS: a cursor, and how much at once. As HSCAN, but without the names and
+-- what is larger than any of ours; where there is too much at once, the small come first.
+local function page(keys, args)
+  if #keys ~= 1 or #args ~= 2 then return redis.error_reply('ERR tidegate: a hash, a cursor, a number') end
+  local reply = redis.call('HSCAN', keys[1], args[1], 'COUNT', args[2])
+  local found, size = {}, 0
+  for _, bounds in ipairs({ { 0, USUAL }, { USUAL + 1, LARGEST } }) do
+    for i = 2, #reply[2], 2 do
+      local body = reply[2][i]
+      if #body >= bounds[1] and #body <= bounds[2] and size + #body <= PAGE then
+        found[#found + 1] = ''
+        found[#found + 1] = body
+        size = size + #body
+      end
+    end
+  end
+  return { reply[1], found }
+end
+
 -- Both at once, where one server has all shards: KEYS and ARGS of a count, then the stream and the
 -- place behind which to read it. Two replies.
 local function round(keys, args)
@@ -418,4 +439,5 @@ redis.register_function('tg1_count', count)
 redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
 redis.register_function('tg1_round', round)
+redis.register_function{ function_name = 'tg1_page', callback = page, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }
