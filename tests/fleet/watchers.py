@@ -21,7 +21,7 @@ class Watcher:
     def __init__(self, name: str, fleet: Any, truth: Truth, listed: Sequence[Subject] = ()) -> None:
         self.name, self.fleet, self.truth = name, fleet, truth
         self.listed = set(listed)
-        self.bans: dict[Subject, dict[str, Micros]] = {}  # by what said it, until when
+        self.bans: dict[Subject, dict[str, tuple[Micros, Micros]]] = {}  # by what said it: of, until
         self.convictions: list[Conviction] = []
         self.closings: list[Closing] = []
         self.openings: list[Opening] = []
@@ -72,18 +72,20 @@ class Watcher:
             self.closings.append(one)
             spared = one.subject in self.listed
             if not spared:
-                self.bans.setdefault(one.subject, {})[one.id] = one.until
+                self.bans.setdefault(one.subject, {})[one.id] = (one.time, one.until)
             self.fleet.settled(one.id, 0 if spared else one.until)
         for opening in heard.openings:
             self.openings.append(opening)
-            if opening.why == "unban":
-                self.bans.pop(opening.subject, None)
+            if opening.why == "unban":  # what came after it stays
+                standing = self.bans.pop(opening.subject, {})
+                later = {name: of for name, of in standing.items() if of[0] > opening.time}
+                self.bans[opening.subject] = later
             else:
                 self.bans.get(opening.subject, {}).pop(opening.id, None)
 
     def is_closed(self, subject: Subject, now: Micros) -> bool:
         """Whether it is closed for somebody here."""
-        return any(until > now for until in self.bans.get(subject, {}).values())
+        return any(until > now for _time, until in self.bans.get(subject, {}).values())
 
     def closed(self, now: Micros) -> set[Subject]:
         """For whom it is closed here."""
@@ -92,7 +94,7 @@ class Watcher:
     def _close(
         self, subject: Subject, number: str, time: Micros, until: Micros, **more: str
     ) -> None:
-        self.bans.setdefault(subject, {})[number] = until
+        self.bans.setdefault(subject, {})[number] = (time, until)
         self._say("ban", subject, time, until, **{"rule": RULE.name, "by": "rule", **more})
 
     def _say(

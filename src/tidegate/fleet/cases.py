@@ -136,6 +136,11 @@ class Cases:
         held = self._standing.get((rule, subject))
         return None if held is None else held.conviction
 
+    def by_id(self, id: str) -> Conviction | None:  # noqa: A002 - the word of the field
+        """The conviction of this id, if it stands."""
+        key = self._keys.get(id)
+        return None if key is None else self._standing[key].conviction
+
     def closed(self, now: Micros) -> Iterator[Subject]:
         """Whom what stands has closed for, as far as the host has said."""
         return (key[1] for key, one in self._standing.items() if one.until > now)

@@ -33,6 +33,9 @@ _STALE: Micros = 30 * SECOND
 """A claim that was not published for so long is not: half of the skew that others allow."""
 _LENT: Micros = MINUTE
 _MOST_LENT = 20_000
+_AGAIN: tuple[Micros, ...] = (3 * SECOND, 15 * SECOND)
+"""When to claim once more, after a crossing that has convicted nobody."""
+_MOST_OPEN = 1_000
 _TOLD_AT_ONCE = 8
 _SHOWS = 120  # convictions a minute
 _UNHEARD: frozenset[Reason] = frozenset({
@@ -62,6 +65,7 @@ class Claiming:
         self._seal, self._kept = seal, kept
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._lent: OrderedDict[tuple[str, Subject], Micros] = OrderedDict()
+        self._open_yet: list[tuple[Micros, int, Crossing]] = []  # when to ask again, how often
         self._passing: list[Crossing] = []  # answered by the next message
         self._callers: set[str] = set()  # who gets the next message
         self._openly = False  # whether all get it
@@ -90,7 +94,14 @@ class Claiming:
         """Whether the engine asked this host about somebody, so that it speaks for all."""
         return 0 <= now - self._lent.get((rule, subject), -_LENT - 1) <= _LENT
 
-    def propose(self, crossings: Iterable[Crossing], now: Micros) -> None:
+    def again(self, now: Micros) -> None:
+        """Once a second: who counted and did not answer may have started just then."""
+        due = [one for one in self._open_yet if one[0] <= now]
+        self._open_yet = [one for one in self._open_yet if one[0] > now]
+        for _due, tries, crossing in due:
+            self.propose([crossing], now, tries)
+
+    def propose(self, crossings: Iterable[Crossing], now: Micros, tries: int = 0) -> None:
         """Crossings that were lent to us. Those of rules that we do not count by are left to
         others, who get them when the lease is over."""
         counted = self.trust.counted
@@ -105,6 +116,8 @@ class Claiming:
                 continue
             self._lent[rule, one.subject] = now
             self._lent.move_to_end((rule, one.subject))
+            if tries < len(_AGAIN) and len(self._open_yet) < _MOST_OPEN:
+                self._open_yet.append((now + _AGAIN[tries], tries + 1, one))
             if not counted.nominated(one.mark, one.subject, now):
                 counted.relay(terms.claims, one.subject, now)
             self._passing.append(one)

@@ -20,11 +20,13 @@ from tidegate.fleet.claiming import Claiming
 from tidegate.fleet.counting import Terms
 from tidegate.fleet.decisions import Entry
 from tidegate.fleet.members import May
+from tidegate.fleet.port import Conviction
 from tidegate.fleet.trust import Trust
 from tidegate.model import SECOND, Decision, Micros, Subject
 
 _RESERVE = 20_000
 _SOON: Micros = 5 * SECOND
+_SAID_NOW: Micros = 3 * SECOND
 _AWAITED: Micros = SECOND
 """How long others wait for what a host makes of a conviction before they see its claims."""
 
@@ -78,6 +80,27 @@ class Deciding:
                 return
             del self._expected[key]
             self._claiming.show(proof, now)
+
+    def tell(self, made: cases.Conviction, now: Micros) -> list[Conviction]:
+        """What the watcher is told of what claims have come to: nothing where it is pardoned."""
+        if self.is_pardoned(made):
+            return []
+        self.expect(made, now)
+        return [entries.told(made)]
+
+    def is_pardoned(self, made: cases.Conviction) -> bool:
+        """Whether a person has pardoned it already: what was counted before is heard after."""
+        pardoned = self._assembly.decisions.pardoned(made.rule, made.subject)
+        if pardoned < made.time:
+            return False
+        self._trust.settled(made.id, pardoned)
+        return True
+
+    def settled(self, number: str, until: Micros) -> None:
+        """What came of a conviction here; a pardon may have come while the watcher thought."""
+        made = self._trust.cases.by_id(number)
+        if made is None or until == 0 or not self.is_pardoned(made):
+            self._trust.settled(number, until)
 
     def pardon(self, entry: Entry) -> Micros:
         """What was counted of somebody until then counts no more. When the newest of it was that
@@ -163,7 +186,10 @@ class Deciding:
 
     def _word(self, entry: Entry, now: Micros) -> None:
         if entry.verb == "unban":
-            time = self._assembly.decisions.outranking(entry.subject, self.pardon(entry))
-            entry = entry._replace(time=time)
+            newest = self.pardon(entry)
+            # Said again after a start, it opens nothing that people have closed since.
+            if now - entry.time < _SAID_NOW:
+                newest = self._assembly.decisions.outranking(entry.subject, newest)
+            entry = entry._replace(time=newest)
         shifts = self._assembly.say([entry], now)
         self._accepting.forget(one for one in shifts if one.entry is None)

@@ -143,6 +143,17 @@ class Decisions:
         found = [*self._bans.entries.values(), *self._unbans.entries.values()]
         return sorted(found, key=lambda one: (one.time, one.id))
 
+    def pardoned(self, rule: str, subject: Subject) -> Micros:
+        """Until when a person has pardoned all that this rule has against somebody; 0: never."""
+        unbans = self._unbans.of.get(subject, {}).values()
+        return max(
+            (
+                one.time for one in unbans
+                if not one.ports and one.rule in ("", rule) and self._believed(one)
+            ),
+            default=0,
+        )  # fmt: skip
+
     def outranking(self, subject: Subject, now: Micros) -> Micros:
         """The time that a person's word here needs, so that it is the last one of this subject.
 

@@ -63,7 +63,7 @@ class Member:
         self.accepting = Accepting(own.host, self.trust, self.claiming.find)
         self.deciding = Deciding(self.trust, self.claiming, self.assembly, self.accepting)
         self.papers = Papers(self.trust, self.assembly, self.accepting)
-        self.mailbox = Mailbox(own.host, self._open, lambda: self.host in self.trust.roster.members)
+        self.mailbox = Mailbox(own.host, self._open, self._is_open)
         self.quotes = Quotes(own.host, self.trust, self._seal)
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
@@ -125,7 +125,7 @@ class Member:
 
     def settled(self, number: str, until: Micros) -> None:
         """What came of a conviction."""
-        self.trust.settled(number, until)
+        self.deciding.settled(number, until)
 
     def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
         """What to send now. While our clock is not the engine's: only what tells the time."""
@@ -140,6 +140,7 @@ class Member:
             for entry in self.accepting.tick(now):
                 self.deciding.pardon(entry)
             self.deciding.tick(now)
+            self.claiming.again(now)
         busy = self._busy
         if "say" not in busy and (not urgent or self._is_pressing()):
             self._ask(found, "say", self._sayings(now))
@@ -202,9 +203,14 @@ class Member:
                 self.assembly.listener.shorten()
         self._flush(now)
 
+    def _is_open(self) -> bool:
+        """Whether mail can be judged: until then it stays in the box."""
+        known = self.counting.offset is not None and not self.clocks_differ
+        return known and self.host in self.trust.roster.members
+
     def _open(self, body: bytes, now: Micros) -> None:
         """Mail has come."""
-        if self.counting.offset is not None and not self.clocks_differ and body[3:4] == _CLAIMS:
+        if self.counting.offset is not None and body[3:4] == _CLAIMS:
             self._take(self.claiming.open(body, now, now + self.counting.offset), now)
             self._flush(now)
 
@@ -269,8 +275,7 @@ class Member:
             if isinstance(one, TakeBack):
                 self._openings.append(entries.taken_back(one, now))
             elif not isinstance(one, Refusal):
-                self._convictions.append(entries.told(one))
-                self.deciding.expect(one, now)
+                self._convictions += self.deciding.tell(one, now)
             elif one.reason == "other rule" and 0 <= self._reread <= now - _REREAD:
                 # Others count by a rule that we do not: what they came to is in the snapshot only.
                 self._reread = now
