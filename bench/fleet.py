@@ -21,13 +21,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import fleetagents, fleetengine, fleetload, fleetpage, fleettable
-from bench.fleetagents import DRAIN, Result
+from bench.fleetagents import DRAIN, WARM, Result
 from bench.fleetengine import Engines, Used, engines
 from bench.fleettable import Cell, Figures
 from tidegate.model import Subject
-
-_WARM = 2.0
-"""Seconds at the beginning whose crossings are not measured."""
 
 
 class Clock(NamedTuple):
@@ -54,7 +51,7 @@ def measured(cell: Cell, seconds: float, processes: int, seed: int) -> Figures:
         start = time.monotonic() + 0.3
         for pipe in pipes:
             pipe.send(start)
-        time.sleep(start + _WARM - time.monotonic())
+        time.sleep(start + WARM - time.monotonic())
         used, clock, began = made.used(), Clock.now(), time.time()
         time.sleep(start + seconds - time.monotonic())
         used, after = made.used().since(used), Clock.now()
@@ -107,7 +104,7 @@ def _figures(
     total = after.total - before.total
     busy = total - (after.idle - before.idle) - (after.stolen - before.stolen)
     processors = os.cpu_count() or 1
-    hosts = sum(one.cpu for one in results) / (plan.seconds + DRAIN)
+    hosts = sum(one.cpu for one in results) / (plan.seconds - WARM)
     everyone = busy / total * processors
     troubles: dict[str, int] = {}
     for one in results:
@@ -168,7 +165,13 @@ def _arguments() -> argparse.Namespace:
     add("--runs", type=int, default=3, help="of each of the largest (default 3)")
     add("--seconds", type=float, default=7, help="of load in each run (default 7)")
     add("--processes", type=int, default=2, help="processes that the hosts are in (default 2)")
-    add("--agents", type=int, nargs="*", default=[10, 100, 1000], help="hosts (10 100 1000)")
+    add(
+        "--agents",
+        type=int,
+        nargs="*",
+        default=[10, 100, 1000],
+        help="hosts, the fewest first (10 100 1000)",
+    )
     add("--spread", type=int, nargs="*", default=[3, 30], help="hosts that see an attacker (3 30)")
     add("--fewer", type=int, default=300, help="hosts where more of them see an attacker (300)")
     add("--clustered", type=int, default=100, help="hosts on 3 primaries with replicas (0: none)")

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.connection import Connection as Pipe
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -37,6 +37,8 @@ FLEET = b"a fleet of bench"
 BAN: Micros = 10 * MINUTE
 DRAIN = 1.5
 """Seconds after the load in which what was decided last still reaches all."""
+WARM = 2.0
+"""Seconds at the beginning that are not measured."""
 _REMEMBERED = 1 << 14
 
 
@@ -116,10 +118,10 @@ class Crew:
         """Note when the engine found a crossing that it lends to this one."""
         propose = member.claiming.propose
 
-        def noting(crossings: Sequence[Crossing], now: Micros) -> None:
+        def noting(crossings: Sequence[Crossing], now: Micros, *more: Any, **named: Any) -> None:
             for one in crossings:
                 self._crossed.setdefault(one.subject, one.arrived / 1e6)
-            propose(crossings, now)
+            propose(crossings, now, *more, **named)
 
         member.claiming.propose = noting  # type: ignore[method-assign]
 
@@ -127,39 +129,45 @@ class Crew:
         """Join, say so, and do as the plan says from the moment that is told."""
         self._until(lambda: all(self._is_joined(one) for one in self.rounds.values()))
         todo = fleetload.events(self._plan, set(self._mine))
-        pipe.send("joined")
-        while not pipe.poll():
-            self._step(time.monotonic() + 0.05)
-        start = pipe.recv()
         # A process of one host has a hundredth of these objects to look through.
         gc.collect()
         gc.freeze()
         gc.disable()
-        before, looked = self._used(), self._verify.cache_info()
-        at = 0
-        end = start + self._plan.seconds + DRAIN
+        pipe.send("joined")
+        while not pipe.poll():
+            self._step(time.monotonic() + 0.05)
+        start = pipe.recv()
+        looked = self._verify.cache_info()
+        at = self._live(todo, 0, start, start + WARM)
+        self._late, before = 0.0, self._used()
+        at = self._live(todo, at, start, start + self._plan.seconds)
+        used, late = self._used() - before, self._late
+        self._live(todo, at, start, start + self._plan.seconds + DRAIN)
+        seen = self._verify.cache_info()
+        pipe.send(
+            Result(
+                self._closed, self._crossed, used, seen.misses - looked.misses,
+                seen.hits + seen.misses - looked.hits - looked.misses,
+                sum(one.member.sent for one in self.rounds.values()), late, self._troubles(),
+            )
+        )  # fmt: skip
+        for one in self.rounds.values():
+            one.close()
+
+    def _live(self, todo: Sequence[fleetload.Event], at: int, start: float, end: float) -> int:
+        """What happens until then; where in `todo` that is."""
         while (moment := time.monotonic()) < end:
             due: dict[int, list[Shared]] = {}
             now = time.time_ns() // 1000
             while at < len(todo) and start + todo[at].at <= moment:
                 _at, agent, subject, _number = todo[at]
-                due.setdefault(agent, []).append(
-                    Shared(fleetload.RULE.name, subject, now, agent, at)
-                )
+                one = Shared(fleetload.RULE.name, subject, now, agent, at)
+                due.setdefault(agent, []).append(one)
                 at += 1
             for agent, counted in due.items():
                 self.rounds[agent].member.share(counted, now)
             self._step(min(moment + 0.01, end))
-        seen = self._verify.cache_info()
-        pipe.send(
-            Result(
-                self._closed, self._crossed, self._used() - before, seen.misses - looked.misses,
-                seen.hits + seen.misses - looked.hits - looked.misses,
-                sum(one.member.sent for one in self.rounds.values()), self._late, self._troubles(),
-            )
-        )  # fmt: skip
-        for one in self.rounds.values():
-            one.close()
+        return at
 
     def _troubles(self) -> dict[str, int]:
         found: Counter[str] = Counter()
