@@ -21,11 +21,14 @@ class Watcher:
     def __init__(self, name: str, fleet: Any, truth: Truth, listed: Sequence[Subject] = ()) -> None:
         self.name, self.fleet, self.truth = name, fleet, truth
         self.listed = set(listed)
-        self.bans: dict[Subject, dict[str, tuple[Micros, Micros]]] = {}  # by what said it: of, until
+        self.bans: dict[
+            Subject, dict[str, tuple[Micros, Micros]]
+        ] = {}  # by what said it: of, until
         self.convictions: list[Conviction] = []
         self.closings: list[Closing] = []
         self.openings: list[Opening] = []
         self.shared: list[Shared] = []
+        self.pardons: dict[Subject, Micros] = {}
         self._lines = 0
         fleet.look(tuple(listed))
 
@@ -53,7 +56,8 @@ class Watcher:
         self._close(subject, f"person {now}", now, until or now + BAN, rule="", by="anna")
 
     def unban(self, subject: Subject, now: Micros) -> None:
-        """A person on this host pardons, on all hosts."""
+        """A person on this host pardons, on all hosts; what was before it closes nothing here."""
+        self.pardons[subject] = now
         self.bans.pop(subject, None)
         self._say("unban", subject, now, 0, rule="", by="anna")
 
@@ -62,7 +66,7 @@ class Watcher:
         for found in heard.convictions:
             self.truth.check_conviction(found, self.convictions)
             self.convictions.append(found)
-            if found.subject in self.listed:
+            if found.subject in self.listed or self._was_pardoned(found.subject, found.time):
                 self.fleet.settled(found.id, 0)
             else:
                 self._close(found.subject, found.id, found.time, found.time + BAN)
@@ -82,6 +86,9 @@ class Watcher:
                 self.bans[opening.subject] = later
             else:
                 self.bans.get(opening.subject, {}).pop(opening.id, None)
+
+    def _was_pardoned(self, subject: Subject, time: Micros) -> bool:
+        return time <= self.pardons.get(subject, -1)
 
     def is_closed(self, subject: Subject, now: Micros) -> bool:
         """Whether it is closed for somebody here."""
