@@ -21,6 +21,7 @@ from tidegate.model import DAY, HOUR, Change, Decision, Micros, Mode, Subject, T
 from tidegate.policy.guards import Level
 from tidegate.policy.models import Policy, Rule
 
+MOST_EXEMPT = 100_000
 EXEMPT_AFTER_UNBAN: Micros = HOUR
 
 
@@ -216,6 +217,8 @@ class Judge:
         """Leave a subject alone until a time (0: no longer)."""
         if until:
             self.allow.exempt[subject] = until
+            if len(self.allow.exempt) > MOST_EXEMPT:
+                self.exempt(next(iter(self.allow.exempt)), 0)
         else:
             self.allow.exempt.pop(subject, None)
         self._exempt_dirty.add(subject)

@@ -24,8 +24,8 @@ from tidegate.model import Micros, Subject
 WORDS = 600
 """Bans a minute that are believed on one host's word."""
 PEOPLE = 6_000
-"""Bans and pardons a minute that are believed of one host's people. A network is worth many."""
-_NETWORK = 100
+"""Bans a minute that are believed of one host's people. Pardons and networks are worth many."""
+_NETWORK, _PARDON = 100, 10
 _WIDEST = {"rule": (24, 48), "person": (16, 32)}
 """The shortest prefixes, of IPv4 and IPv6, that a rule and that a person may close for all: one
 member can say both, and some hundred of /8 are everybody."""
@@ -209,7 +209,8 @@ class Accepting:
         """Whether people of that host have not said too much."""
         found = subjects.network(entry.subject)
         one = found is None or found.length >= (32 if found.family == 4 else 64)
-        return self._people.take(entry.host, now, 1 if one else _NETWORK)
+        worth = 1 if entry.verb == "ban" else _PARDON
+        return self._people.take(entry.host, now, worth if one else _NETWORK)
 
     def _word(self, entry: Entry, now: Micros) -> None:
         """One host's word."""
