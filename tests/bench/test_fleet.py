@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from bench.fleetload import LIMIT, Plan, attacker, events, is_attacker
@@ -65,7 +66,7 @@ def test_what_a_host_more_costs_is_the_line_between_the_smallest_and_the_largest
     assert fleetpage.slope([found[0], found[2]]) is None
 
 
-def test_figures_take_their_place_in_a_page(tmp_path) -> None:
+def test_figures_take_their_place_in_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"before\n{fleetpage.BEGIN}\nold\n{fleetpage.END}\nafter\n")
     for _ in range(2):
