@@ -57,6 +57,7 @@ class Heeding:
         self._settled, self._said = settled, said
         self._caused: dict[str, tuple[str, ...]] = {}  # conviction → decisions
         self._passed: dict[str, Conviction | Closing] = {}
+        self._fallen: dict[str, int] = {}  # how often these were taken back
         self._late: list[Opening] = []  # the ledger could not say what they open
         self._owed: list[Decision] = []  # undoings that could not be written down yet
         self._changes: dict[str, Change] = {}
@@ -92,11 +93,14 @@ class Heeding:
 
     def _convicted(self, one: Conviction, now: Micros) -> None:
         pipeline, actor, subject = self._watcher.pipeline, self._watcher.actor, one.subject
-        decisions = pipeline.convicted(one.rule, subject, one.time, one.count, one.shares, one.id)
+        # What fell with a host may come to the same moment, and so the same id, without it.
+        fallen = self._fallen.get(one.id, 0)
+        number = f"{one.id}-again{fallen}" if fallen else one.id
+        decisions = pipeline.convicted(one.rule, subject, one.time, one.count, one.shares, number)
         sources = self._watcher.sources.values()
         results = actor.act([told(each, None, sources) for each in decisions], now)
         self._said([one for one in results if one.decision.subject == subject])
-        if len(results) > 1:
+        if len(results) > 1 or fallen:
             self._cause(one.id, [result.decision.id for result in results])
         ends = [each.until for each in decisions if each.subject == subject]
         until = max(ends, default=pipeline.held(one.rule, subject))
@@ -176,6 +180,9 @@ class Heeding:
             return
         self._forget(one.id)
         self._passed.pop(one.id, None)
+        self._fallen[one.id] = self._fallen.get(one.id, 0) + 1
+        while len(self._fallen) > _MOST_PASSED:
+            del self._fallen[next(iter(self._fallen))]
         for ban in (entry.decision for entry in entries):
             if ban.action != "ban" or ban.until <= now or ban.mode != "enforce" or ban.spared:
                 continue

@@ -537,3 +537,14 @@ def test_the_hosts_of_no_fleet(make):
     assert answer == {"v": 1, "fleet": None, "answered": False, "hosts": []}
     apart = make(FLEET, "hiredis can't be loaded").ask("GET", "/fleet").wait(0).value
     assert (apart["fleet"]["state"], apart["fleet"]["detail"]) == ("off", "hiredis can't be loaded")
+
+
+def test_what_fell_with_a_host_and_comes_to_the_same_without_it_is_closed_again(member):
+    one = conviction(B, ago=5)
+    member.hear(convictions=[one])
+    member.hear(openings=[opening("abc", subject=B)])
+    assert member.closed() == []
+    member.hear(convictions=[one])  # who was away has counted as much, until the same moment
+    assert member.closed() == [(B, (25,))]
+    member.hear(openings=[opening("abc", subject=B)])
+    assert member.closed() == []
