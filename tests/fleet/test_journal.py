@@ -74,7 +74,7 @@ def test_an_engine_that_forgot_it_is_given_it_again(shared_server: Server) -> No
         prepare(shared_server)
         enrol(shared_server, "web1", "web2", "web3")
         # It is looked for every ten seconds.
-        run(nodes, lambda: ask(shared_server, "EXISTS", carrier.HEADS) == 1, "put back")
+        run(nodes, lambda: ask(shared_server, "EXISTS", carrier.NEWEST) == 1, "put back")
         late = Node("web3", shared_server.address)
         try:
             run([*nodes, late], lambda: ids(late) == [first], "the late one hears")
@@ -92,7 +92,7 @@ def test_what_a_member_says_who_may_not_and_what_the_engine_makes_up_is_heard_by
         say(shared_server, 6, name="stranger")
         right = say(shared_server, 4)
         key = carrier.content_key(journal.digest(journal.pack(files(b"# 1"))))
-        ask(shared_server, "HSET", carrier.HEADS, carrier.NEWEST, b"\0" * 300)
+        ask(shared_server, "SET", carrier.NEWEST, b"\0" * 300)
         run(nodes, lambda: all(ids(node) == [right] for node in nodes), "both hear")
         assert ask(shared_server, "SET", key, b"another content") == b"OK"
         publish(shared_server, certificate("web3", 10))
@@ -100,6 +100,32 @@ def test_what_a_member_says_who_may_not_and_what_the_engine_makes_up_is_heard_by
         try:
             settle([late], 20)
             assert ids(late) == []
+        finally:
+            late.rounds.close()
+
+
+def test_what_is_too_large_or_no_value_at_all_costs_nobody_its_connection(
+    shared_server: Server,
+) -> None:
+    with fleet(shared_server, "web1", "web2") as nodes:
+        right = say(shared_server, 4)
+        run(nodes, lambda: all(ids(node) == [right] for node in nodes), "both hear")
+        key = carrier.content_key(journal.digest(journal.pack(files(b"# 1"))))
+        for one in (carrier.NEWEST, key):
+            assert ask(shared_server, "SETRANGE", one, 32 << 20, b"x") > 32 << 20
+        ask(shared_server, "DEL", carrier.STABLE)
+        assert ask(shared_server, "LPUSH", carrier.STABLE, b"x") == 1
+        publish(shared_server, certificate("web3", 10))
+        late = Node("web3", shared_server.address)
+        try:
+            # Whose turn it is writes all of it again; the late one has lost no connection over it.
+            run(
+                [*nodes, late],
+                lambda: ask(shared_server, "STRLEN", carrier.NEWEST) < 1000,
+                "healed",
+            )
+            assert late.health.state == "joined"
+            assert ask(shared_server, "TYPE", carrier.STABLE) == b"string"
         finally:
             late.rounds.close()
 
@@ -130,8 +156,8 @@ def test_a_user_of_one_host_alone_may_do_it(tmp_path: Path) -> None:
             sealed = journal.publish(entry, "web1", FLEET, now(), Host("web1").seal.sign)
             commands = [
                 *carrier.hand_in(entry, content, sealed), stream.tell(sealed),
-                (b"HMGET", carrier.HEADS, carrier.NEWEST, carrier.STABLE),
+                (b"GET", carrier.NEWEST), (b"GET", carrier.STABLE),
                 (b"GET", carrier.content_key(entry.digest)),
             ]  # fmt: skip
             replies = one.call(commands, 10)
-    assert replies[-2:] == [[sealed, sealed], content]
+    assert replies[-3:] == [sealed, sealed, content]

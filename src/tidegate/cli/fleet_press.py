@@ -147,7 +147,7 @@ class Press:
         sealed = journal.publish(entry, who.host, who.fleet, now_micros(), signer.sign)
         with closing(engine_of(spec, access.TIMEOUT)) as engine:
             for key, commands in (
-                (carrier.HEADS.decode(), carrier.hand_in(entry, content, sealed)),
+                (carrier.NEWEST.decode(), carrier.hand_in(entry, content, sealed)),
                 (stream.STREAM.decode(), [stream.tell(sealed)]),
             ):
                 for reply in engine.call(key, commands):

@@ -4,8 +4,9 @@ Touches nothing: it gives commands for the engine and takes their replies, with 
 entries signed by who may publish are looked for. Limits: an engine that withholds the newest can't
 be told from one that has none; everybody who holds it offers it again.
 
-`heads` has the highest entry of all and the highest for all hosts, sealed; the content of each lies
-by its hash. Who finds there a lower one than it holds, or none, writes its own: some hosts of many.
+`newest` is the highest entry of all, `stable` the highest for all hosts, both sealed; the content
+of each lies by its hash. Who finds a lower one than it holds, or none, writes its own: some hosts
+of many. They are read by our function, which leaves out what is larger than any of ours.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from tidegate.fleet.fields import Malformed
 from tidegate.fleet.journal import Entry, Published, Rank
 from tidegate.fleet.members import Roster
 from tidegate.fleet.stream import Command, Reply
-from tidegate.fleet.wire import Kind, Sealed, unseal
+from tidegate.fleet.wire import MAX_BODY, Kind, Sealed, unseal
 from tidegate.model import DAY, MINUTE, SECOND, Micros
 
-HEADS = b"{tg:journal}:heads"
+NEWEST, STABLE = b"{tg:journal}:newest", b"{tg:journal}:stable"
 CONTENT = b"{tg:journal}:content:"
-NEWEST, STABLE = b"newest", b"stable"
 KEPT: Micros = 90 * DAY
 """How long a content stays that nobody offers again."""
 EVERY: Micros = 10 * SECOND
 OFFERING = 8
 """So many hosts, more or less, offer the same again in one round."""
 
-COMMANDS = ("hmget", "hset", "get", "set", "pexpire")
+_ENTRY = MAX_BODY + 1024  # bytes of a sealed entry, at most
+COMMANDS = ("fcall_ro", "get", "set")
 """What a host must be allowed to do here, with keys that begin with `{tg:`."""
 
 
@@ -40,11 +41,17 @@ def content_key(digest: bytes) -> bytes:
 
 def hand_in(entry: Entry, content: bytes, sealed: bytes) -> list[Command]:
     """Put an entry and its content into the engine, the content first."""
-    fields = (NEWEST,) if entry.canaries else (NEWEST, STABLE)
-    return [
-        (b"SET", content_key(entry.digest), content, b"PX", b"%d" % (KEPT // 1000)),
-        (b"HSET", HEADS, *(part for field in fields for part in (field, sealed))),
-    ]
+    heads = (NEWEST,) if entry.canaries else (NEWEST, STABLE)
+    return [_put(content_key(entry.digest), content), *(_put(head, sealed) for head in heads)]
+
+
+def read(*keys: bytes, most: int) -> Command:
+    """Ask for values as they are, but for those that are larger."""
+    return (b"FCALL_RO", b"tg1_small", b"%d" % len(keys), *keys, b"%d" % most)
+
+
+def _put(key: bytes, value: bytes) -> Command:
+    return (b"SET", key, value, b"PX", b"%d" % (KEPT // 1000))
 
 
 class Carrier:
@@ -57,7 +64,7 @@ class Carrier:
         self._seeking: dict[bytes, bytes] = {}  # digest: the sealed entry
         self._list = roster.number
         self._looked: Micros | None = None
-        self._asked: list[bytes] = []  # "heads", or the digest of a content that was asked for
+        self._asked: list[bytes] = []  # b"heads", or the digest of a content that was asked for
         self._offers: list[Command] = []
         self._forged: tuple[tuple[bytes, int], ...] = ()
 
@@ -78,10 +85,10 @@ class Carrier:
         if due or self.roster.number != self._list:  # a publisher may be revoked: say so at once
             self._looked = now
             self._asked.append(b"heads")
-            found.append((b"HMGET", HEADS, NEWEST, STABLE))
+            found.append(read(NEWEST, STABLE, most=_ENTRY))
         for digest in list(self._seeking)[:1]:
             self._asked.append(digest)
-            found.append((b"GET", content_key(digest)))
+            found.append(read(content_key(digest), most=journal.MOST_CONTENT))
         offers, self._offers = self._offers, []
         self._asked += [b""] * len(offers)
         return found + offers
@@ -111,24 +118,20 @@ class Carrier:
         ranks = [self._consider(one) if isinstance(one, bytes) else None for one in heads]
         mine = sorted(self._held.values(), key=lambda one: one.rank, reverse=True)
         stable = [one for one in mine if not one.entry.canaries]
-        for best, rank, field in ((mine, ranks[0], NEWEST), (stable, ranks[1], STABLE)):
+        for best, rank, head in ((mine, ranks[0], NEWEST), (stable, ranks[1], STABLE)):
             if best and not self._valid(best[0]):
                 continue  # its publisher is revoked: nobody wants it any more
             if best and (rank is None or rank < best[0].rank) and self._offers_now(best[0], now):
-                self._offer(best[0], field)
+                self._offer(best[0], head)
             elif best and rank == best[0].rank and self._offers_now(best[0], now):
-                key = content_key(best[0].entry.digest)
-                self._offers.append(
-                    (b"SET", key, best[0].content, b"PX", b"%d" % (KEPT // 1000), b"NX")
-                )
+                # Once an hour some write the content again: somebody may have written over it.
+                whole = now // MINUTE % 60 == 0
+                put = _put(content_key(best[0].entry.digest), best[0].content)
+                self._offers.append(put if whole else (*put, b"NX"))
 
-    def _offer(self, one: Published, field: bytes) -> None:
+    def _offer(self, one: Published, head: bytes) -> None:
         sealed = journal.parts_of(one.bundle)[2]
-        key = content_key(one.entry.digest)
-        self._offers += [
-            (b"SET", key, one.content, b"PX", b"%d" % (KEPT // 1000)),
-            (b"HSET", HEADS, field, sealed),
-        ]
+        self._offers += [_put(content_key(one.entry.digest), one.content), _put(head, sealed)]
 
     def _offers_now(self, one: Published, now: Micros) -> bool:
         turn = (now // MINUTE).to_bytes(8)
@@ -182,10 +185,11 @@ class Carrier:
 
     def _whole(self, digest: bytes, reply: Reply) -> list[bytes]:
         sealed = self._seeking.pop(digest, None)
-        if sealed is None or not isinstance(reply, bytes):
+        found = reply[0] if isinstance(reply, list) and len(reply) == 1 else None
+        if sealed is None or not isinstance(found, bytes):
             return []  # not there yet: found again with the heads
         try:
-            one = journal.vouched(self.roster, sealed, reply)
+            one = journal.vouched(self.roster, sealed, found)
         except Malformed:
             self.refused += 1
             return []

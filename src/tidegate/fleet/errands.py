@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from tidegate.fleet.carrier import HEADS, Carrier
+from tidegate.fleet.carrier import NEWEST, Carrier
 from tidegate.fleet.functions import Command
 from tidegate.fleet.stream import Reply
 from tidegate.model import Micros
@@ -35,7 +35,7 @@ class Carrying:
     """What the fleet has published; `found` is emptied by whoever takes it."""
 
     part = "journal"
-    key = HEADS.decode()
+    key = NEWEST.decode()
 
     def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier

@@ -426,6 +426,19 @@ local function page(keys, args)
   return { reply[1], found }
 end
 
+-- KEYS: values that anybody may have written. ARGS: the bytes that one of ours has at most. As GET of
+-- each, without what is larger: one large value must not cost a host its connection.
+local function small(keys, args)
+  local most = tonumber(args[1])
+  if #args ~= 1 or not most then return redis.error_reply('ERR tidegate: a number of bytes') end
+  local found = {}
+  for i, key in ipairs(keys) do
+    local value = redis.pcall('GET', key)
+    found[i] = type(value) == 'string' and #value <= most and value or false
+  end
+  return found
+end
+
 -- Both at once, where one server has all shards: KEYS and ARGS of a count, then the stream and the
 -- place behind which to read it. Two replies.
 local function round(keys, args)
@@ -440,4 +453,5 @@ redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
 redis.register_function('tg1_round', round)
 redis.register_function{ function_name = 'tg1_page', callback = page, flags = { 'no-writes' } }
+redis.register_function{ function_name = 'tg1_small', callback = small, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }
