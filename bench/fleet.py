@@ -184,7 +184,7 @@ def _arguments() -> argparse.Namespace:
     options.cells += [Cell(fewer, spread) for spread in options.spread[1:]]
     options.cells.append(Cell(sorted(options.agents)[-2:][0], options.spread[0], min_hosts=2))
     if options.clustered:
-        options.cells += [Cell(options.clustered, spread, 3) for spread in options.spread]
+        options.cells.append(Cell(options.clustered, options.spread[0], 3))
     dear = (one for one in options.cells if one.agents >= fewer or one.primaries > 1)
     options.again = [one for one in dear if one.min_hosts == 1]
     return options
