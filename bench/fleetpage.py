@@ -32,11 +32,15 @@ class Slope(NamedTuple):
 def slope(found: Sequence[Figures]) -> Slope | None:
     """The line through the smallest and the largest fleet on one server; None without both."""
     first = found[0].cell.spread if found else 0
-    usable = [one for one in found if not one.void and one.cell[1:] == (first, 1, 1)]
-    if len({one.cell.agents for one in usable}) < 2:
+    usable = [
+        one for one in found if not one.void and not one.missed and one.cell[1:] == (first, 1, 1)
+    ]
+    if not usable:
         return None
     small = min(usable, key=lambda one: one.cell.agents)
     large = max(usable, key=lambda one: one.cell.agents)
+    if large.cell.agents < 10 * small.cell.agents:
+        return None  # what lies between is noise
     more = large.cell.agents - small.cell.agents
     each = (large.servers[0] - small.servers[0]) / 100 / more / ROUNDS * 1e6
     rate = 10_000

@@ -64,6 +64,8 @@ def test_what_a_host_more_costs_is_the_line_between_the_smallest_and_the_largest
     assert line is not None
     assert [round(one, 6) for one in line] == [100, 10, 125]
     assert fleetpage.slope([found[0], found[2]]) is None
+    assert fleetpage.slope([found[0], run(90)]) is None
+    assert fleetpage.slope([found[0], found[1]._replace(missed=1)]) is None
 
 
 def test_figures_take_their_place_in_a_page(tmp_path: Path) -> None:
