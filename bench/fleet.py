@@ -182,7 +182,7 @@ def _arguments() -> argparse.Namespace:
     options.cells = [Cell(number, options.spread[0]) for number in options.agents]
     fewer = min(options.fewer, largest)
     options.cells += [Cell(fewer, spread) for spread in options.spread[1:]]
-    options.cells.append(Cell(sorted(options.agents)[-2:][0], options.spread[0], min_hosts=2))
+    options.cells.append(Cell(min(100, largest), options.spread[0], min_hosts=2))
     if options.clustered:
         options.cells.append(Cell(options.clustered, options.spread[0], 3))
     dear = (one for one in options.cells if one.agents >= fewer or one.primaries > 1)
