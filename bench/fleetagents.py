@@ -22,15 +22,17 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from bench import fleetload
-from tidegate.fleet import keys, saying, trust, wire
-from tidegate.fleet.connection import Login
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.functions import SHARDS, Crossing
-from tidegate.fleet.keys import Identity, Signer
+from tidegate.fleet import wire
+from tidegate.fleet.counting.functions import SHARDS, Crossing
+from tidegate.fleet.decisions import saying
+from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.members import DESK, Certificate, May, certify
 from tidegate.fleet.rounds import Rounds
-from tidegate.fleet.topology import Route
+from tidegate.fleet.trust import keys, trust
+from tidegate.fleet.trust.keys import Identity, Signer
+from tidegate.fleet.trust.members import DESK, Certificate, May, certify
 from tidegate.model import MINUTE, Change, Decision, Micros, Shared, Subject
 
 FLEET = b"a fleet of bench"

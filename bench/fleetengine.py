@@ -19,9 +19,9 @@ from tests.fleet.engines import free_port
 from tests.fleet.servers import Server, server
 
 from bench import measure
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Address
-from tidegate.fleet.topology import SLOTS, Route
+from tidegate.fleet.counting import functions
+from tidegate.fleet.engine.connection import Address
+from tidegate.fleet.engine.topology import SLOTS, Route
 
 _OPEN = ("--maxclients", "20000")
 

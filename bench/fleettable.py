@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench import fleetagents, report
-from tidegate.fleet import keys
+from tidegate.fleet.trust import keys
 
 MOST_STOLEN = 5.0
 """Percent of the processors that the hypervisor may take away, or a run says nothing."""

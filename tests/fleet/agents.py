@@ -17,16 +17,19 @@ from tests.fleet.site import HOST, Place
 from tests.fleet.truth import RULE, Truth
 from tests.fleet.watchers import Watcher
 
-from tidegate.fleet import functions, keys, stream, wire
-from tidegate.fleet.admission import Remembering
-from tidegate.fleet.connection import Connection, Login
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.keys import Identity
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.decisions.stream import Parcel
+from tidegate.fleet.engine.connection import Connection, Login
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.members import LASTING, Certificate, May, Revocation, certify, revoke
 from tidegate.fleet.rounds import Rounds
-from tidegate.fleet.stream import Parcel
-from tidegate.fleet.topology import Route
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.admission import Remembering
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import LASTING, Certificate, May, Revocation, certify, revoke
 from tidegate.model import SECOND, Change, Decision, Micros, Shared, Subject
 
 FLEET = b"a fleet of tests"

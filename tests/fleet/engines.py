@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.fleet import servers
 
-from tidegate.fleet.connection import Connection
+from tidegate.fleet.engine.connection import Connection
 
 
 def free_port() -> int:

@@ -16,8 +16,8 @@ from tests.fleet.engines import Engine, engines
 from tests.fleet.site import HOST, OPERATOR, PORT, Place, Site, TcpEngine
 from tests.fleet.truth import LIMIT, Truth
 
-from tidegate.fleet.connection import Address, Login
-from tidegate.fleet.topology import Route
+from tidegate.fleet.engine.connection import Address, Login
+from tidegate.fleet.engine.topology import Route
 from tidegate.model import Subject
 
 NAMES = ("web1", "web2", "web3")

@@ -6,12 +6,13 @@ Touches the engine it is given. Limits: signatures are blank; who may be believe
 from __future__ import annotations
 
 from tidegate.errors import FleetError
-from tidegate.fleet import saying, wire
-from tidegate.fleet.connection import Connection
-from tidegate.fleet.decisions import Decisions, Entry
-from tidegate.fleet.listener import Listener
-from tidegate.fleet.offers import Offers
-from tidegate.fleet.stream import Parcel, identity
+from tidegate.fleet import wire
+from tidegate.fleet.decisions import saying
+from tidegate.fleet.decisions.decisions import Decisions, Entry
+from tidegate.fleet.decisions.listener import Listener
+from tidegate.fleet.decisions.offers import Offers
+from tidegate.fleet.decisions.stream import Parcel, identity
+from tidegate.fleet.engine.connection import Connection
 from tidegate.model import MINUTE, SECOND, Subject
 
 NOW = 1_755_000_000 * SECOND

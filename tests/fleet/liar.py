@@ -20,7 +20,7 @@ from typing import Any
 import hiredis
 
 from tidegate.errors import FleetError
-from tidegate.fleet.connection import Address, Login, connect
+from tidegate.fleet.engine.connection import Address, Login, connect
 
 Twist = Callable[[list[bytes], Any], Any]
 """What to say instead of a reply to a command; `DROP`: say nothing ever, and hang up."""

@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from tests.fleet.servers import Server
 from tests.unit.fleet.village import DESK, FLEET, Host, rule, verify
 
-from tidegate.fleet import functions, wire
-from tidegate.fleet.connection import Login
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.keys import Identity
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.decisions.stream import STREAM, Parcel, say
+from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.members import LASTING, Certificate, May, Revocation, certify, revoke
 from tidegate.fleet.port import Heard
 from tidegate.fleet.rounds import Rounds
-from tidegate.fleet.stream import STREAM, Parcel, say
-from tidegate.fleet.topology import Route
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import LASTING, Certificate, May, Revocation, certify, revoke
 from tidegate.model import MINUTE, Decision, Shared, Subject
 
 BAD = Subject("203.0.113.5")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidegate.errors import FleetError
-from tidegate.fleet.connection import Address, Connection, Login, connect
+from tidegate.fleet.engine.connection import Address, Connection, Login, connect
 
 MISSING = shutil.which("redis-server") is None
 

@@ -19,8 +19,8 @@ from tests.fleet import longline
 from tests.fleet.engines import Engine
 from tests.kernel.namespaces import Namespace
 
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Address, Connection, Login, connect
+from tidegate.fleet.counting import functions
+from tidegate.fleet.engine.connection import Address, Connection, Login, connect
 
 REPOSITORY = Path(__file__).parents[2]
 NETWORK = "198.51.100."

@@ -7,12 +7,13 @@ from tests.fleet import servers
 from tests.fleet.engines import engines
 from tests.unit.fleet.village import NOW, Host, revocation, village
 
-from tidegate.fleet import saying, stream, wire
-from tidegate.fleet.assembly import SWEEP, Assembly
-from tidegate.fleet.decisions import SKEW, Entry
-from tidegate.fleet.members import LASTING, May, Revocation
-from tidegate.fleet.stream import HELD, STREAM, Parcel
-from tidegate.fleet.trust import Quotas
+from tidegate.fleet import wire
+from tidegate.fleet.decisions import saying, stream
+from tidegate.fleet.decisions.assembly import SWEEP, Assembly
+from tidegate.fleet.decisions.decisions import SKEW, Entry
+from tidegate.fleet.decisions.stream import HELD, STREAM, Parcel
+from tidegate.fleet.trust.members import LASTING, May, Revocation
+from tidegate.fleet.trust.trust import Quotas
 from tidegate.model import DAY, MINUTE, SECOND, Subject
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")

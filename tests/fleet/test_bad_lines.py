@@ -13,7 +13,7 @@ from tests.fleet import liar
 from tests.fleet.fleets import Near, them
 from tests.fleet.servers import MISSING
 
-from tidegate.fleet.topology import Route
+from tidegate.fleet.engine.topology import Route
 
 pytest.importorskip("cryptography")
 pytestmark = pytest.mark.skipif(MISSING, reason="no redis-server is installed")

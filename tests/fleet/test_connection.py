@@ -12,9 +12,9 @@ from tests.conftest import REPOSITORY
 from tests.fleet.servers import Server, server
 
 from tidegate.errors import FleetError
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Address, Connection, Login, Refused, connect
-from tidegate.fleet.functions import Form, Hit, Status, Sum, Terms
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Form, Hit, Status, Sum, Terms
+from tidegate.fleet.engine.connection import Address, Connection, Login, Refused, connect
 from tidegate.model import MINUTE, Subject
 
 TERMS = Terms(Form.WINDOW, b"just one", 1, MINUTE)

@@ -11,10 +11,11 @@ from tests.fleet import servers
 from tests.fleet.engines import Engine, engines
 from tests.fleet.hosts import FLEET, NOW, Host
 
-from tidegate.fleet import saying, stream, wire
-from tidegate.fleet.decisions import Decisions
-from tidegate.fleet.offers import ROUND
-from tidegate.fleet.stream import ENDS, HELD, STREAM
+from tidegate.fleet import wire
+from tidegate.fleet.decisions import saying, stream
+from tidegate.fleet.decisions.decisions import Decisions
+from tidegate.fleet.decisions.offers import ROUND
+from tidegate.fleet.decisions.stream import ENDS, HELD, STREAM
 from tidegate.model import MINUTE, SECOND
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")

@@ -12,11 +12,12 @@ from tests.fleet.servers import Server, server
 from tests.fleet.test_connection import free_port
 
 from tidegate.errors import FleetError
-from tidegate.fleet import functions, topology
-from tidegate.fleet.connection import Address, Login, Refused, connect
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.functions import Answer, Command, Form, Hit, Sum, Terms
-from tidegate.fleet.topology import Route
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Answer, Command, Form, Hit, Sum, Terms
+from tidegate.fleet.engine import topology
+from tidegate.fleet.engine.connection import Address, Login, Refused, connect
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.model import MINUTE, Subject
 
 TERMS = Terms(Form.WINDOW, b"just two", 2, MINUTE)

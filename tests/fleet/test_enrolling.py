@@ -21,14 +21,15 @@ from tests.fleet.engines import free_port
 from tests.fleet.nodes import GUESSING, Node, run, settle
 from tests.fleet.servers import Server, server
 
-from tidegate.fleet import keys, stream
-from tidegate.fleet.connection import MOST, Login, encode
-from tidegate.fleet.engine import Engine
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.engine.connection import MOST, Login, encode
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.members import May, Roster
-from tidegate.fleet.post import JOINS, WELCOME, join_request
 from tidegate.fleet.rounds import Rounds
-from tidegate.fleet.topology import Route
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.members import May, Roster
+from tidegate.fleet.trust.post import JOINS, WELCOME, join_request
 from tidegate.model import Subject
 from tidegate.policy.loader import read
 

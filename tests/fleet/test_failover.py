@@ -10,10 +10,10 @@ from tests.fleet.servers import server
 from tests.fleet.test_connection import free_port
 
 from tidegate.errors import FleetError
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Connection
-from tidegate.fleet.functions import Form, Hit, Terms
-from tidegate.fleet.outbox import Outbox
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Form, Hit, Terms
+from tidegate.fleet.counting.outbox import Outbox
+from tidegate.fleet.engine.connection import Connection
 from tidegate.model import HOUR, Micros, Subject
 
 THEM = Subject("192.0.2.7")

@@ -13,7 +13,7 @@ from tests.fleet.fleets import Fleet, them
 from tests.fleet.servers import MISSING
 from tests.fleet.truth import BAN, LIMIT
 
-from tidegate.fleet import stream
+from tidegate.fleet.decisions import stream
 from tidegate.model import MINUTE, SECOND
 
 pytest.importorskip("cryptography")

@@ -8,9 +8,10 @@ import pytest
 from tests.fleet.servers import Server
 from tests.fleet.timed import Timed, told_the_time
 
-from tidegate.fleet import functions, oracle, stream
-from tidegate.fleet.connection import Refused
-from tidegate.fleet.functions import Answer, Form, Hit, Status, Sum, Terms
+from tidegate.fleet.counting import functions, oracle
+from tidegate.fleet.counting.functions import Answer, Form, Hit, Status, Sum, Terms
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.engine.connection import Refused
 from tidegate.fleet.together import together
 from tidegate.model import MINUTE, SECOND, Micros, Subject
 

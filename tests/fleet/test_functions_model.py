@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 from tests.fleet.servers import Server
 from tests.fleet.timed import Timed
 
-from tidegate.fleet import functions
-from tidegate.fleet.functions import Command, Form, Hit, Status, Terms
-from tidegate.fleet.oracle import Oracle
-from tidegate.fleet.outbox import Outbox
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Command, Form, Hit, Status, Terms
+from tidegate.fleet.counting.oracle import Oracle
+from tidegate.fleet.counting.outbox import Outbox
 from tidegate.model import HOUR, SECOND, Subject
 
 NOW = 1_790_000_000_000

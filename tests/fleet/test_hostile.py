@@ -16,11 +16,14 @@ from tests.fleet.fleets import Near, them
 from tests.fleet.servers import MISSING
 from tests.fleet.truth import LIMIT, RULE
 
-from tidegate.fleet import claims, functions, saying, stream, wire
-from tidegate.fleet.decisions import Entry
-from tidegate.fleet.functions import Form
-from tidegate.fleet.stream import HELD, STREAM, Parcel
-from tidegate.fleet.topology import Route
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Form
+from tidegate.fleet.decisions import saying, stream
+from tidegate.fleet.decisions.decisions import Entry
+from tidegate.fleet.decisions.stream import HELD, STREAM, Parcel
+from tidegate.fleet.engine.topology import Route
+from tidegate.fleet.trust import claims
 from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, SECOND, Subject
 

@@ -26,10 +26,11 @@ from tests.fleet.servers import Server, server
 from tests.unit.fleet.press import files, judge
 from tests.unit.fleet.village import FLEET, Host
 
-from tidegate.fleet import carrier, journal, stream
-from tidegate.fleet.connection import Login
-from tidegate.fleet.journal import Entry
-from tidegate.fleet.members import May
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.journal import carrier, journal
+from tidegate.fleet.journal.journal import Entry
+from tidegate.fleet.trust.members import May
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")
 

@@ -8,9 +8,9 @@ import pytest
 from tests.fleet import servers
 from tests.fleet.nodes import BAD, GUESSING, ask, fleet, now, publish, revocation, run, settle
 
-from tidegate.fleet import mail
-from tidegate.fleet.decisions import Entry
-from tidegate.fleet.stream import STREAM
+from tidegate.fleet.decisions import mail
+from tidegate.fleet.decisions.decisions import Entry
+from tidegate.fleet.decisions.stream import STREAM
 from tidegate.model import MINUTE
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")

@@ -19,7 +19,7 @@ from tests.fleet.nodes import (
 )
 from tests.unit.fleet.village import rule
 
-from tidegate.fleet.stream import HELD, STREAM
+from tidegate.fleet.decisions.stream import HELD, STREAM
 from tidegate.model import HOUR, MINUTE, SECOND, Subject
 from tidegate.policy.models import ScoreTerms
 

@@ -12,11 +12,11 @@ from tests.fleet.nodes import BAD, Node, enrol, now, prepare, run, settle
 from tests.fleet.servers import server
 
 from tidegate.errors import FleetError
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Address, Login, connect
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.stream import HELD
-from tidegate.fleet.topology import Route
+from tidegate.fleet.counting import functions
+from tidegate.fleet.decisions.stream import HELD
+from tidegate.fleet.engine.connection import Address, Login, connect
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 from tidegate.model import MINUTE, Subject
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")

@@ -20,13 +20,14 @@ from tests.fleet.truth import BAN, RULE, Truth
 from tests.fleet.watchers import Watcher
 from tests.unit.fleet.village import DESK, FLEET, Host, verify
 
-from tidegate.fleet import saying, stream, wire
-from tidegate.fleet.functions import Command
-from tidegate.fleet.keys import Identity
+from tidegate.fleet import wire
+from tidegate.fleet.counting.functions import Command
+from tidegate.fleet.decisions import saying, stream
+from tidegate.fleet.decisions.offers import ROUND
+from tidegate.fleet.decisions.stream import Parcel
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.members import LASTING, May
-from tidegate.fleet.offers import ROUND
-from tidegate.fleet.stream import Parcel
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import LASTING, May
 from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
 

@@ -20,13 +20,16 @@ from tidegate.chronicle.records import Head, Noted
 from tidegate.chronicle.store import STRETCH, Chronicle
 from tidegate.chronicle.stretch import Stretch
 from tidegate.cli.fleet_acl import _OWN_KEYS
-from tidegate.fleet import functions, planning, stream, wire
-from tidegate.fleet.connection import Login
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.gathering import Answer, gather, members
-from tidegate.fleet.members import May, Roster
-from tidegate.fleet.planning import Ask, Piece, encode_ask, encode_piece, kept
-from tidegate.fleet.topology import Route
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
+from tidegate.fleet.plan import planning
+from tidegate.fleet.plan.gathering import Answer, gather, members
+from tidegate.fleet.plan.planning import Ask, Piece, encode_ask, encode_piece, kept
+from tidegate.fleet.trust.members import May, Roster
 from tidegate.fleet.wire import Kind
 from tidegate.model import DAY, MINUTE, SECOND, Batch, Event, Subject
 from tidegate.model import Kind as EventKind
@@ -193,7 +196,9 @@ def test_what_others_put_into_the_answers_is_passed_over(shared_server, tmp_path
         keep(tmp_path / "web2", "web2", 30)
         nodes[1].member.planning.kept = kept(tmp_path / "web2")
         number = bytes(range(16))
-        monkeypatch.setattr("tidegate.fleet.gathering.secrets.token_bytes", lambda _size: number)
+        monkeypatch.setattr(
+            "tidegate.fleet.plan.gathering.secrets.token_bytes", lambda _size: number
+        )
         piece = Piece(number, 0, b"x" * 1000, last=True)
         bad, stranger = Host("bad"), Host("nobody")
         rows = {

@@ -12,12 +12,13 @@ from tests.fleet import servers
 from tests.fleet.nodes import BAD, GUESSING, prepare, publish
 
 from tidegate.errors import FleetError
-from tidegate.fleet import keys, wire
-from tidegate.fleet.keys import Identity
-from tidegate.fleet.members import Certificate, May, certify
+from tidegate.fleet import wire
 from tidegate.fleet.port import Heard, Quote
 from tidegate.fleet.process import serve
 from tidegate.fleet.remote import RemoteFleet
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import Certificate, May, certify
 from tidegate.model import MINUTE, Decision, Shared, Subject
 from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.models import Policy

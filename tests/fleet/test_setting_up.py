@@ -21,9 +21,9 @@ from tests.fleet.servers import server
 from tests.fleet.test_enrolling import Host, joined
 
 from tidegate.errors import FleetError
-from tidegate.fleet.connection import Address, Connection, Login, Refused, connect
-from tidegate.fleet.engine import Engine
-from tidegate.fleet.topology import Route
+from tidegate.fleet.engine.connection import Address, Connection, Login, Refused, connect
+from tidegate.fleet.engine.engine import Engine
+from tidegate.fleet.engine.topology import Route
 
 pytest.importorskip("cryptography")
 pytestmark = [

@@ -9,7 +9,7 @@ from tests.fleet.servers import MISSING
 from tests.fleet.site import HOST, OPERATOR, OUTSIDE, connected, site
 
 from tidegate.errors import FleetError
-from tidegate.fleet.connection import Login, connect
+from tidegate.fleet.engine.connection import Login, connect
 
 pytestmark = pytest.mark.skipif(MISSING, reason="no redis-server is installed")
 

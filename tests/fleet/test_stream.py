@@ -10,9 +10,9 @@ from tests.fleet import servers
 from tests.fleet.engines import engines, until
 from tests.fleet.hosts import NOW, Host
 
-from tidegate.fleet import stream
-from tidegate.fleet.listener import CHECK
-from tidegate.fleet.stream import ENDS, GRACE, HELD, STREAM, Parcel
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.decisions.listener import CHECK
+from tidegate.fleet.decisions.stream import ENDS, GRACE, HELD, STREAM, Parcel
 from tidegate.model import MINUTE, SECOND
 
 pytestmark = pytest.mark.skipif(servers.MISSING, reason="no redis-server is installed")

@@ -9,12 +9,14 @@ import pytest
 from tests.fleet.servers import Server
 from tests.fleet.timed import Timed
 
-from tidegate.fleet import claims, functions, keys, wire
-from tidegate.fleet.admission import Guarded, Refusal
-from tidegate.fleet.cases import Conviction, TakeBack
-from tidegate.fleet.functions import Hit, Sum
-from tidegate.fleet.members import Certificate, May, Revocation, Roster, certify, revoke
-from tidegate.fleet.trust import Output, Trust
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Hit, Sum
+from tidegate.fleet.trust import claims, keys
+from tidegate.fleet.trust.admission import Guarded, Refusal
+from tidegate.fleet.trust.cases import Conviction, TakeBack
+from tidegate.fleet.trust.members import Certificate, May, Revocation, Roster, certify, revoke
+from tidegate.fleet.trust.trust import Output, Trust
 from tidegate.model import MINUTE, SECOND, Micros, Subject
 from tidegate.policy.models import BanTerms, Counted, Rule
 

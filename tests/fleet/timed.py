@@ -5,8 +5,8 @@ Touches the server it is given, which it empties. Limits: keys expire when `adva
 
 from __future__ import annotations
 
-from tidegate.fleet import functions
-from tidegate.fleet.connection import Connection
+from tidegate.fleet.counting import functions
+from tidegate.fleet.engine.connection import Connection
 
 
 def told_the_time(library: str) -> str:

@@ -15,12 +15,12 @@ from tests.kernel.daemon import Daemon, until, virus
 from tests.kernel.namespaces import Namespace
 
 from tidegate.daemon.clock import now_micros
-from tidegate.fleet import desk as desks
-from tidegate.fleet import keys
-from tidegate.fleet.access import engine_of
-from tidegate.fleet.keys import Identity
-from tidegate.fleet.members import Certificate, May
-from tidegate.fleet.post import Post, load_functions
+from tidegate.fleet.engine.access import engine_of
+from tidegate.fleet.trust import desk as desks
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import Certificate, May
+from tidegate.fleet.trust.post import Post, load_functions
 from tidegate.policy.fleet import FleetSpec
 
 CREW = ("keeper", "watcher", "fleet")

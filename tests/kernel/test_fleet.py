@@ -13,12 +13,12 @@ from tests.fleet.site import HOST, OUTSIDE, Place, Site, TcpEngine
 from tests.kernel.daemon import Daemon, closed, until, virus
 
 from tidegate.daemon.clock import now_micros
-from tidegate.fleet import desk as desks
-from tidegate.fleet import keys
-from tidegate.fleet.access import engine_of
-from tidegate.fleet.keys import Identity
-from tidegate.fleet.members import Certificate, May
-from tidegate.fleet.post import Post
+from tidegate.fleet.engine.access import engine_of
+from tidegate.fleet.trust import desk as desks
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import Certificate, May
+from tidegate.fleet.trust.post import Post
 from tidegate.policy.fleet import FleetSpec
 
 pytestmark = [pytest.mark.kernel, pytest.mark.daemons]

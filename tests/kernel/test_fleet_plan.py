@@ -16,8 +16,8 @@ from tests.kernel.daemon import FAST, Daemon, good, until, virus
 from tidegate.chronicle.records import Noted
 from tidegate.chronicle.store import read
 from tidegate.daemon.clock import now_micros
-from tidegate.fleet import keys
-from tidegate.fleet.members import Certificate, May
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.members import Certificate, May
 
 pytestmark = [pytest.mark.kernel, pytest.mark.daemons]
 

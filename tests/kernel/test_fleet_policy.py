@@ -16,8 +16,8 @@ from tests.kernel.company import Company, attempts, banned, company, joined
 from tests.kernel.daemon import PATIENCE, TIDEGATE, Daemon, children_of, until
 
 from tidegate.daemon.clock import now_micros
-from tidegate.fleet import keys
-from tidegate.fleet.members import Certificate, May
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.members import Certificate, May
 
 pytestmark = [pytest.mark.kernel, pytest.mark.daemons]
 

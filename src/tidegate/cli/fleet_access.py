@@ -136,7 +136,7 @@ def addresses(said: Iterable[str]) -> tuple[Subject, ...]:
     """Where this host is: what was said, else its own addresses as far as others can have any
     business with them; the first sixteen."""
     from tidegate.daemon import host
-    from tidegate.fleet.desk import MOST_ADDRESSES, checked_addresses
+    from tidegate.fleet.trust.desk import MOST_ADDRESSES, checked_addresses
 
     named = tuple(said)
     if named:

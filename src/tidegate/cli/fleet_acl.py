@@ -13,7 +13,7 @@ import click
 
 from tidegate.cli.common import as_json, emit, say
 from tidegate.errors import OperatorError
-from tidegate.fleet.desk import checked_name
+from tidegate.fleet.trust.desk import checked_name
 
 _OWN_KEYS = "~{{tg:*}}h:{0} ~{{tg:*}}[pwdsa]* ~{{tg:decisions}}* ~{{tg:journal}}* ~{{tg:plan}}*"
 """What a host has to reach: its own record, what all count, what all say. Not others' records."""

@@ -22,10 +22,10 @@ from tidegate.model import SECOND
 from tidegate.policy.fleet import FleetSpec
 
 if TYPE_CHECKING:
-    from tidegate.fleet.desk import Written
-    from tidegate.fleet.keys import Token
-    from tidegate.fleet.members import Certificate, May
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.trust.desk import Written
+    from tidegate.fleet.trust.keys import Token
+    from tidegate.fleet.trust.members import Certificate, May
+    from tidegate.fleet.trust.post import Post
 
 _PREFIX = "tgf1-"
 _LONGEST_NAME = 63
@@ -73,7 +73,7 @@ def command(
     member. The token tells the host which desk to believe, and the desk which host asks; the engine
     between them learns nothing from it that would let anybody else in.
     """
-    from tidegate.fleet.members import May
+    from tidegate.fleet.trust.members import May
 
     access.need_root("enroll")
     spec = access.spec(config, reach)
@@ -98,9 +98,9 @@ def _is_token(word: str) -> bool:
 
 def _entitle(names: Collection[str], folder: Path, spec: FleetSpec, may: May, as_json: bool) -> int:
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.desk import locked, open_desk
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.trust.desk import locked, open_desk
+    from tidegate.fleet.trust.post import Post
 
     with closing(engine_of(spec, access.TIMEOUT)) as engine, locked(folder):
         post, desk = Post(engine), open_desk(folder)
@@ -120,10 +120,10 @@ def _enrol(
     as_json: bool,
 ) -> int:  # fmt: skip
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.desk import checked_name, locked, open_desk
-    from tidegate.fleet.keys import token_text
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.trust.desk import checked_name, locked, open_desk
+    from tidegate.fleet.trust.keys import token_text
+    from tidegate.fleet.trust.post import Post
 
     with closing(engine_of(spec, access.TIMEOUT)) as engine:
         post = Post(engine)
@@ -192,8 +192,8 @@ class _Counter:
 
     def _look(self, waiting: dict[str, int]) -> None:
         from tidegate.daemon.clock import now_micros
-        from tidegate.fleet.desk import Refused, locked, open_desk
-        from tidegate.fleet.post import read_request
+        from tidegate.fleet.trust.desk import Refused, locked, open_desk
+        from tidegate.fleet.trust.post import read_request
 
         asked = self._post.requests(one for one in waiting if one not in self._owed)
         for host, data in asked.items():
@@ -214,7 +214,7 @@ class _Counter:
             self._tell(host, written.paper)
 
     def _tell(self, host: str, paper: bytes) -> None:
-        from tidegate.fleet.desk import open_desk
+        from tidegate.fleet.trust.desk import open_desk
 
         found = open_desk(self._folder).roster.members[host].certificate
         where = [str(one) for one in found.addresses]
@@ -226,10 +226,10 @@ class _Counter:
 
 def _join(word: str, folder: Path, spec: FleetSpec, where: tuple[str, ...], as_json: bool) -> int:
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet import keys
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.desk import key_of
-    from tidegate.fleet.post import Post, join_request
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.trust import keys
+    from tidegate.fleet.trust.desk import key_of
+    from tidegate.fleet.trust.post import Post, join_request
 
     if (folder / "fleet").exists():
         known = keys.load_identity(folder)
@@ -263,8 +263,8 @@ def _join(word: str, folder: Path, spec: FleetSpec, where: tuple[str, ...], as_j
 
 def _ask(post: Post, token: Token, key: bytes, request: bytes) -> Certificate:
     """Ask until the desk answers, or the token can't be good any more."""
-    from tidegate.fleet.desk import TOKEN
-    from tidegate.fleet.post import read_welcome
+    from tidegate.fleet.trust.desk import TOKEN
+    from tidegate.fleet.trust.post import read_welcome
 
     started, said = time.monotonic(), False
     with _progress() as tell:

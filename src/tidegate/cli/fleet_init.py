@@ -18,7 +18,7 @@ from tidegate.errors import FleetError, OperatorError
 from tidegate.policy.fleet import FleetSpec
 
 if TYPE_CHECKING:
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.trust.post import Post
 
 
 @click.command(
@@ -57,9 +57,9 @@ def command(
     """
     access.need_root("init")
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet import desk as desks
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.trust import desk as desks
+    from tidegate.fleet.trust.post import Post
 
     folder = Path(paths(config).fleet)
     spec = access.spec(config, reach)
@@ -106,8 +106,8 @@ def put_note(text: str) -> None:
 
 def _prepare(spec: FleetSpec, user: str, password_file: str) -> int:
     """Load the functions, as somebody who may; into how many servers."""
-    from tidegate.fleet.access import engine_of, login_of, read_password
-    from tidegate.fleet.post import has_functions, load_functions
+    from tidegate.fleet.engine.access import engine_of, login_of, read_password
+    from tidegate.fleet.trust.post import has_functions, load_functions
 
     login = login_of(spec)
     if password_file:
@@ -129,7 +129,7 @@ def _prepare(spec: FleetSpec, user: str, password_file: str) -> int:
 
 def _inspect(post: Post, spec: FleetSpec) -> list[str]:
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet import fitness
+    from tidegate.fleet.engine import fitness
 
     (reply,) = post.ask(("INFO",))
     info = fitness.read_info(reply)

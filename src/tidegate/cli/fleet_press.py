@@ -22,7 +22,7 @@ from tidegate.errors import ControlError, FleetError, OperatorError
 
 if TYPE_CHECKING:
     from tidegate.daemon.published import Anchor
-    from tidegate.fleet.journal import Published
+    from tidegate.fleet.journal.journal import Published
 
 _LOOK = 1.0
 _AT_ONCE = 8
@@ -60,7 +60,7 @@ class Press:
         """The content of a work tree that may be published, and its commit."""
         from tidegate.cli.fleet_tree import read_tree
         from tidegate.daemon.publishing import checked
-        from tidegate.fleet import journal
+        from tidegate.fleet.journal import journal
 
         tree = read_tree(folder)
         found = checked(self._next(), tree.files, self._policy)
@@ -93,7 +93,7 @@ class Press:
 
     def tried(self, content: bytes, note: str, share: float, trial: int, wait: int) -> int:
         """Have a few try it, then all; or all go back."""
-        from tidegate.fleet import journal
+        from tidegate.fleet.journal import journal
 
         turn = journal.digest(content) + self._next().to_bytes(8)
         chosen = journal.canaries([one.name for one in self._hosts()], turn, share)
@@ -136,8 +136,11 @@ class Press:
         back: bool = False,
     ) -> tuple[str, int]:  # fmt: skip
         from tidegate.daemon.clock import now_micros
-        from tidegate.fleet import carrier, journal, keys, stream, wire
-        from tidegate.fleet.access import engine_of
+        from tidegate.fleet import wire
+        from tidegate.fleet.decisions import stream
+        from tidegate.fleet.engine.access import engine_of
+        from tidegate.fleet.journal import carrier, journal
+        from tidegate.fleet.trust import keys
 
         reach = access.Reach((), "single", "", "", "", "")
         spec = access.spec(self._policy, reach)

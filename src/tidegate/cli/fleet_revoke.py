@@ -18,8 +18,8 @@ from tidegate.cli.common import as_json, config, emit, paths, say
 from tidegate.errors import FleetError, OperatorError
 
 if TYPE_CHECKING:
-    from tidegate.fleet.desk import Desk
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.trust.desk import Desk
+    from tidegate.fleet.trust.post import Post
     from tidegate.model import Micros
 
 
@@ -45,9 +45,9 @@ def command(hosts: tuple[str, ...], reach: access.Reach, config: Path | None, as
     """
     access.need_root("revoke")
     from tidegate.daemon.clock import now_micros
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.desk import locked, open_desk
-    from tidegate.fleet.post import Post
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.trust.desk import locked, open_desk
+    from tidegate.fleet.trust.post import Post
 
     folder, spec = Path(paths(config).fleet), access.spec(config, reach)
     _check(open_desk(folder), hosts)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.errors import OperatorError
-from tidegate.fleet.journal import MOST_PLAIN, PATH
+from tidegate.fleet.journal.journal import MOST_PLAIN, PATH
 
 _LIMIT = 30.0
 

@@ -25,10 +25,12 @@ def gather(
     policy: Policy, mine: Seen, since: Micros, wait: Micros, most: int
 ) -> tuple[list[Seen], list[str], tuple[Subject, ...]]:
     """This host's events and all others', what is missing of those, and where members are."""
-    from tidegate.fleet import gathering, keys, wire
-    from tidegate.fleet.access import engine_of
-    from tidegate.fleet.admission import Remembering
-    from tidegate.fleet.members import May, Roster
+    from tidegate.fleet import wire
+    from tidegate.fleet.engine.access import engine_of
+    from tidegate.fleet.plan import gathering
+    from tidegate.fleet.trust import keys
+    from tidegate.fleet.trust.admission import Remembering
+    from tidegate.fleet.trust.members import May, Roster
     from tidegate.fleet.wire import Kind, Message
 
     folder = Path(policy.paths.fleet)

@@ -47,8 +47,8 @@ def _looked(policy: Policy) -> str:
                 f"{package} can't be loaded ({error});"
                 " run: pip install 'tidegate[fleet]', then restart tidegate"
             )
-    from tidegate.fleet import keys
-    from tidegate.fleet.access import login_of, route_of
+    from tidegate.fleet.engine.access import login_of, route_of
+    from tidegate.fleet.trust import keys
 
     folder = Path(policy.paths.fleet)
     try:

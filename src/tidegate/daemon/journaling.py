@@ -15,9 +15,9 @@ from tidegate.daemon.build import Plan
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.daemon.wiring import Wiring
 from tidegate.errors import OperatorError
-from tidegate.fleet.carrier import is_message
-from tidegate.fleet.course import PART, Book, Course, Signs
-from tidegate.fleet.librarian import Library
+from tidegate.fleet.journal.carrier import is_message
+from tidegate.fleet.journal.course import PART, Book, Course, Signs
+from tidegate.fleet.journal.librarian import Library
 from tidegate.model import Change, Micros
 
 log = logging.getLogger("tidegate.watcher")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tidegate.daemon.build import Plan, plan
 from tidegate.errors import OperatorError
-from tidegate.fleet import journal
+from tidegate.fleet.journal import journal
 from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.models import Paths
 from tidegate.policy.overlay import Below

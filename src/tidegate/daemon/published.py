@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.errors import OperatorError, PolicyError
-from tidegate.fleet import journal
-from tidegate.fleet.members import Verify
-from tidegate.fleet.shelf import FOLDER, Shelf
+from tidegate.fleet.journal import journal
+from tidegate.fleet.journal.shelf import FOLDER, Shelf
+from tidegate.fleet.trust.members import Verify
 from tidegate.policy import loader
 from tidegate.policy.fleet import FleetSpec
 from tidegate.policy.loader import Loaded, untrusted
@@ -79,7 +79,7 @@ def anchor(folder: str, trusted: bool) -> Anchor | None:
     path = Path(folder) / "fleet"
     if not os.access(path, os.R_OK) or find_spec("cryptography") is None:
         return None
-    from tidegate.fleet import keys
+    from tidegate.fleet.trust import keys
 
     if trusted and (faults := untrusted(path)):
         raise PolicyError(faults)

@@ -151,9 +151,9 @@ def fleet(
 ) -> None:
     """Talk to the other hosts through the engine: count, claim, believe, tell the watcher."""
     from tidegate.daemon.published import load
-    from tidegate.fleet import keys
-    from tidegate.fleet.access import login_of
+    from tidegate.fleet.engine.access import login_of
     from tidegate.fleet.process import serve
+    from tidegate.fleet.trust import keys
 
     setproctitle("tidegate: fleet")
     first = [load(config, trusted=trusted).policy]
@@ -181,7 +181,7 @@ def librarian(
 ) -> None:
     """Verify what the fleet has published, and keep it on the shelf, which is this user's."""
     from tidegate.daemon.published import anchor, load
-    from tidegate.fleet.librarian import serve
+    from tidegate.fleet.journal.librarian import serve
 
     setproctitle("tidegate: librarian")
     policy = load(config, trusted=trusted).policy
@@ -211,7 +211,7 @@ def watcher(
     from tidegate.daemon.watcher import Watcher
     from tidegate.daemon.wiring import Wiring, open_sources, planned, unmetered
     from tidegate.detector.budget import CpuBudget
-    from tidegate.fleet.librarian import Library
+    from tidegate.fleet.journal.librarian import Library
     from tidegate.fleet.port import MemoryFleet
     from tidegate.gate.memory import MemoryGate
     from tidegate.gate.remote import RemoteGate

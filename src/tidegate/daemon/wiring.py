@@ -22,7 +22,7 @@ from tidegate.daemon.outward import OutwardSource
 from tidegate.daemon.pipeline import Pipeline
 from tidegate.detector.budget import Budget
 from tidegate.errors import PolicyError, SourceError
-from tidegate.fleet.librarian import Library
+from tidegate.fleet.journal.librarian import Library
 from tidegate.fleet.port import Fleet, MemoryFleet
 from tidegate.gate.port import Gate, Knock
 from tidegate.gate.switches.memory import MemorySwitches

@@ -16,11 +16,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple, Protocol
 
 from tidegate.errors import FleetError
-from tidegate.fleet import stream, topology
-from tidegate.fleet.connection import Connection
-from tidegate.fleet.copies import Copies
-from tidegate.fleet.counting import Ask
-from tidegate.fleet.engine import Engine
+from tidegate.fleet.counting.counting import Ask
+from tidegate.fleet.decisions import stream
+from tidegate.fleet.engine import topology
+from tidegate.fleet.engine.connection import Connection
+from tidegate.fleet.engine.copies import Copies
+from tidegate.fleet.engine.engine import Engine
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.together import Together, together
 from tidegate.model import Micros

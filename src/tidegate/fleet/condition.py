@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from tidegate.fleet.members import May
 from tidegate.fleet.port import Health, State
+from tidegate.fleet.trust.members import May
 from tidegate.model import SECOND, Micros
 
 if TYPE_CHECKING:

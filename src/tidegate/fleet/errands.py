@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from tidegate.fleet.carrier import NEWEST, Carrier
-from tidegate.fleet.functions import Command
-from tidegate.fleet.stream import Reply
+from tidegate.fleet.counting.functions import Command
+from tidegate.fleet.decisions.stream import Reply
+from tidegate.fleet.journal.carrier import NEWEST, Carrier
 from tidegate.model import Micros
 
 

@@ -12,25 +12,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tidegate.fleet import condition, entries, functions, stream, wire
-from tidegate.fleet.accepting import Accepting
-from tidegate.fleet.admission import SKEW, Guarded, Refusal
-from tidegate.fleet.assembly import Assembly, Outcome
-from tidegate.fleet.carrier import Carrier
-from tidegate.fleet.cases import TakeBack
-from tidegate.fleet.claiming import Claiming
-from tidegate.fleet.counting import Ask, Counting, Terms, terms_of
-from tidegate.fleet.deciding import Deciding
+from tidegate.fleet import condition, wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.counting import Ask, Counting, Terms, terms_of
+from tidegate.fleet.decisions import entries, stream
+from tidegate.fleet.decisions.accepting import Accepting
+from tidegate.fleet.decisions.assembly import Assembly, Outcome
+from tidegate.fleet.decisions.deciding import Deciding
+from tidegate.fleet.decisions.mail import Mailbox
 from tidegate.fleet.errands import Carrying, Errand
-from tidegate.fleet.mail import Mailbox
-from tidegate.fleet.members import May, Roster
-from tidegate.fleet.papers import Papers
-from tidegate.fleet.planning import Planning
+from tidegate.fleet.journal.carrier import Carrier
+from tidegate.fleet.plan.planning import Planning
 from tidegate.fleet.port import Conviction, Health, Heard, Opening
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
 from tidegate.fleet.setting import Setting as Setting
-from tidegate.fleet.trust import Output, Trust
+from tidegate.fleet.trust.admission import SKEW, Guarded, Refusal
+from tidegate.fleet.trust.cases import TakeBack
+from tidegate.fleet.trust.claiming import Claiming
+from tidegate.fleet.trust.members import May, Roster
+from tidegate.fleet.trust.papers import Papers
+from tidegate.fleet.trust.trust import Output, Trust
 from tidegate.fleet.wire import Kind
 from tidegate.model import MINUTE, SECOND, Change, Decision, Micros, Shared, Subject
 from tidegate.policy.models import Rule

@@ -15,15 +15,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.errors import TidegateError
-from tidegate.fleet import access, frames, functions, keys
-from tidegate.fleet.admission import Remembering
-from tidegate.fleet.connection import Login
-from tidegate.fleet.keys import Identity, Signer
+from tidegate.fleet import frames
+from tidegate.fleet.counting import functions
+from tidegate.fleet.engine import access
+from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.journal.shelf import FOLDER, Shelf
 from tidegate.fleet.member import Member, Setting
-from tidegate.fleet.planning import kept
+from tidegate.fleet.plan.planning import kept
 from tidegate.fleet.port import Quote
 from tidegate.fleet.rounds import PATIENCE, Rounds, now
-from tidegate.fleet.shelf import FOLDER, Shelf
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.admission import Remembering
+from tidegate.fleet.trust.keys import Identity, Signer
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Change, Micros, Subject
 from tidegate.policy.fleet import FleetSpec

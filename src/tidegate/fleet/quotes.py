@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tidegate.fleet.admission import Refusal
+from tidegate.fleet.counting.functions import Command
+from tidegate.fleet.decisions.stream import STREAM, Reply
 from tidegate.fleet.fields import HOST, RULE, Malformed
-from tidegate.fleet.functions import Command
 from tidegate.fleet.port import Quote, Row, Told
-from tidegate.fleet.stream import STREAM, Reply
-from tidegate.fleet.trust import Trust
+from tidegate.fleet.trust.admission import Refusal
+from tidegate.fleet.trust.trust import Trust
 from tidegate.fleet.wire import Kind, unseal
 from tidegate.model import Micros, Subject
 from tidegate.text import printable

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tidegate.fleet.admission import Refusal
+from tidegate.fleet.counting.functions import Command
+from tidegate.fleet.decisions.stream import STREAM, Reply, page
 from tidegate.fleet.fields import Malformed
-from tidegate.fleet.functions import Command
 from tidegate.fleet.port import Health, Report, Row, Told
-from tidegate.fleet.stream import STREAM, Reply, page
-from tidegate.fleet.trust import Trust
+from tidegate.fleet.trust.admission import Refusal
+from tidegate.fleet.trust.trust import Trust
 from tidegate.fleet.wire import Kind
 from tidegate.model import SECOND, Micros
 from tidegate.text import printable

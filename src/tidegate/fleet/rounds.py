@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
-from tidegate.fleet import mail
 from tidegate.fleet.carrying import PATIENCE as PATIENCE
 from tidegate.fleet.carrying import PERIOD, READ, Carrier
 from tidegate.fleet.carrying import now as now
-from tidegate.fleet.copies import Copies
-from tidegate.fleet.engine import Engine
+from tidegate.fleet.decisions import mail
+from tidegate.fleet.engine.copies import Copies
+from tidegate.fleet.engine.engine import Engine
 from tidegate.fleet.member import Member
 from tidegate.fleet.port import Health
 from tidegate.model import SECOND, Micros

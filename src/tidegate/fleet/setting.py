@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tidegate.fleet.claiming import KEPT
-from tidegate.fleet.keys import Identity
-from tidegate.fleet.members import Verify
-from tidegate.fleet.trust import Quotas
+from tidegate.fleet.trust.claiming import KEPT
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import Verify
+from tidegate.fleet.trust.trust import Quotas
 from tidegate.model import Subject
 
 Sign = Callable[[bytes], bytes]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tidegate.fleet.functions import Command
+from tidegate.fleet.counting.functions import Command
 
 _COUNT, _HEARD = ("FCALL", "tg1_count"), (b"FCALL_RO", b"tg1_heard")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tidegate.daemon.journaling import Journaling
 from tidegate.errors import PolicyError
-from tidegate.fleet.course import Book
+from tidegate.fleet.journal.course import Book
 from tidegate.model import MINUTE, SECOND
 
 NOW = 1000 * MINUTE

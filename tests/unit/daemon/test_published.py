@@ -12,10 +12,12 @@ from tidegate.daemon import published
 from tidegate.daemon.build import plan
 from tidegate.daemon.publishing import checked
 from tidegate.errors import FleetError, OperatorError, PolicyError
-from tidegate.fleet import journal, keys, wire
-from tidegate.fleet.keys import Identity
-from tidegate.fleet.librarian import Library, serve
-from tidegate.fleet.members import Certificate, May, certify
+from tidegate.fleet import wire
+from tidegate.fleet.journal import journal
+from tidegate.fleet.journal.librarian import Library, serve
+from tidegate.fleet.trust import keys
+from tidegate.fleet.trust.keys import Identity
+from tidegate.fleet.trust.members import Certificate, May, certify
 
 pytest.importorskip("cryptography")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the anchor is root's")

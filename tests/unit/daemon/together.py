@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from tidegate.daemon.pipeline import Pipeline
-from tidegate.fleet import claims, functions, wire
-from tidegate.fleet.cases import Cases, Conviction
-from tidegate.fleet.functions import Form, Hit
-from tidegate.fleet.oracle import Oracle
-from tidegate.fleet.outbox import Outbox
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Form, Hit
+from tidegate.fleet.counting.oracle import Oracle
+from tidegate.fleet.counting.outbox import Outbox
 from tidegate.fleet.port import Closing
+from tidegate.fleet.trust import claims
+from tidegate.fleet.trust.cases import Cases, Conviction
 from tidegate.model import Batch, Block, Decision, Event, Kind, Micros, Shared, Subject
 from tidegate.policy.models import Policy
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tests.unit.fleet.village import DESK, FLEET, NOW, Host, revocation, verify
 
-from tidegate.fleet import journal, wire
-from tidegate.fleet.journal import Entry, Published
-from tidegate.fleet.members import May, Roster
-from tidegate.fleet.shelf import Shelf
+from tidegate.fleet import wire
+from tidegate.fleet.journal import journal
+from tidegate.fleet.journal.journal import Entry, Published
+from tidegate.fleet.journal.shelf import Shelf
+from tidegate.fleet.trust.members import May, Roster
 
 RULES = b'[rule.guessing]\non = ["sshd.auth_failed"]\nat-least = 5\nwithin = "10m"\n'
 

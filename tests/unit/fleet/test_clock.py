@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.unit.fleet.village import DESK, FLEET, NOW, WHO, Host, verify
 
-from tidegate.fleet import saying
-from tidegate.fleet.admission import Budget
-from tidegate.fleet.decisions import Entry
-from tidegate.fleet.keys import Identity
+from tidegate.fleet.decisions import saying
+from tidegate.fleet.decisions.decisions import Entry
 from tidegate.fleet.member import Member, Setting
+from tidegate.fleet.trust.admission import Budget
+from tidegate.fleet.trust.keys import Identity
 from tidegate.model import DAY, HOUR, MINUTE, SECOND
 
 

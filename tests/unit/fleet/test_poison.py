@@ -8,13 +8,14 @@ import pytest
 from tests.unit.fleet.village import NOW, WHO, rule, village
 
 from tidegate.errors import FleetError
-from tidegate.fleet import gathering, wire
-from tidegate.fleet.claiming import Claiming
-from tidegate.fleet.connection import MOST, Refused, Replies
-from tidegate.fleet.counting import Counting, terms_of
+from tidegate.fleet import wire
+from tidegate.fleet.counting.counting import Counting, terms_of
+from tidegate.fleet.engine.connection import MOST, Refused, Replies
+from tidegate.fleet.plan import gathering
 from tidegate.fleet.port import Health, Report
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
+from tidegate.fleet.trust.claiming import Claiming
 from tidegate.model import Shared
 
 

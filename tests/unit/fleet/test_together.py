@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.fleet import functions, stream
-from tidegate.fleet.functions import Form, Hit, Sum, Terms
+from tidegate.fleet.counting import functions
+from tidegate.fleet.counting.functions import Form, Hit, Sum, Terms
+from tidegate.fleet.decisions import stream
 from tidegate.fleet.together import together
 from tidegate.model import MINUTE, Subject
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tests.unit.fleet.village import NOW, WHO, claim, revocation, rule, village
 
-from tidegate.fleet import saying, wire
-from tidegate.fleet.accepting import PEOPLE, Accepting
-from tidegate.fleet.assembly import Assembly
-from tidegate.fleet.cases import Conviction
-from tidegate.fleet.claims import terms_of
-from tidegate.fleet.decisions import SKEW, Entry, Shift
-from tidegate.fleet.members import May
+from tidegate.fleet import wire
+from tidegate.fleet.decisions import saying
+from tidegate.fleet.decisions.accepting import PEOPLE, Accepting
+from tidegate.fleet.decisions.assembly import Assembly
+from tidegate.fleet.decisions.decisions import SKEW, Entry, Shift
+from tidegate.fleet.trust.cases import Conviction
+from tidegate.fleet.trust.claims import terms_of
+from tidegate.fleet.trust.members import May
 from tidegate.model import HOUR, MINUTE, SECOND, Subject
 
 MOST = PEOPLE // 10  # pardons

@@ -6,10 +6,10 @@ import hashlib
 from typing import ClassVar
 
 from tidegate.fleet import wire
-from tidegate.fleet.admission import Guarded
-from tidegate.fleet.claims import terms_of
-from tidegate.fleet.members import Certificate, May, Revocation, Roster, certify, revoke
-from tidegate.fleet.trust import Trust
+from tidegate.fleet.trust.admission import Guarded
+from tidegate.fleet.trust.claims import terms_of
+from tidegate.fleet.trust.members import Certificate, May, Revocation, Roster, certify, revoke
+from tidegate.fleet.trust.trust import Trust
 from tidegate.model import HOUR, MINUTE, SECOND, Subject
 from tidegate.policy.models import BanTerms, Counted, Rule, ScoreTerms
 

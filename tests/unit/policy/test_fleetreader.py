@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tidegate.errors import PolicyError
-from tidegate.fleet import claims, functions, wire
+from tidegate.fleet import wire
+from tidegate.fleet.counting import functions
+from tidegate.fleet.trust import claims
 from tidegate.model import DAY, SECOND
 from tidegate.policy import fleetreader
 from tidegate.policy.fleet import FleetSpec
