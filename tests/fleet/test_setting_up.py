@@ -93,7 +93,7 @@ def test_hosts_may_do_all_that_the_code_asks_of_the_engine() -> None:
     text = (REPOSITORY / "packaging/fleet/tidegate.acl").read_text()
     (shared,) = [line for line in text.splitlines() if line.startswith("user tidegate on")]
     may = {word[1:].partition("|")[0] for word in shared.split() if word[0] == "+"}
-    source = "".join(one.read_text() for one in (REPOSITORY / "src/tidegate/fleet").glob("*.py"))
+    source = "".join(one.read_text() for one in (REPOSITORY / "src/tidegate/fleet").rglob("*.py"))
     asked = set(re.findall(r"""\(b?"([A-Z][A-Z_]+)"[,)]""", source))
     assert {"FCALL", "XADD", "HGET", "HSET"} <= asked
     others = {"auth", "sentinel", "function"}  # before login, of sentinels, by tidegate-admin
