@@ -46,7 +46,8 @@ format: setup  ## let ruff rewrite what it can
 bench: setup  ## measure beside fail2ban, sshguard and ripgrep (BENCH_ARGS="--quick")
 	@umask 022; $(BIN)/python -m bench.run $(BENCH_ARGS)
 
-bench-fleet: setup  ## 10 to 1,000 hosts of a fleet on real servers, some minutes (BENCH_ARGS="--runs 1")
+bench-fleet:  ## 10 to 1,000 hosts of a fleet on real servers, some minutes (BENCH_ARGS="--runs 1")
+	@umask 022; ./packaging/setup-checkout daemons
 	@umask 022; $(BIN)/python -m bench.fleet $(BENCH_ARGS)
 
 docs: setup  ## man pages and shell completion into build/
