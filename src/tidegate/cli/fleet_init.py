@@ -145,8 +145,9 @@ def _say_next(own: str, fleet: str, folder: Path) -> None:
         f"Keep a copy of {folder} where nobody else gets at it: whoever has desk.key says who is a"
         " member, and without it nobody can be enrolled or revoked.",
         "Next:",
-        f"  sudo tidegate fleet init | sudo tee {access.FILE}    the section above, as policy",
+        f"  put the section above into {access.FILE}"
+        " (the same command again, with `| sudo tee` and that file)",
         "  sudo systemctl restart tidegate",
-        "  sudo tidegate fleet enroll NAME                       for each other host",
+        "  sudo tidegate fleet enroll NAME    for each other host",
     ):
         say(line)
