@@ -31,7 +31,7 @@ stories:  ## every story, one after the other
 
 test:  ## every test; those with the corpus, a kernel or real daemons where they can run
 	@umask 022; ./packaging/setup-checkout daemons
-	@umask 022; $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@umask 022; if [ -n "$(PYTEST_ARGS)" ]; then $(BIN)/python -m pytest $(PYTEST_ARGS); else ./packaging/test-checkout; fi
 
 check: setup  ## style, types and the layer contract
 	$(BIN)/ruff check .
