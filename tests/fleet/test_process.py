@@ -13,7 +13,7 @@ from tests.fleet.nodes import BAD, GUESSING, prepare, publish
 
 from tidegate.errors import FleetError
 from tidegate.fleet import wire
-from tidegate.fleet.port import Heard, Quote
+from tidegate.fleet.port import Heard, Place, Quote, Seat
 from tidegate.fleet.process import serve
 from tidegate.fleet.remote import RemoteFleet
 from tidegate.fleet.trust import keys
@@ -136,6 +136,18 @@ def test_why_and_hosts_are_answered_by_all(pair):
     assert (quote.host, quote.path) == ("web2", "/var/log/auth.log")
     assert "\x1b" not in quote.line
     assert [row.host for row in told[numbers[1]]] == ["web1", "web2"]
+
+
+def test_pools_are_said_and_answered(pair):
+    one, other = pair
+    other.fleet.pools([Place("web", 1, "in", 1)])
+    until(pair, lambda: other.heard.seats, "in service")
+    one.fleet.pools([Place("web", 1, "leave", 2)])
+    until(pair, lambda: one.heard.seats, "answered")
+    assert one.heard.seats[0] == Seat("web", 2, True, 1)
+    other.fleet.pools([Place("web", 1, "leave", 3)])
+    until(pair, lambda: other.heard.seats[-1].number == 3, "answered")
+    assert other.heard.seats[-1] == Seat("web", 3, False, 0)
 
 
 def test_who_asks_while_the_engine_is_away_is_answered_without_rows(tmp_path):

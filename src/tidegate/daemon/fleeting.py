@@ -19,7 +19,7 @@ from tidegate.daemon.clock import now_micros
 from tidegate.daemon.heeding import CAUSED, Daemon, Heeding
 from tidegate.daemon.unsure import UNSURE, Unsure
 from tidegate.errors import FleetError, LedgerError
-from tidegate.fleet.port import Fleet, Quote, Row, What
+from tidegate.fleet.port import Fleet, Health, Place, Quote, Row, Seat, What
 from tidegate.model import SECOND, Change, Decision, Micros, Subject
 from tidegate.policy.models import Policy
 
@@ -50,6 +50,8 @@ class Fleeting:
     def __init__(self, watcher: Daemon, fleet: Fleet) -> None:
         self.fleet = fleet
         self.journal: list[bytes] = []
+        self.seats: list[Seat] = []
+        """What was answered about pools, for whoever takes it."""
         self.published: Callable[[], Mapping[str, Any]] = dict
         """What others should see of the published policy here."""
         self._published: Mapping[str, Any] = {}
@@ -80,6 +82,13 @@ class Fleeting:
     def _policy(self) -> Policy:
         return self._watcher.pipeline.policy
 
+    @property
+    def health(self) -> Health | None:
+        """How the conversation is; None where there is no fleet."""
+        if self._policy.fleet is None:
+            return None
+        return Health("away") if self.apart else self.fleet.health
+
     def ask(self, what: What, subject: Subject | str = "") -> int | None:
         """Ask the others; None where nobody will answer."""
         try:
@@ -98,6 +107,11 @@ class Fleeting:
             self._gone = error
 
     # -- out ------------------------------------------------------------------------------------
+
+    def pools(self, places: Sequence[Place]) -> None:
+        """All pools that this host is in, and how."""
+        if self.busy:
+            self._to(self.fleet.pools, places)
 
     def share(self) -> None:
         """Hand out what was counted just now by rules that the fleet counts."""
@@ -145,6 +159,8 @@ class Fleeting:
         if self._gone is not None:
             raise self._gone
         heard = self.fleet.take()
+        self.seats += heard.seats
+        heard = heard._replace(seats=())  # every second, and nothing to write down
         if not heard:
             return False
         for change in heard.changes:

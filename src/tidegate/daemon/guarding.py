@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tidegate.daemon.moves import PREFIX, decision_of, kernel_gates, log_line, spec_of
+from tidegate.daemon.pooling import Pooling
 from tidegate.daemon.telling import Telling
 from tidegate.daemon.unknowns import Unknowns
 from tidegate.decision.guards import Guards
@@ -40,6 +41,7 @@ _SETTLED: Mapping[str, tuple[Literal["applied", "refused", "skipped"], str]] = {
 _CONTRARY = {"close": "open", "open": "closed"}
 """What a gate still reports of the time before: that settles nothing."""
 _SHUT = ("closed", "closing")
+_OUT = (*_SHUT, "away")
 _AIMS = {"close": "closed", "open": "open"}
 _QUIET = frozenset({"warn", "clear", "give-up", "hold", "resume"})
 """Verbs that no report of a gate will settle."""
@@ -71,6 +73,7 @@ class Guarding:
         self.telling = telling
         self.states: dict[str, GateReport] = {}
         self.trouble = ""
+        self.pooling = Pooling()
         self.save: Callable[[Micros], None] = lambda _now: None
         self.halts: Callable[[Micros], Mapping[str, Micros]] = lambda _now: {}
         self._halted: frozenset[str] = frozenset()
@@ -140,10 +143,13 @@ class Guarding:
         where sampler or service keeper are gone: then the master starts all anew.
         """
         reports = self._reports()
+        self.guards.pools.words = self.pooling.known(self.policy, now)
         moves = self.guards.step(now, self._read(now), reports)
+        leaving = frozenset(self.guards.pools.leaving)
         self._take_captures(now)
         self._carry_out(moves, now)
         self._bring_about(now)
+        self.pooling.tell(self.policy, leaving, self._out(now), now)
         return bool(moves or reports) or (self._renewed == now and bool(self.closed(now)))
 
     def order(
@@ -168,6 +174,11 @@ class Guarding:
         """The gates that are to be closed in the world, each until when; of what only observes
         those that a person closed."""
         return self.guards.closed(now)
+
+    def _out(self, now: Micros) -> set[str]:
+        """The gates that are closed, wanted so or not: by whom is all one to others."""
+        told = (gate for gate, one in self.states.items() if one.state in _OUT)
+        return {*told, *self.closed(now)}
 
     def _want(self) -> None:
         self._asked = self.guards.readings()

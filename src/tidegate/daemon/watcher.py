@@ -28,6 +28,7 @@ from tidegate.daemon.journaling import Journaling
 from tidegate.daemon.notices import Notices
 from tidegate.daemon.owners import OwnerNotices
 from tidegate.daemon.pipeline import Pipeline
+from tidegate.daemon.pooling import Pooling
 from tidegate.daemon.quote import told
 from tidegate.daemon.telling import Telling
 from tidegate.daemon.troubles import Troubles
@@ -84,6 +85,7 @@ class Watcher:
         self.journaling = Journaling(self, wiring.library)
         self.fleeting = Fleeting(self, wiring.fleet)
         self.fleeting.published = self.journaling.report
+        self.guarding.pooling = Pooling(self.fleeting)
         self._engines = Engines(policy.fleet)
         self.answerer = Answerer(self)
         self.started = self.loaded_at = now_micros()

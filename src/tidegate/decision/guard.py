@@ -20,20 +20,29 @@ from tidegate.policy.guards import KERNEL, LEASE, ONCE, GuardSpec, Or, Restart, 
 
 PROBE: Micros = 2 * MINUTE
 """After a step has opened, the one below it stays closed for this long."""
+Leave = Callable[[str, Micros], tuple[bool, str]]
+"""Of a pool by name: whether it may be left right now, else it is asked for; and what to add to the
+reason of the closing."""
 Lacking = Callable[[str, Micros], tuple[bool, str]]
 """Of a pool by name: whether a member that is out has to come back; and why none may leave ("")."""
 
 
+def granted(_pool: str, _now: Micros) -> tuple[bool, str]:
+    """Nobody has to be asked."""
+    return True, ""
+
+
 class Guard:
-    """One guard. `lacking` answers for the pools that its gates are members of; `acts`: it closes
-    in the world, and does not only say what it would."""
+    """One guard. `lacking` answers for the pools that its gates are members of, and `leave` before
+    it leaves one; `acts`: it closes in the world, and does not only say what it would."""
 
     def __init__(
-        self, spec: GuardSpec, evidence: Evidence, lacking: Lacking, *, acts: bool = True
-    ) -> None:
+        self, spec: GuardSpec, evidence: Evidence, lacking: Lacking, *, acts: bool = True,
+        leave: Leave = granted,
+    ) -> None:  # fmt: skip
         self.spec, self.acts = spec, acts
         self.rungs = [Rung() for _step in spec.steps]
-        self._evidence, self._lacking = evidence, lacking
+        self._evidence, self._lacking, self._leave = evidence, lacking, leave
         whens = tuple(step.when for step in spec.steps if step.when is not None)
         self._close = spec.close or (Or(whens) if whens else None)
         self._acted = acts  # whether it did when its rungs came to where they are
@@ -153,11 +162,16 @@ class Guard:
                 and (now < spared + step.after or (not hurried and self._waits(k, below, now)))
             ):
                 break
-            elif once:
+            elif once and (not rung.ready(step.gate.terms, now) or self._leaves(k, now)[0]):
                 moves += self._fire(k, now)
                 below = k
-            elif rung.rested(self.spec, step, now) and not self._stale(rung, now):
-                moves.append(self._shut(k, below, now))
+            elif (
+                not once
+                and rung.rested(self.spec, step, now)
+                and not self._stale(rung, now)
+                and (leave := self._leaves(k, now))[0]
+            ):
+                moves.append(self._shut(k, below, now, leave[1]))
                 below, hurried, spared = k, False, 0
             elif k >= urgent:
                 break
@@ -190,12 +204,18 @@ class Guard:
             if rung.said == "pool":
                 rung.said = ""
             return False
+        self._leaves(k, now)  # where the fleet said no, it is asked again
         if rung.said != "pool":
             rung.said = "pool"
             moves.append(self.move("warn", k, now, f"{gate.name} is left open: {why}"))
         return True
 
-    def _shut(self, k: int, below: int | None, now: Micros) -> Move:
+    def _leaves(self, k: int, now: Micros) -> tuple[bool, str]:
+        """Whether it may be closed right now, as far as others have a say; and what they said."""
+        pool = self.spec.steps[k].gate.pool
+        return self._leave(pool, now) if pool else (True, "")
+
+    def _shut(self, k: int, below: int | None, now: Micros, note: str) -> Move:
         step, rung = self.spec.steps[k], self.rungs[k]
         lasting = rung.close(self.spec, now)
         reason = self._told(k, now)
@@ -207,7 +227,7 @@ class Guard:
             reason += (
                 f"; closed before not long ago, so now for at least {format_duration(lasting)}"
             )
-        return self.move("close", k, now, reason)
+        return self.move("close", k, now, reason + note)
 
     def _fire(self, k: int, now: Micros) -> list[Move]:
         """Restart or run, unless it was tried often enough."""

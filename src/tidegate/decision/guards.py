@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tidegate.decision.guard import Guard
+from tidegate.decision.guard import Guard, granted
+from tidegate.decision.pools import Pools
 from tidegate.decision.rung import FOREVER, SHUT, State
 from tidegate.decision.trigger import Firing
 from tidegate.decision.warning import Evidence
@@ -41,17 +42,14 @@ class Guards:
     """The guards and triggers of one policy that are switched on.
 
     `evidence` judges their conditions (`tidegate.evidence.conditions.Evidence`); it belongs to
-    them from then on, and is saved, restored and taken over with them.
+    them from then on, and is saved, restored and taken over with them. `pools`: what the fleet says
+    of them is put in there, and what is asked of it.
     """
 
     def __init__(self, policy: Policy, evidence: Evidence) -> None:
         self._policy, self._evidence = policy, evidence
-        self._pools = {pool.name: pool for pool in policy.pools}
-        self._guards = {
-            spec.name: Guard(spec, evidence, self._lacking, acts=_acts(policy, spec))
-            for spec in policy.guards
-            if spec.enabled
-        }
+        self.pools = Pools(policy.pools, evidence)
+        self._guards = {spec.name: self._made(spec) for spec in policy.guards if spec.enabled}
         self._firings = {spec.name: Firing(spec, evidence) for spec in policy.triggers}
         self._gates = {
             gate.name: (guard, k)
@@ -59,6 +57,11 @@ class Guards:
             for k, gate in enumerate(guard.spec.gates)
         }
         self._gone: list[Move] = []  # gates that a reload left without a guard
+
+    def _made(self, spec: GuardSpec) -> Guard:
+        acts = _acts(self._policy, spec)
+        leave = self.pools.leave if acts else granted  # who only observes leaves nothing
+        return Guard(spec, self._evidence, self.pools.lacking, acts=acts, leave=leave)
 
     def readings(self) -> Mapping[str, Micros]:
         """What has to be taken, by canonical name, and how often."""
@@ -69,6 +72,7 @@ class Guards:
     ) -> list[Move]:
         """Take in what was read and reported; what to do now. Call it every second or so."""
         self._evidence.look(now, samples)
+        self.pools.leaving.clear()
         moves = [move._replace(time=now) for move in self._gone]
         self._gone = []
         for report in reports:
@@ -193,23 +197,6 @@ class Guards:
     def _shut(self, gate: str) -> bool:
         guard, k = self._gates.get(gate, (None, 0))
         return guard is not None and guard.rungs[k].state in SHUT
-
-    def _lacking(self, name: str, now: Micros) -> tuple[bool, str]:
-        """Whether a member of a pool that is out has to come back, and why none may leave."""
-        pool = self._pools.get(name)
-        if pool is None:
-            return False, ""
-        values = {peer: self._evidence.value(peer, now) for peer in pool.peers}
-        well = sum(value is not None and value >= 1 for value in values.values())
-        unknown = sum(value is None for value in values.values())
-        if well >= pool.least:
-            return False, ""
-        told = ", ".join(
-            f"{peer} is {'unknown' if value is None else 'well' if value >= 1 else 'down'}"
-            for peer, value in values.items()
-        )
-        why = f"pool {name} needs {pool.least} in service, and {told or 'it has no other member'}"
-        return well + unknown < pool.least, why
 
     def _order_firing(
         self, verb: Order, name: str, now: Micros, until: Micros, by: str, note: str

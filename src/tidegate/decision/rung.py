@@ -102,6 +102,14 @@ class Rung:
         self.least = now + lasting
         return lasting
 
+    def ready(self, terms: Terms, now: Micros) -> bool:
+        """Whether `fire` would restart it now."""
+        if not isinstance(terms, Restart):
+            return False
+        recent = [one for one in self.fired if now - one < terms.within]
+        waits = bool(recent) and now < recent[-1] + terms.wait
+        return not waits and len(recent) < terms.most
+
     def fire(self, terms: Terms, now: Micros) -> Literal["fire", "give-up", ""]:
         """What becomes of a gate without a closed state, for which it is time."""
         if not isinstance(terms, Restart):

@@ -21,7 +21,9 @@ def health(member: Member, now: Micros) -> Health:
     counting, trust, assembly = member.counting, member.trust, member.assembly
     refused = trust.refused.counts + assembly.refused + member.accepting.refused
     state, detail = _state(member)
-    troubles = [one for one in (member.trouble, counting.trouble) if one != detail]
+    troubles = [
+        one for one in (member.trouble, counting.trouble, member.pools.trouble) if one != detail
+    ]
     if counting.usurped:
         troubles.append("somebody counts in the name of this host: revoke it and enrol it anew")
     return Health(

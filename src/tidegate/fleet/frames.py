@@ -21,6 +21,7 @@ from tidegate.fleet.port import (
     Quote,
     Report,
     Row,
+    Seat,
     Share,
     State,
     Told,
@@ -132,6 +133,7 @@ def heard_frames(heard: Heard) -> Iterator[Frame]:
     lists: tuple[tuple[str, tuple[Any, ...]], ...] = (
         ("openings", heard.openings), ("convictions", heard.convictions),
         ("closings", heard.closings), ("changes", heard.changes),
+        ("seats", heard.seats),
     )  # fmt: skip
     for name, rows in lists:
         for some in fitting(change_row(one) if name == "changes" else list(one) for one in rows):
@@ -152,6 +154,7 @@ def read_heard(frame: Frame) -> Heard:
         tuple(_rows(frame.get("changes"), read_change)),
         tuple(_rows(frame.get("journal"), bytes_of)),
         tuple(_rows(frame.get("told"), _told)),
+        tuple(_rows(frame.get("seats"), lambda row: _made(Seat, row))),
     )
 
 

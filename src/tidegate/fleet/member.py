@@ -23,6 +23,7 @@ from tidegate.fleet.decisions.mail import Mailbox
 from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.journal.carrier import Carrier
 from tidegate.fleet.plan.planning import Planning
+from tidegate.fleet.pools import Pools
 from tidegate.fleet.port import Conviction, Health, Heard, Opening
 from tidegate.fleet.quotes import Quotes
 from tidegate.fleet.reports import Reports
@@ -70,9 +71,9 @@ class Member:
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
         self.planning = Planning(own.host, self.trust, self._seal)
-        self.errands: dict[str, Errand] = {
-            one.part: one for one in (self.quotes, self.reports, self.carrying, self.planning)
-        }
+        self.pools = Pools(own.host, self.trust.roster)
+        every = (self.quotes, self.reports, self.carrying, self.planning, self.pools)
+        self.errands: dict[str, Errand] = {one.part: one for one in every}
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
         self._openings: list[Opening] = []
@@ -291,10 +292,11 @@ class Member:
         found = Heard(
             tuple(self._convictions), tuple(closings), tuple(openings), tuple(changes),
             tuple(self.carrying.found), (*self.quotes.told, *self.reports.told),
+            tuple(self.pools.told),
         )  # fmt: skip
         spent: tuple[list[Any], ...] = (
             self._convictions, self._openings, closings, self.accepting.openings,
-            self.carrying.found, self.quotes.told, self.reports.told,
+            self.carrying.found, self.quotes.told, self.reports.told, self.pools.told,
         )  # fmt: skip
         for one in spent:
             one.clear()

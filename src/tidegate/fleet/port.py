@@ -21,6 +21,7 @@ Why = Literal["unban", "revoked", "taken back"]
 that closed says that it would not any more."""
 
 What = Literal["why", "hosts"]
+PoolWord = Literal["in", "leave", "out"]
 
 
 class Conviction(NamedTuple):
@@ -139,6 +140,26 @@ Told = tuple[int, tuple[Row, ...]]
 """The number that `ask` gave, and the rows that answer it."""
 
 
+class Place(NamedTuple):
+    """How this host is in a pool: "in" service, about to "leave" it, or "out". `least` others are
+    to be in service where it is not; `number` changes with the word, and comes with the answer."""
+
+    pool: str
+    least: int
+    word: PoolWord
+    number: int
+
+
+class Seat(NamedTuple):
+    """What the engine answers to the word of this number: whether this host may be out, and how
+    many others are in service."""
+
+    pool: str
+    number: int
+    may: bool
+    others: int
+
+
 class Heard(NamedTuple):
     """What has come since last asked. `changes` are the fleet's memory, to be written down with the
     checkpoint and given back by `restore`. `journal`: sealed POLICY messages of members who may
@@ -150,6 +171,7 @@ class Heard(NamedTuple):
     changes: tuple[Change, ...] = ()
     journal: tuple[bytes, ...] = ()
     told: tuple[Told, ...] = ()
+    seats: tuple[Seat, ...] = ()
 
     def __bool__(self) -> bool:
         return any(self)
@@ -195,6 +217,10 @@ class Fleet(Protocol):
         """What others should see of this host: `version`, `policy`, `policy_hash`, `bans`,
         `trouble` go into the fields of Report, anything else that JSON takes into `more`."""
 
+    def pools(self, places: Sequence[Place]) -> None:
+        """All pools that this host is in, and how. To be said every second; the answers come as
+        `Heard.seats`."""
+
     def ask(self, what: What, subject: Subject | str = "") -> int:
         """Ask what all hosts know of a subject ("why"), or how they are ("hosts"). The answer comes
         in `Heard.told` under this number, also where the engine is away: then without rows."""
@@ -219,6 +245,7 @@ class MemoryFleet:
     restored: list[Change] = field(default_factory=list)
     reloads: int = 0
     reported: Mapping[str, Any] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
     keeping: bool = False
     """Whether to keep what is told; only tests look at it."""
     _asked: int = 0
@@ -266,6 +293,10 @@ class MemoryFleet:
     def report(self, more: Mapping[str, Any]) -> None:
         """Nobody sees it."""
         self.reported = more
+
+    def pools(self, places: Sequence[Place]) -> None:
+        """Nobody else is in them."""
+        self.places = tuple(places)
 
     def ask(self, what: What, subject: Subject | str = "") -> int:
         """Nobody answers: at once."""

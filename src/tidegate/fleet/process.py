@@ -1,8 +1,8 @@
 """The fleet's process: it talks to the engine for the watcher, and tells it what is to be believed.
 
 Touches the sockets to both. Frames in: `share`, `remember`, `say`, `settled`, `explain`, `look`,
-`restore`, `reload`, `report`, `ask`. Frames out: `heard`, `health`, `error`. Limits: it waits for
-nobody; what the watcher does not take waits here; it begins when that has said what it remembers.
+`restore`, `reload`, `report`, `pools`, `ask`. Frames out: `heard`, `health`, `error`. Limits: it
+waits for nobody; what the watcher does not take waits here; it begins when that has remembered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tidegate.fleet.engine.connection import Login
 from tidegate.fleet.journal.shelf import FOLDER, Shelf
 from tidegate.fleet.member import Member, Setting
 from tidegate.fleet.plan.planning import kept
-from tidegate.fleet.port import Quote
+from tidegate.fleet.port import Place, Quote
 from tidegate.fleet.rounds import PATIENCE, Rounds, now
 from tidegate.fleet.trust import keys
 from tidegate.fleet.trust.admission import Remembering
@@ -153,6 +153,8 @@ class Process:
                 self._reload()
             case "report":
                 member.reports.report(frame["more"])
+            case "pools":
+                member.pools.follow([Place(*row) for row in frame["rows"]], moment)
             case "ask":
                 if frame["what"] == "why":
                     member.quotes.ask(frame["number"], Subject(frame["subject"]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tidegate.errors import FleetError
 from tidegate.fleet import frames
-from tidegate.fleet.port import Health, Heard, Quote, What
+from tidegate.fleet.port import Health, Heard, Place, Quote, What
 from tidegate.frames import Channel, Closed, Frame, Malformed
 from tidegate.model import Change, Decision, Micros, Shared, Subject
 
@@ -91,6 +91,10 @@ class RemoteFleet:
     def report(self, more: Mapping[str, Any]) -> None:
         """What others should see."""
         self._put({"type": "report", "more": dict(more)})
+
+    def pools(self, places: Sequence[Place]) -> None:
+        """How this host is in its pools."""
+        self._put({"type": "pools", "rows": [list(one) for one in places]})
 
     def ask(self, what: What, subject: Subject | str = "") -> int:
         """Ask what all hosts know; the answer comes in `take`."""

@@ -16,7 +16,11 @@ from tidegate.policy.guards import NoticeSpec, Pool, ReadingSpec
 from tidegate.policy.readings import ALIASES, CATALOGUE, OWN_NAME, WORDS, parse_reading
 from tidegate.policy.sections import Read, Sections
 
-POOL: dict[str, Read] = {"peers": values.texts, "min-healthy": values.whole(1, 64)}
+POOL: dict[str, Read] = {
+    "peers": values.texts,
+    "min-healthy": values.whole(1, 64),
+    "fleet": values.boolean,
+}
 READING: dict[str, Read] = {
     "command": read.words,
     "file": values.path,
@@ -70,7 +74,7 @@ class BelongingsReader:
             self._sections.fault(
                 f"{path}.min-healthy", f"{said} closed; expected at most {len(peers)}"
             )
-        return Pool(name, tuple(peers), least)
+        return Pool(name, tuple(peers), least, data.get("fleet", True))
 
     def notice(self, name: str) -> NoticeSpec:
         """`[notify.NAME]`."""

@@ -198,11 +198,13 @@ class GateSpec:
 @dataclass(frozen=True, slots=True)
 class Pool:
     """Members of which some must stay: `peers` are readings that tell whether another member is
-    well (`up(smtp://192.0.2.2:25)`); `least` members, this one included, stay in service."""
+    well (`up(smtp://192.0.2.2:25)`); `least` members, this one included, stay in service. `fleet`:
+    hosts of the fleet that are members are asked too."""
 
     name: str
     peers: tuple[str, ...]
     least: int = 1
+    fleet: bool = True
 
 
 # -- guards: when ----------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ from tidegate.fleet.port import (
     Opening,
     Quote,
     Report,
+    Seat,
 )
-from tidegate.model import HOUR, SECOND, Change, Subject
+from tidegate.model import HOUR, SECOND, Change, Sample, Subject
 
 B = Subject("198.51.100.7")
 ANNA = Peer(1, 1000, 1000, "anna", frozenset())
@@ -548,3 +549,42 @@ def test_what_fell_with_a_host_and_comes_to_the_same_without_it_is_closed_again(
     assert member.closed() == [(B, (25,))]
     member.hear(openings=[opening("abc", subject=B)])
     assert member.closed() == []
+
+
+POOL = (
+    FLEET
+    + """
+[pool.web]
+peers = ["up(http://192.0.2.2:80)"]
+[guard.web]
+close = "la1 >= 10"
+service = "apache2"
+pool = "web"
+"""
+)
+
+
+def test_the_fleet_is_asked_before_a_gate_takes_this_host_out_of_its_pool(make):
+    member = make(POOL)
+    member.watcher.guarding.start()
+
+    def read(load):
+        for name, value in (("la1", load), ("up(http://192.0.2.2:80)", 1.0)):
+            member.wiring.readings.coming.append(Sample(name, member.now, value))
+        member.turn(seconds=1)
+        member.watcher._guard(member.now)
+
+    read(1.0)
+    assert [one[:3] for one in member.fleet.places] == [("web", 1, "in")]
+    read(20.0)
+    (place,) = member.fleet.places
+    assert place.word == "leave"
+    member.watcher._dirty = False
+    member.hear(seats=[Seat("web", place.number, False, 0)])
+    assert not member.watcher._dirty, "nothing to write down"
+    read(20.0)
+    assert member.watcher.guarding.closed(member.now) == {}
+    member.hear(seats=[Seat("web", place.number, True, 1)])
+    read(20.0)
+    assert list(member.watcher.guarding.closed(member.now)) == ["web"]
+    assert [one.word for one in member.fleet.places] == ["out"]

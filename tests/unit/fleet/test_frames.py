@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tidegate import frames as plain
 from tidegate.fleet import frames
-from tidegate.fleet.port import Closing, Conviction, Health, Heard, Opening, Quote, Report
+from tidegate.fleet.port import Closing, Conviction, Health, Heard, Opening, Quote, Report, Seat
 from tidegate.fleet.remote import RemoteFleet
 from tidegate.model import MINUTE, Change, Decision, Shared, Subject
 
@@ -26,6 +26,7 @@ HEARD = Heard(
         (1, (Quote("web2", "guessing", 5, "/var/log/auth.log", "Failed"),)),
         (2, (Report("web1", 5, "1.2", more={"posture": "normal", "ports": [22]}),)),
     ),
+    (Seat("web", 7, True, 2), Seat("mail", 8, False, 0)),
 )
 
 

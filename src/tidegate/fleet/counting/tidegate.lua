@@ -34,6 +34,7 @@ local LARGEST = 1052672  -- bytes of a message: a list of the revoked has the mo
 local USUAL = 66048      -- bytes of a message of a member, at most
 local PAGE = 15728640    -- bytes of what is kept that are read at once
 local AT_ONCE = 8388608  -- bytes of messages that are read in one round
+local STAYS = 10000      -- for so long a host is in service in a pool that does not say so again
 local HIGHEST = 4503599627370496
 
 local COUNTED, OLD, GAP, SKEWED = 1, 2, 3, 4
@@ -448,10 +449,40 @@ local function round(keys, args)
   return { counted, good and said or not good and redis.error_reply('ERR tidegate: no such stream') }
 end
 
+-- KEYS: who is in service in a pool, by when that ends. ARGS: a host, whether it is "in", wants to
+-- "leave" or is "out", and how many others are to be in service where one is not. Whether it may be
+-- out, and how many others are in. Who may leave is in service no more from here on: of two that ask
+-- at once, the second is told of one less. What is there for longer than we say it, is not ours.
+local function pool(keys, args)
+  local host, word, least = args[1], args[2], tonumber(args[3])
+  local said = word == 'in' or word == 'leave' or word == 'out'
+  if #keys ~= 1 or #args ~= 3 or not said or not least or #host < 1 or #host > LONGEST then
+    return redis.error_reply('ERR tidegate: a pool; a host, a word, a number')
+  end
+  local now = clock()
+  for _, bounds in ipairs({ { '-inf', now }, { '(' .. string.format('%.0f', now + STAYS), '+inf' } }) do
+    local gone = redis.pcall('ZRANGEBYSCORE', keys[1], bounds[1], bounds[2], 'LIMIT', 0, 1000)
+    if gone.err then  -- somebody else's: it goes at once
+      redis.call('SET', keys[1], '', 'PX', 1)
+      return redis.error_reply('ERR tidegate: no such pool')
+    end
+    for _, one in ipairs(gone) do redis.call('ZREM', keys[1], one) end
+  end
+  redis.call('ZREM', keys[1], host)
+  local others = redis.call('ZCARD', keys[1])
+  local may = word ~= 'in' and others >= least
+  if word == 'in' or word == 'leave' and not may then
+    redis.call('ZADD', keys[1], now + STAYS, host)
+    redis.call('PEXPIRE', keys[1], STAYS)
+  end
+  return { may and 1 or 0, others }
+end
+
 redis.register_function('tg1_count', count)
 redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
 redis.register_function('tg1_round', round)
+redis.register_function('tg1_pool', pool)
 redis.register_function{ function_name = 'tg1_page', callback = page, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_small', callback = small, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }
