@@ -22,6 +22,7 @@ def health(member: Member, now: Micros) -> Health:
     refused = trust.refused.counts + assembly.refused + member.accepting.refused
     state, detail = _state(member)
     troubles = [one for one in (member.trouble, counting.trouble) if one != detail]
+    troubles.append(member.mending.trouble(now))
     if counting.usurped:
         troubles.append("somebody counts in the name of this host: revoke it and enrol it anew")
     return Health(

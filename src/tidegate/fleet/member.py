@@ -20,6 +20,7 @@ from tidegate.fleet.decisions.accepting import Accepting
 from tidegate.fleet.decisions.assembly import Assembly, Outcome
 from tidegate.fleet.decisions.deciding import Deciding
 from tidegate.fleet.decisions.mail import Mailbox
+from tidegate.fleet.decisions.mending import Mending
 from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.journal.carrier import Carrier
 from tidegate.fleet.plan.planning import Planning
@@ -70,8 +71,10 @@ class Member:
         self.reports = Reports(own.host, self.trust, self._seal, self.health)
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
         self.planning = Planning(own.host, self.trust, self._seal)
+        self.mending = Mending(self._anew)
         self.errands: dict[str, Errand] = {
-            one.part: one for one in (self.quotes, self.reports, self.carrying, self.planning)
+            one.part: one
+            for one in (self.quotes, self.reports, self.carrying, self.planning, self.mending)
         }
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
@@ -188,6 +191,8 @@ class Member:
     def answered(self, ask: Ask, replies: Sequence[stream.Reply], now: Micros) -> None:
         """What the engine said. Malformed where that has no sense: leave that connection."""
         self._busy.discard(ask.part)
+        if ask.part in ("say", "hear"):
+            self.mending.see(ask.commands, replies)
         if ask.part == "say":
             self.claiming.said(replies[: self._telling])
             self.assembly.said(replies[self._telling :])
@@ -235,6 +240,11 @@ class Member:
     def _flush(self, now: Micros) -> None:
         if self.host in self.trust.roster.members and self.counting.offset is not None:
             self._take(self.claiming.flush(now, now + self.counting.offset), now)
+
+    def _anew(self, now: Micros) -> None:
+        """What all have decided was removed in the engine."""
+        self.assembly.anew(len(self.trust.roster.members), now)
+        self.deciding.again(now)
 
     def _hear(self, outcome: Outcome, now: Micros) -> None:
         self._behind = outcome.behind
