@@ -150,7 +150,10 @@ def test_what_is_dated_ahead_is_refused(engine):
 
 
 def test_what_a_quota_left_out_is_read_when_there_is_room_again(engine):
-    one, late = Member(engine, "web1"), Member(engine, "web2", quotas=Quotas(messages=20))
+    one, late = (
+        Member(engine, "web1"),
+        Member(engine, "web2", quotas=Quotas(messages=20, at_once=20)),
+    )
     for number in range(50):
         one.ban(Subject(f"203.0.113.{number}"))
     one.settle()

@@ -23,7 +23,7 @@ from tests.fleet.nodes import (
 )
 from tests.fleet.nodes import revocation as revoked
 from tests.fleet.servers import Server, server
-from tests.unit.fleet.press import files, judge
+from tests.unit.fleet.press import files, judge, shelf
 from tests.unit.fleet.village import FLEET, Host
 
 from tidegate.fleet.decisions import stream
@@ -81,6 +81,23 @@ def test_an_engine_that_forgot_it_is_given_it_again(shared_server: Server) -> No
             run([*nodes, late], lambda: ids(late) == [first], "the late one hears")
         finally:
             late.rounds.close()
+
+
+def test_who_may_publish_no_more_is_believed_by_no_shelf_with_the_certificate_before(
+    shared_server: Server, tmp_path: Path
+) -> None:
+    with fleet(shared_server, "web1", "web2") as nodes:
+        first = say(shared_server, 1)
+        run(nodes, lambda: all(ids(node) == [first] for node in nodes), "both hear")
+        (old,) = nodes[1].journal
+        kept = shelf(tmp_path)
+        assert (kept.put(old), kept.use(first.hex())) == ("", "")
+        newest = certificate("web1", 9, May.CLAIM | May.DECIDE)
+        publish(shared_server, newest)
+        run(nodes, lambda: newest in nodes[1].journal, "the certificate is brought")
+        assert kept.revoke(newest) == ""
+        assert "not allowed" in kept.put(old)
+        assert shelf(tmp_path).current()[0] is None  # as each process that loads it sees it
 
 
 def test_what_a_member_says_who_may_not_and_what_the_engine_makes_up_is_heard_by_nobody(

@@ -23,7 +23,7 @@ from tidegate.cli.fleet_acl import _OWN_KEYS
 from tidegate.fleet import wire
 from tidegate.fleet.counting import functions
 from tidegate.fleet.decisions import stream
-from tidegate.fleet.engine.connection import Login
+from tidegate.fleet.engine.connection import MOST, Login
 from tidegate.fleet.engine.engine import Engine
 from tidegate.fleet.engine.topology import Route
 from tidegate.fleet.plan import planning
@@ -222,6 +222,21 @@ def test_what_others_put_into_the_answers_is_passed_over(shared_server, tmp_path
         assert found["web2"].left_out == ()
         assert found["bad"].left_out == ("sent more than it was asked for",)
         assert wire.unseal(rows[b"a"], FLEET).message.host == "web2"
+
+
+def test_large_values_among_what_is_kept_keep_nobody_from_asking(shared_server):
+    """Whoever has the engine's password can put it there; no reply may be so large."""
+    with fleet(shared_server, "web1", "web2"):
+        for field in (b"large", b"larger"):
+            ask(shared_server, "HSET", stream.HELD, field, bytes(MOST * 3 // 4))
+        engine = Engine(Route("single", (shared_server.address,)), Login(), 5.0)
+        found = members(engine, Roster(FLEET, DESK.public, verify))
+        assert set(found.members) == {"web1", "web2"}
+        ask(shared_server, "HDEL", stream.HELD, b"large", b"larger")
+        ask(shared_server, "FUNCTION", "FLUSH")
+        found = members(engine, Roster(FLEET, DESK.public, verify))
+        assert set(found.members) == {"web1", "web2"}
+        engine.close()
 
 
 @pytest.mark.parametrize("keys", ["~{tg:*", _OWN_KEYS.format("web1")])

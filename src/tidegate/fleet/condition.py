@@ -24,6 +24,7 @@ def health(member: Member, now: Micros) -> Health:
     troubles = [
         one for one in (member.trouble, counting.trouble, member.pools.trouble) if one != detail
     ]
+    troubles.append(member.mending.trouble(now))
     if counting.usurped:
         troubles.append("somebody counts in the name of this host: revoke it and enrol it anew")
     return Health(

@@ -20,6 +20,7 @@ from tidegate.fleet.decisions.accepting import Accepting
 from tidegate.fleet.decisions.assembly import Assembly, Outcome
 from tidegate.fleet.decisions.deciding import Deciding
 from tidegate.fleet.decisions.mail import Mailbox
+from tidegate.fleet.decisions.mending import Mending
 from tidegate.fleet.errands import Carrying, Errand
 from tidegate.fleet.journal.carrier import Carrier
 from tidegate.fleet.plan.planning import Planning
@@ -72,7 +73,8 @@ class Member:
         self.carrying = Carrying(Carrier(own.host, self.trust.roster))
         self.planning = Planning(own.host, self.trust, self._seal)
         self.pools = Pools(own.host, self.trust.roster)
-        every = (self.quotes, self.reports, self.carrying, self.planning, self.pools)
+        self.mending = Mending(self._anew)
+        every = (self.quotes, self.reports, self.carrying, self.planning, self.pools, self.mending)
         self.errands: dict[str, Errand] = {one.part: one for one in every}
         self._rules: dict[str, Terms] = {}
         self._convictions: list[Conviction] = []
@@ -189,6 +191,8 @@ class Member:
     def answered(self, ask: Ask, replies: Sequence[stream.Reply], now: Micros) -> None:
         """What the engine said. Malformed where that has no sense: leave that connection."""
         self._busy.discard(ask.part)
+        if ask.part in ("say", "hear"):
+            self.mending.see(ask.commands, replies)
         if ask.part == "say":
             self.claiming.said(replies[: self._telling])
             self.assembly.said(replies[self._telling :])
@@ -236,6 +240,11 @@ class Member:
     def _flush(self, now: Micros) -> None:
         if self.host in self.trust.roster.members and self.counting.offset is not None:
             self._take(self.claiming.flush(now, now + self.counting.offset), now)
+
+    def _anew(self, now: Micros) -> None:
+        """What all have decided was removed in the engine."""
+        self.assembly.anew(len(self.trust.roster.members), now)
+        self.deciding.again(now)
 
     def _hear(self, outcome: Outcome, now: Micros) -> None:
         self._behind = outcome.behind

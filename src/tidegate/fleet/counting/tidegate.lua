@@ -35,6 +35,7 @@ local USUAL = 66048      -- bytes of a message of a member, at most
 local PAGE = 15728640    -- bytes of what is kept that are read at once
 local AT_ONCE = 8388608  -- bytes of messages that are read in one round
 local STAYS = 10000      -- for so long a host is in service in a pool that does not say so again
+local AHEAD = 600000     -- a stream that ends so far ahead was ended by somebody
 local HIGHEST = 4503599627370496
 
 local COUNTED, OLD, GAP, SKEWED = 1, 2, 3, 4
@@ -440,6 +441,28 @@ local function small(keys, args)
   return found
 end
 
+-- KEYS: what belongs together. ARGS: of which type each is. Where one is of another type, or a stream
+-- whose last place is of a time to come, so that soon nothing more can be added, somebody has spoiled
+-- it: all of it goes, and whoever holds what was there says it again. How many keys went.
+local function mend(keys, args)
+  if #keys == 0 or #keys ~= #args then return redis.error_reply('ERR tidegate: keys and their types') end
+  local spoiled = false
+  for i, key in ipairs(keys) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= args[i] then
+      spoiled = true
+    elseif found == 'stream' then
+      local told = redis.call('XINFO', 'STREAM', key)
+      for at = 1, #told, 2 do
+        if told[at] == 'last-generated-id' then
+          spoiled = spoiled or tonumber(string.match(told[at + 1], '^%d+')) > clock() + AHEAD
+        end
+      end
+    end
+  end
+  return spoiled and redis.call('UNLINK', unpack(keys)) or 0
+end
+
 -- Both at once, where one server has all shards: KEYS and ARGS of a count, then the stream and the
 -- place behind which to read it. Two replies.
 local function round(keys, args)
@@ -483,6 +506,7 @@ redis.register_function('tg1_due', waiting)
 redis.register_function('tg1_confirm', confirm)
 redis.register_function('tg1_round', round)
 redis.register_function('tg1_pool', pool)
+redis.register_function{ function_name = 'tg1_mend', callback = mend, flags = { 'allow-oom' } }
 redis.register_function{ function_name = 'tg1_page', callback = page, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_small', callback = small, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'tg1_heard', callback = heard, flags = { 'no-writes' } }

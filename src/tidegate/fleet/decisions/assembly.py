@@ -123,6 +123,11 @@ class Assembly:
         """Read the snapshot again then, or sooner: there is in it what could not be heard now."""
         self._again = min(self._again or due, due)
 
+    def anew(self, hosts: int, now: Micros) -> None:
+        """What all have decided was removed in the engine: say all of it that is held here."""
+        self.listener.anew()
+        self.offers.moved(hosts, now)
+
     def tick(self, hosts: int, now: Micros) -> None:
         """Once a second or so: forget what has ended; look after what others said. `hosts`: how
         many are enrolled."""

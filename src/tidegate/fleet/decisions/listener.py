@@ -96,6 +96,10 @@ class Listener:
         else:
             self._more = self.phase == "snapshot"
 
+    def anew(self) -> None:
+        """All that was there may be gone: begin as at first."""
+        self.phase, self._checked = "start", None
+
     def commands(self, now: Micros) -> list[Command]:
         """What to ask now; the replies to exactly these go to `take`."""
         count = (b"XINFO", b"STREAM", stream.STREAM)

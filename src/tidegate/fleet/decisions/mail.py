@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from tidegate.fleet.counting.counting import Ask
-from tidegate.fleet.decisions import stream
+from tidegate.fleet.decisions import mending, stream
 from tidegate.fleet.decisions.stream import Command, Reply
 from tidegate.fleet.fields import Malformed
 from tidegate.model import MINUTE, SECOND, Micros
@@ -55,18 +55,27 @@ class Mailbox:
     ) -> None:
         self._box, self._hear, self._joined = box(host), hear, joined
         self._last = b"0-0"
-        self._busy = False
+        self._busy = self._rests = self._spoiled = False
+        self._looked: Micros | None = None
 
     @property
     def urgent(self) -> bool:
         """Whether to ask again at once."""
-        return not self._busy and self._joined()
+        return not self._busy and not self._rests and self._joined()
 
     def asks(self, now: Micros, *, urgent: bool = False) -> list[Ask]:
-        """A question that waits for its answer."""
+        """A question that waits for its answer. Once a minute, and where the box looks so, first
+        whether somebody has spoiled it: of one that takes no more mail there is nothing to hear."""
+        self._rests = self._rests and urgent
         if not self.urgent:
             return []
         self._busy = True
+        waited = MINUTE if self._looked is None else now - self._looked
+        if self._looked is None and not self._spoiled:
+            self._looked = now
+        elif not 0 <= waited < MINUTE:
+            self._looked, self._spoiled = now, False
+            return [Ask("mend", _KEY, [mending.mend((self._box, b"stream"))])]
         waits = b"%d" % (WAITS // 1000)
         most = b"%d" % stream.AT_ONCE
         asked = (b"XREAD", b"COUNT", most, b"BLOCK", waits, b"STREAMS", self._box, self._last)
@@ -77,12 +86,18 @@ class Mailbox:
         self._busy = False
         (reply,) = replies
         if isinstance(reply, Exception):
+            self._rests = True  # not over and over: what it refuses it refuses at once
+            self._spoiled |= mending.is_spoiled(reply)
+            return
+        if ask.part == "mend":
+            self._last = b"0-0" if reply else self._last
             return
         found = stream.messages(reply, self._box)
         for place, body in found:
             milliseconds, _number = at = stream.place(place)
             # Whoever writes at the end of time would have us hear nothing more: it is not passed.
             if at <= stream.place(self._last) or milliseconds * 1000 > now + _AHEAD:
+                self._spoiled = True
                 raise Malformed("mail that comes again, or from the future")
             self._last = place
             if body:
@@ -91,6 +106,8 @@ class Mailbox:
     def lost(self, ask: Ask) -> None:
         """Nobody knows whether something came: it is still in the box."""
         self._busy = False
+        if ask.part == "mend":
+            self._looked, self._spoiled = None, True  # what else it asks may end the connection
 
     def reads_elsewhere(self) -> None:
         """The box is read where it lies."""

@@ -63,6 +63,7 @@ class Carrier:
         self._held: dict[bytes, Published] = {}
         self._seeking: dict[bytes, bytes] = {}  # digest: the sealed entry
         self._list = roster.number
+        self._told: dict[str, bytes] = {}  # certificates of publishers that were brought
         self._looked: Micros | None = None
         self._asked: list[bytes] = []  # b"heads", or the digest of a content that was asked for
         self._offers: list[Command] = []
@@ -94,20 +95,33 @@ class Carrier:
         return found + offers
 
     def take(self, replies: Sequence[Reply], now: Micros) -> list[bytes]:
-        """What came of it: bundles that are whole now, and a list of the revoked where that is new.
-        Malformed where the engine makes no sense."""
+        """What came of it: bundles that are whole now, and papers of the desk where they are new:
+        the list of the revoked, certificates of those whose policies are held. Malformed where the
+        engine makes no sense."""
         if len(replies) != len(self._asked):
             raise Malformed(f"{len(replies)} replies to {len(self._asked)} questions")
         found = []
         if self.roster.number != self._list:
             self._list = self.roster.number
             found.append(self.roster.papers.get("", b""))
+        found += self._certificates()
         for asked, reply in zip(self._asked, replies, strict=True):
             if asked == b"heads":
                 self._heads(reply, now)
             elif asked:
                 found += self._whole(asked, reply)
         return [one for one in found if one]
+
+    def _certificates(self) -> list[bytes]:
+        """The newest of each whose policy is held with an older one: he may publish no more."""
+        found = []
+        for one in self._held.values():
+            newest = self.roster.papers.get(one.host, b"")
+            old = (b"", journal.parts_of(one.bundle)[1], self._told.get(one.host))
+            if newest not in old:
+                self._told[one.host] = newest
+                found.append(newest)
+        return found
 
     def lost(self) -> None:
         """The connection broke; all is asked again."""
@@ -210,6 +224,6 @@ def is_policy(data: bytes) -> bool:
 
 
 def is_message(data: bytes) -> bool:
-    """Whether what a carrier has brought is a sealed message, the desk's list; else it is a bundle,
-    which begins with the length of such a list."""
+    """Whether what a carrier has brought is a sealed message, a paper of the desk's; else it is a
+    bundle, which begins with the length of such a list."""
     return data[:2] == b"TG"

@@ -6,6 +6,7 @@ to the folder can take policies away, or bring back one that was on it before, n
 
     ID.policy   an entry with its content and the papers that vouch for it (`journal.encode_bundle`)
     revoked     the newest list of those who are revoked, sealed by the desk
+    certificates  of those who have published, the newest that came, where it is another than theirs
     current     the id of what this host takes; empty: its own policy alone
 """
 
@@ -24,7 +25,7 @@ from tidegate.fleet.fields import Malformed
 from tidegate.fleet.journal import journal
 from tidegate.fleet.journal.journal import Published
 from tidegate.fleet.trust.members import Roster, Verify
-from tidegate.fleet.wire import Kind, unseal
+from tidegate.fleet.wire import Kind, decode_bundle, encode_bundle, unseal
 
 MOST_KEPT = 16
 FOLDER = "journal"
@@ -33,6 +34,8 @@ FOLDER = "journal"
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _SUFFIX = ".policy"
 _LARGEST = 4 << 20
+_NEWEST = "certificates"
+_MOST_CERTIFICATES = 64
 
 
 class Shelf:
@@ -88,8 +91,11 @@ class Shelf:
         return ""
 
     def revoke(self, paper: bytes) -> str:
-        """Keep the desk's newest list; why not, "" if it is kept, or an older one."""
+        """Keep the desk's newest list, or the newest certificate of somebody whose policy stands
+        here; why not, "" if it is kept, or an older one, or of nobody here."""
         try:
+            if paper and unseal(paper, self._fleet).message.kind is Kind.CERTIFICATE:
+                return self._take_certificate(paper)
             return self._take_list(paper)
         except Malformed as error:
             return str(error)
@@ -115,9 +121,41 @@ class Shelf:
         return journal.judge(data, self._fleet, self._desk, self._verify, lists)
 
     def _lists(self) -> tuple[bytes, ...]:
-        """The list that is kept, where it is the desk's. A damaged one must not void all."""
+        """The papers that are kept, where they are the desk's. A damaged one must not void all.
+        Of two certificates of a host the newer counts, whichever a bundle has."""
         data = _read(self._folder / "revoked")
-        return (data,) if data and self._number(data) else ()
+        certificates = (paper for _number, paper in self._certificates().values())
+        return (*((data,) if data and self._number(data) else ()), *certificates)
+
+    def _certificates(self) -> dict[str, tuple[int, bytes]]:
+        """The newest certificates that are kept, by host, with their numbers."""
+        found: dict[str, tuple[int, bytes]] = {}
+        with suppress(Malformed):
+            for paper in decode_bundle(_read(self._folder / _NEWEST)):
+                host, number = self._certified(paper)
+                if host:
+                    found[host] = (number, paper)
+        return found
+
+    def _certified(self, paper: bytes) -> tuple[str, int]:
+        """Of whom this is a certificate, and its number; "" where it is none of the desk's."""
+        roster = Roster(self._fleet, self._desk, self._verify)
+        why = roster.take(paper)[1]
+        found = next(iter(roster.members.items()), None)
+        return ("", 0) if why or found is None else (found[0], found[1].number)
+
+    def _take_certificate(self, paper: bytes) -> str:
+        host, number = self._certified(paper)
+        if not host:
+            return "not a certificate of the desk's"
+        known = self._certificates()
+        here = {one.host for one in self.policies()}  # so there are as many as published something
+        if host not in {*here, *known} or number <= known.get(host, (0, b""))[0]:
+            return ""
+        known[host] = (number, paper)
+        kept = sorted(known.values(), reverse=True)[:_MOST_CERTIFICATES]
+        self._write(_NEWEST, encode_bundle([one for _number, one in kept]))
+        return ""
 
     def _number(self, paper: bytes) -> int:
         """The number of a list that is the desk's; 0 where it is none."""

@@ -26,6 +26,7 @@ _KEY = stream.STREAM.decode()
 _PAUSE = 0.2
 _COUNT = b"16"
 _PAGES = 2_000
+_MOST_PAGES = 10_000  # of what is kept, which is read in smaller ones
 _SLACK = 1 << 20
 _PAPERS = (bytes((Kind.CERTIFICATE,)), bytes((Kind.REVOCATIONS,)))
 
@@ -94,9 +95,12 @@ class Box:
 
 def members(engine: Engine, roster: Roster) -> Roster:
     """Take the desk's papers into a roster, as the engine has them."""
-    cursor, papers = b"0", dict[bytes, None]()
-    for _ in range(_PAGES):
-        (reply,) = engine.call(_KEY, [(b"HSCAN", stream.HELD, cursor, b"COUNT", b"500")])
+    cursor, papers, brief = b"0", dict[bytes, None](), True
+    for _ in range(_MOST_PAGES):
+        (reply,) = engine.call(_KEY, [stream.scan(cursor, brief=brief)])
+        if brief and stream.is_unknown(reply):
+            brief = False  # an engine that has lost our functions still says who is a member
+            continue
         if isinstance(reply, Exception):
             raise FleetError(f"the engine does not say who is a member: {reply}")
         try:

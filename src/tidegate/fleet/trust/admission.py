@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tidegate import subject as subjects
@@ -140,6 +141,20 @@ class Budget:
         """They are no members any more."""
         for name in names:
             self._empty.pop(name, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How much of one host is listened to: claims a minute, messages of other kinds a minute (one
+    that is long is worth several), and convictions a minute that nobody else has counted in.
+
+    `at_once`: so many of the other kinds may come together, for who comes late finds all in the
+    snapshot that still holds: as much as is kept of one host."""
+
+    claims: int = 6_000
+    messages: int = 1_200
+    alone: int = 600
+    at_once: int = 20_000
 
 
 class Forgeries:

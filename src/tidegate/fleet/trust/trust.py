@@ -13,7 +13,6 @@ a member may lie in its own name, up to its quotas, unless a rule asks for more 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.trust.admission import (
@@ -27,6 +26,7 @@ from tidegate.fleet.trust.admission import (
     Refused,
     Replays,
 )
+from tidegate.fleet.trust.admission import Quotas as Quotas
 from tidegate.fleet.trust.cases import Cases, Claimed, Conviction, TakeBack, convict
 from tidegate.fleet.trust.claims import Counted, Terms, crossing
 from tidegate.fleet.trust.members import Roster
@@ -44,16 +44,6 @@ from tidegate.model import SECOND, Change, Micros, Subject
 Output = Conviction | TakeBack | Refusal
 
 _SEEN, _STANDS, _PAPER = "fleet seen", "fleet stands", "fleet paper"
-
-
-@dataclass(frozen=True, slots=True)
-class Quotas:
-    """How much of one host is listened to: claims a minute, messages of other kinds a minute, and
-    convictions a minute that nobody else has counted in."""
-
-    claims: int = 6_000
-    messages: int = 1_200
-    alone: int = 600
 
 
 class Trust:
@@ -75,8 +65,8 @@ class Trust:
         self._replays, self._forgeries = Replays(), Forgeries()
         self._desk = FalsePapers()
         quotas = quotas or Quotas()
-        self._claims, self._messages = Budget(quotas.claims), Budget(quotas.messages)
-        self._alone = Budget(quotas.alone)
+        self._claims, self._alone = Budget(quotas.claims), Budget(quotas.alone)
+        self._messages = Budget(quotas.messages, quotas.at_once)
         self._listed: tuple[Subject, ...] = ()
         self._expired: Micros = 0
         self._papers: set[str] = set()
@@ -143,10 +133,12 @@ class Trust:
         if isinstance(sealed, Refusal):
             return sealed
         host = sealed.message.host
+        wanted = 1 + (len(sealed.message.body) >> 10)  # much to read takes longer than to verify
+        if self._messages.left(host, now) < wanted:
+            return self._refuse(host, "quota", "too many messages")
         if (forged := self._forged(sealed, now)) is not None:
             return forged
-        if not self._messages.take(host, now):
-            return self._refuse(host, "quota", "too many messages")
+        self._messages.take(host, now, wanted)
         return sealed
 
     def paper(self, data: bytes, now: Micros) -> list[Output]:

@@ -7,6 +7,7 @@ from tests.unit.fleet.village import Seal
 from tidegate.fleet.fields import Malformed
 from tidegate.fleet.journal import carrier, journal
 from tidegate.fleet.journal.carrier import Carrier, hand_in
+from tidegate.fleet.trust.members import May
 from tidegate.model import MINUTE, SECOND
 
 
@@ -165,3 +166,16 @@ def test_what_was_found_before_its_publisher_was_known_is_believed_then(engine, 
     assert engine.settle(one) == []
     members.take(press.certificate)
     assert engine.settle(one, NOW + MINUTE) == [published.bundle]
+
+
+def test_of_who_may_publish_no_more_the_newest_certificate_is_brought_once():
+    engine, press = Engine(), Press()
+    engine.publish(press, 1)
+    one = Carrier("web1", roster(press))
+    (bundle,) = engine.settle(one)
+    assert judge(bundle).entry.number == 1
+    assert engine.settle(one, NOW + MINUTE) == []
+    newest = press.host.certificate(5, May.CLAIM)
+    assert one.roster.take(newest)[1] == ""
+    assert engine.settle(one, NOW + 2 * MINUTE) == [newest]
+    assert engine.settle(one, NOW + 3 * MINUTE) == []

@@ -89,7 +89,29 @@ def test_a_revoked_publisher_is_taken_off_also_where_it_is_in_use(tmp_path, pres
     assert one.revoke(revocation(2)) == ""  # an older list changes nothing
     assert one.current()[0].host == "depot"
     assert one.revoke(b"rubbish") != ""
-    assert one.revoke(other.certificate) != ""
+    assert one.revoke(other.certificate) == ""
+    assert one.current()[0].host == "depot"
+
+
+def test_who_may_publish_no_more_is_taken_off_whatever_certificate_a_policy_has(tmp_path, press):
+    one = shelf(tmp_path)
+    other = Press("depot", number=2)
+    old = press.bundle(3, b"# 3")
+    for bundle in (other.bundle(1), press.bundle(2, b"# 2")):
+        assert one.put(bundle) == ""
+    one.use(id_of(one, 2))
+    assert one.revoke(press.host.certificate(5, May.CLAIM)) == ""
+    found, said = shelf(tmp_path).current()  # as each process that loads it sees it
+    assert found.host == "depot"
+    assert "revoked" in said
+    assert "not allowed" in one.put(old)
+    assert one.revoke(press.certificate) == ""  # an older one changes nothing
+    assert "not allowed" in one.put(old)
+    assert one.revoke(Press("web1", May.CLAIM, 6).certificate) == ""  # of nobody who published
+    assert one.revoke(press.host.certificate(7, May.CLAIM | May.PUBLISH)) == ""
+    assert one.put(old) == ""
+    (tmp_path / "certificates").write_bytes(b"rubbish")
+    assert one.current()[0] is not None
 
 
 def test_a_list_comes_also_with_a_policy(tmp_path, press):

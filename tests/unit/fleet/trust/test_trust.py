@@ -384,8 +384,27 @@ def test_the_revoked_are_not_admitted_again_by_older_papers():
     assert reasons(hear(trust, bad.says(claim(1), sequence=wire.sequence(1, 99)))) == ["forged"]
 
 
+def test_messages_beyond_the_quota_are_not_verified_and_long_ones_are_worth_several():
+    looked = []
+
+    def looking(key, signed, signature):
+        looked.append(signed)
+        return verify(key, signed, signature)
+
+    trust, a, b = village("a", "b", verify=looking, quotas=Quotas(messages=1, at_once=10))
+    short, long = (a.says(kind=Kind.DECISIONS, body=bytes(size)) for size in (30, 4096))
+    assert not any(isinstance(trust.admit(long, NOW), Refusal) for _ in range(2))
+    looked.clear()
+    assert reasons(trust.admit(short, NOW) for _ in range(1_000)) == ["quota"] * 1_000
+    assert not looked
+    assert not isinstance(trust.admit(b.says(kind=Kind.DECISIONS, body=b"x"), NOW), Refusal)
+    later = NOW + 2 * MINUTE
+    assert not isinstance(trust.admit(short, later), Refusal)
+    assert reasons([trust.admit(long, later)]) == ["quota"]
+
+
 def test_other_kinds_are_admitted_from_members_who_may_say_them():
-    trust, a = village("a", quotas=Quotas(messages=3))
+    trust, a = village("a", quotas=Quotas(messages=3, at_once=3))
     said = a.says(kind=Kind.DECISIONS, body=b"whatever", sent=NOW - HOUR)
     for _ in range(3):
         sealed = trust.admit(said, NOW)
@@ -393,7 +412,8 @@ def test_other_kinds_are_admitted_from_members_who_may_say_them():
         assert (sealed.message.host, sealed.message.body) == ("a", b"whatever")
     assert reasons([trust.admit(said, NOW)]) == ["quota"]
     assert reasons([trust.admit(Host("x").says(claim(1)), NOW)]) == ["unknown"]
-    assert reasons([trust.admit(Host("a", Seal("t")).says(claim(1)), NOW)]) == ["forged"]
+    forged = Host("a", Seal("t")).says(claim(1), sent=NOW + MINUTE)
+    assert reasons([trust.admit(forged, NOW + MINUTE)]) == ["forged"]
     publisher = Host("p")
     trust.paper(publisher.certificate(5, May.PUBLISH), NOW)
     assert not isinstance(trust.admit(publisher.says(kind=Kind.POLICY, body=b"p"), NOW), Refusal)
