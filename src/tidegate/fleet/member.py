@@ -74,6 +74,7 @@ class Member:
         self.planning = Planning(own.host, self.trust, self._seal)
         self.pools = Pools(own.host, self.trust.roster)
         self.mending = Mending(self._anew)
+        self.digest = condition.Digest()
         every = (self.quotes, self.reports, self.carrying, self.planning, self.pools, self.mending)
         self.errands: dict[str, Errand] = {one.part: one for one in every}
         self._rules: dict[str, Terms] = {}
