@@ -116,9 +116,8 @@ class Part:
         """What is said to this host alone; nobody waits for it at the engine."""
         box = self.member.mailbox
         for one in box.asks(self.world.now):
-            (asked,) = one.commands
-            at = asked.index(b"BLOCK")
-            replies = self.world.engine.connection.call([asked[:at] + asked[at + 2 :]], 30)
+            asked = [_at_once(command) for command in one.commands]
+            replies = self.world.engine.connection.call(asked, 30)
             box.answered(one, replies, self.world.now)
 
     def settle(self) -> None:
@@ -129,6 +128,13 @@ class Part:
                 return
             self.exchange(urgent=True)
         raise AssertionError(f"{self.name} never settles")
+
+
+def _at_once(command: Command) -> Command:
+    if b"BLOCK" not in command:
+        return command
+    at = command.index(b"BLOCK")
+    return command[:at] + command[at + 2 :]
 
 
 class World:
