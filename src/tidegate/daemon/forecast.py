@@ -207,6 +207,8 @@ def in_time(records: Iterable[Record], number: int) -> Iterator[tuple[Micros, in
             if isinstance(piece, Noted):
                 if piece.batch.events:
                     now = max(now, piece.batch.events[0].time)
+                elif piece.batch.successes:
+                    now = max(now, min(one.first_time for one in piece.batch.successes.values()))
             elif not isinstance(piece, Head):
                 now = max(now, getattr(piece, "time", 0))
             count += 1
@@ -216,8 +218,24 @@ def in_time(records: Iterable[Record], number: int) -> Iterator[tuple[Micros, in
 def pieces(noted: Noted) -> Iterator[Noted]:
     """A batch cut wherever a second has passed: what a host read late all at once came bit by bit.
 
-    A success goes with the piece in which it stands, so that it counts for just the same lines.
+    A success goes with the piece in which it stands, so that it counts for just the same lines; one
+    behind the last line is a piece by itself, or it would count for what others saw before it.
     """
+    batch = noted.batch
+    late = {
+        subject: one
+        for subject, one in batch.successes.items()
+        if batch.events
+        and one.first_offset > batch.events[-1].offset
+        and one.first_time > batch.events[-1].time
+    }
+    rest = {subject: one for subject, one in batch.successes.items() if subject not in late}
+    yield from _cut(Noted(Batch(batch.source, batch.origin, batch.events, rest), noted.known))
+    for subject, one in sorted(late.items(), key=lambda each: each[1].first_time):
+        yield Noted(Batch(batch.source, batch.origin, [], {subject: one}), {})
+
+
+def _cut(noted: Noted) -> Iterator[Noted]:
     events = noted.batch.events
     if not events or abs(events[-1].time - events[0].time) <= _SPLIT:
         yield noted
