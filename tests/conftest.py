@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 REQUIRED = frozenset(filter(None, os.environ.get("TIDEGATE_REQUIRE", "").split(",")))
@@ -22,6 +23,11 @@ DAEMONS = (
     "sshd", "nginx", "apache2", "dovecot", "vsftpd", "haproxy", "keepalived", "systemd-journald",
     "ssh", "curl", "nfcapd", "nfdump", "softflowd", "redis-server",
 )  # fmt: skip
+
+# What a change must pass is the same each time; whoever runs tests by hand looks at other examples.
+settings.register_profile("required", derandomize=True)
+if REQUIRED:
+    settings.load_profile("required")
 
 _skipped: dict[str, list[str]] = {}
 
