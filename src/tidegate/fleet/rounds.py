@@ -1,5 +1,4 @@
-"""A member's rounds: what it asks goes to the engine five times a second, in a fleet of more than
-500 hosts four times; mail comes at once.
+"""A member's rounds: what it asks goes to the engine five times a second; mail comes at once.
 
 Touches sockets, by two carriers: one for the rounds, one that waits for mail. Limits: those of
 `carrying`; `turn` must be called in time, and never waits.
@@ -22,11 +21,6 @@ from tidegate.fleet.port import Health
 from tidegate.model import SECOND, Micros
 from tidegate.subject import of_address
 
-LARGE = 500
-_LONGER = 1.25
-"""In a fleet of more hosts than that a round is so much longer. The slowest of all decides when the
-last has closed: a quarter more of that is worth a fifth less of work for each and the engine."""
-
 
 class Rounds(Carrier):
     """A member's rounds, and its mailbox over a connection of its own, where there is any mail."""
@@ -36,7 +30,7 @@ class Rounds(Carrier):
         period: float = PERIOD, phase: float | None = None, *, copies: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(member, engine, clock, period, phase)
-        self.member, self._usual = member, period
+        self.member = member
         self.copies = Copies(engine, READ) if copies else None
         self._peers: set[str] = set()
         patience = mail.WAITS / SECOND + PATIENCE
@@ -60,8 +54,6 @@ class Rounds(Carrier):
         makes this host say goes out with it."""
         if ready is None or self.ear.is_due(ready):
             self.ear.turn(ready)
-        many = len(self.member.trust.roster.members) > LARGE
-        self._period = _LONGER * self._usual if many else self._usual
         super().turn(ready)
         if self.copies is not None and self.member.stale:
             self.member.stale = False
