@@ -37,6 +37,21 @@ def command(socket: str | None, as_json: bool) -> int:
     return 0 if healthy and all(one["state"] != "degraded" for one in answer["sources"]) else 1
 
 
+def _reading(answer: Mapping[str, Any]) -> None:
+    """What is read, and by which rules it counts."""
+    click.echo("sources" if answer["sources"] else "sources  none")
+    for one in answer["sources"]:
+        detail = f": {printable(one['detail'])}" if one["detail"] else ""
+        read = clock(one["last_read"]) if one["last_read"] else "never"
+        put(f"{one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B", "  ")
+    click.echo("rules" if answer["rules"] else "rules    none")
+    for one in answer["rules"]:
+        last = one["last_verdict"]
+        said = f"last {last['subject']} at {clock(last['time'])}" if last else "no verdict yet"
+        counted = f"{one['stated']}: {one['tallies']} counted"
+        put(f"{one['name']:<20} {one['mode']}, {counted}, {said}", "  ")
+
+
 def _show(answer: Mapping[str, Any]) -> None:
     gate, policy, limits = answer["gate"], answer["policy"], answer["limits"]
     mode = "OFF: everything is open, until `tidegate on`" if answer["off"] else answer["mode"]
@@ -68,17 +83,7 @@ def _show(answer: Mapping[str, Any]) -> None:
         )
     if gate["evicted"]:
         click.echo(f"WARNING  a set was full: {gate['evicted']} bans ended early for newer ones")
-    click.echo("sources" if answer["sources"] else "sources  none")
-    for one in answer["sources"]:
-        detail = f": {printable(one['detail'])}" if one["detail"] else ""
-        read = clock(one["last_read"]) if one["last_read"] else "never"
-        put(f"{one['name']:<20} {one['state']}{detail}, last line {read}, lag {one['lag']} B", "  ")
-    click.echo("rules" if answer["rules"] else "rules    none")
-    for one in answer["rules"]:
-        last = one["last_verdict"]
-        said = f"last {last['subject']} at {clock(last['time'])}" if last else "no verdict yet"
-        counted = f"{one['stated']}: {one['tallies']} counted"
-        put(f"{one['name']:<20} {one['mode']}, {counted}, {said}", "  ")
+    _reading(answer)
     if answer["guards"]:
         _guards(answer["guards"])
     click.echo(

@@ -17,6 +17,7 @@ from tidegate.daemon import asked, fleetview, gateview, incidentwork, outview
 from tidegate.daemon.effect import Effect
 from tidegate.daemon.flows import FlowSource
 from tidegate.daemon.outward import OutwardSource
+from tidegate.decision.breaker import Breaker
 from tidegate.evidence.targets import WHATS, What
 from tidegate.model import Micros
 from tidegate.text import time_text
@@ -83,13 +84,13 @@ def status(watcher: Daemon, _call: Call, now: Micros) -> tuple[int, dict[str, ob
         "detectors_off": sorted(
             {name for engine in pipeline.engines.values() for name in engine.disabled}
         ),
-        "breaker": {
-            "tripped_until": time_text(pipeline.judge.breaker.tripped_until)
-            if pipeline.judge.breaker.tripped_until > now
-            else None,
-            "trips": pipeline.judge.breaker.trips,
-        },
+        "breaker": _breaker(pipeline.judge.breaker, now),
     }
+
+
+def _breaker(breaker: Breaker, now: Micros) -> dict[str, object]:
+    until = breaker.tripped_until
+    return {"tripped_until": time_text(until) if until > now else None, "trips": breaker.trips}
 
 
 def _meter(watcher: Daemon) -> dict[str, object] | None:

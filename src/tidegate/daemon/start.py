@@ -104,12 +104,7 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
     watcher_identity = identity("tidegate-watch", ("adm", "systemd-journal"))
     fleet_identity = identity("tidegate-watch", ENGINES)
     apart = hindrance(policy)
-    nftables = not observe and shutil.which("nft", path=_PATH) is not None
-    if not observe and not nftables:
-        log.error(
-            "nft is missing, so nothing can be closed; install it (apt install nftables) and"
-            " restart. Until then everything is decided and recorded only"
-        )
+    nftables = not observe and _has_nft()
     _prepare(policy, watcher_identity)
     if policy.mode == "observe" or observe:
         log.info("observing: everything is decided and recorded, nothing is closed")
@@ -160,6 +155,17 @@ def _supervised(config: Path | None, policy: Policy, observe: bool) -> int:
             _shelve(policy, keeper_identity)
             children["librarian"] = keep_policies
     return Master(children, watch, spare=("fleet", "librarian")).run()
+
+
+def _has_nft() -> bool:
+    """Whether anything can be closed; said where not."""
+    found = shutil.which("nft", path=_PATH) is not None
+    if not found:
+        log.error(
+            "nft is missing, so nothing can be closed; install it (apt install nftables) and"
+            " restart. Until then everything is decided and recorded only"
+        )
+    return found
 
 
 def _left_closed(policy: Policy) -> bool:
